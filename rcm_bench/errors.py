@@ -1,0 +1,29 @@
+"""Faults that are the user's to mend: one clear message, no traceback, exit code 2."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A fault in what the user gave: a suite, a name, a file, a path.
+
+    The message names the file and the key, what was expected, what came, and the nearest match.
+    """
+
+
+def unknown_name(where: str, what: str, got: str, known: Iterable[str]) -> UserError:
+    """Build the error for a name that does not exist.
+
+    Args:
+        where: File and key, such as ``"suites/x.yaml: models.rcm.kind"``.
+        what: What the name should have been, such as ``"model kind"``.
+        got: The name that came.
+        known: The names that exist.
+
+    Returns:
+        An error that lists the choices and suggests the nearest one.
+    """
+    choices = sorted(known)
+    nearest = get_close_matches(got, choices, n=1)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return UserError(f"{where}: unknown {what} '{got}'. Available: {', '.join(choices)}.{hint}")
