@@ -1,0 +1,243 @@
+"""A compact text-conditioned diffusion transformer that predicts a rectified-flow velocity.
+
+Shape legend: B batch, L words, N image tokens, D width, H heads, C colour channels, S image side.
+
+Follows DiT (Peebles and Xie 2023, adaLN-Zero) with one modulation shared by all blocks and a learned
+offset per block (PixArt-alpha 2023, adaLN-single), and normalised queries and keys. Image tokens
+attend to themselves and to the words; the words are encoded once per prompt, whatever the steps.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from rcm_kernels import attention
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiTConfig:
+    """Shape of a DiT; stored beside the weights.
+
+    Attributes:
+        vocab_size: Words of the prompt grammar; the embedding has one more row, the null word that
+            stands for "no condition".
+        max_words: Words in a padded prompt.
+        image_size: Side of the square image in pixels.
+        patch_size: Side of a patch in pixels; must divide ``image_size``.
+        channels: Colour channels.
+        width: Size of a token.
+        depth: Number of blocks.
+        num_heads: Attention heads; must divide ``width``.
+        mlp_ratio: Hidden size of the feed-forward part over ``width``.
+        text_depth: Number of blocks that encode the words.
+        num_frequencies: Fourier features of the time.
+        max_frequency: Highest of them in radians per unit of rectified-flow time. It bounds dv/dt,
+            which consistency tangents see.
+    """
+
+    vocab_size: int
+    max_words: int = 12
+    image_size: int = 40
+    patch_size: int = 5
+    channels: int = 3
+    width: int = 256
+    depth: int = 6
+    num_heads: int = 4
+    mlp_ratio: int = 3
+    text_depth: int = 2
+    num_frequencies: int = 32
+    max_frequency: float = 32.0
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that do not divide."""
+        for name, value in self.sizes():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patch_size ({self.patch_size}) must divide image_size ({self.image_size})"
+            )
+        if self.width % self.num_heads:
+            raise ValueError(f"num_heads ({self.num_heads}) must divide width ({self.width})")
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the integer fields with their names."""
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if isinstance(value, int):
+                yield name, value
+
+
+class EncodedText(NamedTuple):
+    """A prompt as the blocks read it."""
+
+    words: Tensor  # (B, L, D)
+    pooled: Tensor  # (B, D)
+
+
+def _rms_norm(x: Tensor, scale: Tensor) -> Tensor:
+    # Written out, so that forward-mode differentiation and every torch from 2.11 on agree on it.
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean_square = wide.pow(2).mean(-1, keepdim=True)
+    return (wide * torch.rsqrt(mean_square + 1e-6) * scale).to(x.dtype)
+
+
+class _Attention(nn.Module):
+    """Attention of tokens to themselves and, if given, to words, with normalised queries and keys."""
+
+    def __init__(self, width: int, num_heads: int, *, to_words: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.word_kv = nn.Linear(width, 2 * width) if to_words else None
+        self.out = nn.Linear(width, width)
+        self.query_scale = nn.Parameter(torch.ones(width // num_heads))
+        self.key_scale = nn.Parameter(torch.ones(width // num_heads))
+
+    def forward(self, x_BND: Tensor, words_BLD: Tensor | None = None) -> Tensor:
+        q, k, v = self.qkv(x_BND).chunk(3, dim=-1)
+        if self.word_kv is not None and words_BLD is not None:
+            word_k, word_v = self.word_kv(words_BLD).chunk(2, dim=-1)
+            k, v = torch.cat([k, word_k], dim=1), torch.cat([v, word_v], dim=1)
+        q_BHND, k_BHMD, v_BHMD = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v)
+        )
+        q_BHND = _rms_norm(q_BHND, self.query_scale)
+        k_BHMD = _rms_norm(k_BHMD, self.key_scale)
+        mixed: Tensor = attention(q_BHND, k_BHMD, v_BHMD)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+def _feed_forward(width: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
+    )
+
+
+class _TextBlock(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = _Attention(width, num_heads, to_words=False)
+        self.feed_forward = _feed_forward(width, 2 * width)
+
+    def forward(self, words_BLD: Tensor) -> Tensor:
+        words_BLD = words_BLD + self.attention(self.norm1(words_BLD))
+        out: Tensor = words_BLD + self.feed_forward(self.norm2(words_BLD))
+        return out
+
+
+class _Block(nn.Module):
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        width = config.width
+        self.offset = nn.Parameter(torch.zeros(6 * width))
+        self.attention = _Attention(width, config.num_heads, to_words=True)
+        self.feed_forward = _feed_forward(width, config.mlp_ratio * width)
+
+    def forward(self, x_BND: Tensor, words_BLD: Tensor, modulation_B1D6: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = (
+            (modulation_B1D6 + self.offset).to(x_BND.dtype).chunk(6, dim=-1)
+        )
+        normed = _layer_norm(x_BND) * (1 + scale1) + shift1
+        x_BND = x_BND + gate1 * self.attention(normed, words_BLD)
+        normed = _layer_norm(x_BND) * (1 + scale2) + shift2
+        out: Tensor = x_BND + gate2 * self.feed_forward(normed)
+        return out
+
+
+def _layer_norm(x: Tensor) -> Tensor:
+    return functional.layer_norm(x, (x.shape[-1],), eps=1e-6).to(x.dtype)
+
+
+class DiT(nn.Module):
+    """The velocity network v(x_t, t, prompt) of rectified flow, x_t = (1 - t) x0 + t eps."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, side = config.width, config.image_size // config.patch_size
+        patch_dim = config.channels * config.patch_size**2
+        self.patch_in = nn.Linear(patch_dim, width)
+        self.position = nn.Parameter(torch.randn(1, side * side, width) * 0.02)
+        self.word_embedding = nn.Embedding(config.vocab_size + 1, width)
+        nn.init.normal_(self.word_embedding.weight, std=0.5)
+        self.word_position = nn.Parameter(torch.randn(1, config.max_words, width) * 0.1)
+        self.text_blocks = nn.ModuleList(
+            _TextBlock(width, config.num_heads) for _ in range(config.text_depth)
+        )
+        # Ordered pooling: "A left of B" and "B left of A" must not pool to the same vector.
+        self.pool = nn.Linear(config.max_words * 32, width)
+        self.pool_in = nn.Linear(width, 32)
+        self.time_in = nn.Sequential(
+            nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.patch_out = nn.Linear(width, patch_dim)
+        for layer in (self.modulation, self.final_modulation, self.patch_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        frequencies = torch.logspace(
+            0, math.log10(config.max_frequency), config.num_frequencies, dtype=torch.float64
+        )
+        self.register_buffer("frequencies", frequencies.float(), persistent=False)
+
+    def encode(self, tokens_BL: Tensor) -> EncodedText:
+        """Encode padded word ids, (B, max_words) integers; the null id means no condition."""
+        words_BLD = self.word_embedding(tokens_BL) + self.word_position
+        for block in self.text_blocks:
+            words_BLD = block(words_BLD)
+        return EncodedText(words_BLD, self.pool(self.pool_in(words_BLD).flatten(1)))
+
+    def _condition(self, t_B: Tensor, pooled_BD: Tensor) -> Tensor:
+        # The time path stays in full precision: a rounded time ruins dv/dt.
+        with torch.autocast(t_B.device.type, enabled=False):
+            dtype = self.position.dtype
+            angle = t_B.to(dtype)[:, None] * self.frequencies.to(dtype)
+            features = torch.cat([angle.cos(), angle.sin()], dim=-1)
+            condition: Tensor = functional.silu(self.time_in(features) + pooled_BD.to(dtype))
+            return condition
+
+    def forward(self, x_BCSS: Tensor, t_B: Tensor, cond: Tensor | EncodedText) -> Tensor:
+        """Predict the velocity eps - x0.
+
+        Args:
+            x_BCSS: Noisy images (B, C, S, S) on the rectified-flow path.
+            t_B: Rectified-flow times (B,) in [0, 1], 1 is noise.
+            cond: Word ids (B, max_words), or what ``encode`` made of them.
+
+        Returns:
+            The velocity (B, C, S, S), at least float32.
+        """
+        words_BLD, pooled_BD = cond if isinstance(cond, EncodedText) else self.encode(cond)
+        condition_BD = self._condition(t_B, pooled_BD)
+        with torch.autocast(t_B.device.type, enabled=False):
+            modulation = self.modulation(condition_BD)[:, None]
+            final_shift, final_scale = self.final_modulation(condition_BD)[:, None].chunk(2, dim=-1)
+        x_BND = self.patch_in(_to_patches(x_BCSS, self.config.patch_size)) + self.position
+        for block in self.blocks:
+            x_BND = block(x_BND, words_BLD, modulation)
+        out_BNP = self.patch_out(_layer_norm(x_BND) * (1 + final_scale) + final_shift)
+        out = _from_patches(out_BNP, self.config)
+        return out.to(torch.promote_types(out.dtype, torch.float32))
+
+
+def _to_patches(x_BCSS: Tensor, patch: int) -> Tensor:
+    batch, channels, side, _ = x_BCSS.shape
+    grid = side // patch
+    x = x_BCSS.reshape(batch, channels, grid, patch, grid, patch)
+    return x.permute(0, 2, 4, 1, 3, 5).reshape(batch, grid * grid, channels * patch * patch)
+
+
+def _from_patches(x_BNP: Tensor, config: DiTConfig) -> Tensor:
+    grid, patch, channels = config.image_size // config.patch_size, config.patch_size, config.channels
+    x = x_BNP.reshape(-1, grid, grid, channels, patch, patch)
+    return x.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, grid * patch, grid * patch)

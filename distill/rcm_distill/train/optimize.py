@@ -1,0 +1,117 @@
+"""A network with its optimiser and its averages: what one loss updates."""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from rcm_distill.ema import PowerEMA
+from rcm_distill.nets.dit import DiT
+from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
+from rcm_distill.train.recipe import Optimizer, Recipe
+from rcm_distill.train.state import flatten_optimizer, restore_optimizer
+
+
+@dataclass(kw_only=True, slots=True)
+class Frozen:
+    """A network that no loss updates: the teacher."""
+
+    denoiser: TrainingDenoiser
+
+
+@dataclass(kw_only=True, slots=True)
+class Optimized:
+    """A trained network: student or critic."""
+
+    net: DiT
+    denoiser: TrainingDenoiser
+    settings: Optimizer
+    optimizer: torch.optim.AdamW
+    ema: PowerEMA | None
+    updates: int = 0
+
+    @classmethod
+    def frozen(cls, net: DiT, precision: str, *, compiled: bool) -> Frozen:
+        """Wrap a network whose weights stay."""
+        net = copy.deepcopy(net).requires_grad_(False)
+        return Frozen(denoiser=training_denoiser(net, precision, compiled=compiled))
+
+    @classmethod
+    def trained(
+        cls,
+        source: DiT,
+        settings: Optimizer,
+        lengths: tuple[float, ...],
+        recipe: Recipe,
+        *,
+        compiled: bool,
+    ) -> Self:
+        """Copy a network and give it an optimiser and power-function averages."""
+        net = copy.deepcopy(source).requires_grad_(True)
+        optimizer = torch.optim.AdamW(
+            net.parameters(),
+            lr=settings.lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        return cls(
+            net=net,
+            denoiser=training_denoiser(net, recipe.precision, compiled=compiled),
+            settings=settings,
+            optimizer=optimizer,
+            ema=PowerEMA(list(net.parameters()), lengths) if lengths else None,
+        )
+
+    def update(self, loss: Tensor, step: int, steps: int) -> None:
+        """Take one optimiser step; ``step`` of ``steps`` places it on the learning-rate curve."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.settings, self.updates, step, steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.updates += 1
+        if self.ema:
+            self.ema.update(self.updates)
+
+    def averaged(self) -> dict[str, Tensor]:
+        """Return the state dict with the parameters of the first average, or the raw ones."""
+        whole = {name: tensor.clone() for name, tensor in self.net.state_dict().items()}
+        if self.ema and self.updates:
+            names = [name for name, _ in self.net.named_parameters()]
+            whole |= dict(zip(names, self.ema.averages[0], strict=True))
+        return whole
+
+    def state(self, prefix: str) -> dict[str, Tensor]:
+        """Name everything that a resume needs."""
+        tensors = {f"{prefix}.net.{k}": v for k, v in self.net.state_dict().items()}
+        tensors |= flatten_optimizer(f"{prefix}.optimizer", self.optimizer)
+        if self.ema:
+            for i, average in enumerate(self.ema.averages):
+                tensors |= {f"{prefix}.ema.{i}.{j}": t for j, t in enumerate(average)}
+        return tensors
+
+    def restore(self, prefix: str, tensors: dict[str, Tensor], updates: int) -> None:
+        """Put back what ``state`` named."""
+        head = f"{prefix}.net."
+        self.net.load_state_dict(
+            {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
+        )
+        restore_optimizer(f"{prefix}.optimizer", self.optimizer, tensors)
+        if self.ema:
+            for i, average in enumerate(self.ema.averages):
+                for j, tensor in enumerate(average):
+                    tensor.copy_(tensors[f"{prefix}.ema.{i}.{j}"])
+        self.updates = updates
+
+
+def learning_rate(settings: Optimizer, updates: int, step: int, steps: int) -> float:
+    """Linear warm-up over ``updates``, then constant or a cosine over the recipe's ``steps``."""
+    warm = min(1.0, (updates + 1) / max(1, settings.warmup))
+    if settings.decay == "constant":
+        return settings.lr * warm
+    return settings.lr * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / steps)))

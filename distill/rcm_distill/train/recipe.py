@@ -1,0 +1,206 @@
+"""Training recipes: one YAML file says everything that decides the weights.
+
+A recipe names a method (a file of ``rcm_distill.objectives``), its hyperparameters, the teacher, the
+data and the optimisers. How long a session may take and where it writes belong to the invocation.
+"""
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Optimizer:
+    """AdamW and its learning-rate schedule.
+
+    Attributes:
+        lr: Peak learning rate.
+        betas: Decay rates of the two moments.
+        weight_decay: Decoupled weight decay.
+        warmup: Updates of linear warm-up.
+        decay: ``"cosine"`` falls to one per cent of ``lr`` at the last step; ``"constant"`` stays.
+        clip: Largest gradient norm.
+    """
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.01
+    warmup: int = 100
+    decay: Literal["constant", "cosine"] = "constant"
+    clip: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """The pre-rendered pool of laboratory scenes that training draws from."""
+
+    num_images: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """Everything that decides the weights.
+
+    Attributes:
+        recipe: Name, and the stem of the files that come out.
+        about: What it is for, in a sentence.
+        method: File stem in ``rcm_distill.objectives``.
+        objective: Hyperparameters of the method.
+        teacher: Id or path of the teacher's weights; None trains from scratch.
+        network: Architecture of a network trained from scratch; a student takes its teacher's.
+        data: The training scenes.
+        student: Optimiser of the trained network.
+        critic: Optimiser of the critic, for the methods that have one.
+        steps: Iterations in all, students' and critics' together.
+        batch_size: Scenes per iteration.
+        ema: Relative lengths of the power-function averages; the first is what is evaluated.
+        seed: Seed of initialisation, data order and noise.
+        precision: ``"bf16"`` runs networks under autocast; tangents stay in float32 (TF32 products).
+        max_nonfinite: Largest tolerated share of non-finite samples in an iteration.
+    """
+
+    recipe: str
+    about: str
+    method: str
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+    data: Data
+    student: Optimizer
+    critic: Optimizer | None = None
+    steps: int
+    batch_size: int
+    ema: tuple[float, ...] = (0.05,)
+    seed: int = 0
+    precision: Literal["bf16", "float32"] = "bf16"
+    max_nonfinite: float = 0.01
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        ValueError: The file is missing, not YAML, or holds an unknown key or a wrong value; the
+            message names file, key, what was expected and what came.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such recipe")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{path}: not a YAML file: {fault}") from None
+    recipe: Recipe = build(Recipe, values, str(path))
+    if recipe.steps < 1 or recipe.batch_size < 1:
+        raise ValueError(f"{path}: steps and batch_size must be at least 1")
+    objective(recipe, str(path))
+    return recipe
+
+
+def objective(recipe: Recipe, where: str = "recipe") -> Any:
+    """Build the objective that a recipe names, with its hyperparameters checked."""
+    known = sorted(
+        stem
+        for stem in ("flow_matching", "scm", "rcm", "dmd2")
+        if importlib.util.find_spec(f"rcm_distill.objectives.{stem}")
+    )
+    if recipe.method not in known:
+        raise ValueError(f"{where}: {_unknown('method', recipe.method, known)}")
+    module = importlib.import_module(f"rcm_distill.objectives.{recipe.method}")
+    return build(module.Objective, recipe.objective, f"{where}: objective")
+
+
+def build(kind: Any, values: Any, where: str) -> Any:
+    """Make a dataclass from a mapping, strictly, nested dataclasses and tuples included.
+
+    Args:
+        kind: A dataclass.
+        values: What the file holds at this place.
+        where: File and key, for messages.
+
+    Raises:
+        ValueError: An unknown or missing key, or a value of the wrong type.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{where}: expected a mapping, got {values!r}")
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in fields(kind) if f.init}
+    for key in values:
+        if key not in known:
+            raise ValueError(f"{where}: {_unknown('key', str(key), known)}")
+    for name, entry in known.items():
+        required = entry.default is MISSING and entry.default_factory is MISSING
+        if required and name not in values:
+            raise ValueError(f"{where}: '{name}' is missing")
+    made = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in values.items()}
+    try:
+        return kind(**made)
+    except ValueError as fault:
+        raise ValueError(f"{where}: {fault}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return _convert_union(arguments, value, where)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"{where}: {_unknown('value', str(value), arguments)}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where}: expected a list, got {value!r}")
+        inner = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(inner) != len(value):
+            raise ValueError(f"{where}: expected {len(inner)} values, got {len(value)}")
+        return tuple(
+            _convert(kind, part, f"{where}[{i}]")
+            for i, (kind, part) in enumerate(zip(inner, value, strict=True))
+        )
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a mapping, got {value!r}")
+        return value
+    if is_dataclass(hint):
+        return build(hint, value, where)
+    return _plain(hint, value, where)
+
+
+def _plain(hint: Any, value: Any, where: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is not Any and (not isinstance(value, hint) or isinstance(value, bool) != (hint is bool)):
+        raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value is None and type(None) in choices:
+        return None
+    choices = tuple(choice for choice in choices if choice is not type(None))
+    laws = {_snake(choice.__name__): choice for choice in choices if is_dataclass(choice)}
+    if not laws:
+        return _convert(choices[0], value, where)
+    if not isinstance(value, Mapping) or "law" not in value:
+        raise ValueError(f"{where}: expected a mapping with 'law', one of {', '.join(laws)}")
+    law = str(value["law"])
+    if law not in laws:
+        raise ValueError(f"{where}: {_unknown('law', law, laws)}")
+    return build(laws[law], {k: v for k, v in value.items() if k != "law"}, where)
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name).lstrip("_")
+
+
+def _unknown(what: str, got: str, known: Any) -> str:
+    choices = [str(choice) for choice in known]
+    nearest = get_close_matches(got, choices, n=1)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return f"unknown {what} '{got}'. Available: {', '.join(choices)}.{hint}"
