@@ -1,5 +1,7 @@
 """Anti-aliased rendering of scenes: alpha = clamp(1/2 - signed distance in px, 0, 1)."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,15 +48,24 @@ def render_background(background: Tensor, size: int = SIZE) -> Tensor:
 
 def coverage(scenes: Scenes, size: int = SIZE) -> Tensor:
     """Return the alpha of every slot, (B, 4, S, S); absent objects have none."""
-    axis = _axis(size, scenes.xy.device)
-    radius = scenes.radius.clamp(min=1e-3)[..., None, None]
-    dx = (axis - scenes.xy[..., 0, None, None]) / radius
-    dy = (axis.view(-1, 1) - scenes.xy[..., 1, None, None]) / radius
-    cos, sin = scenes.angle.cos()[..., None, None], scenes.angle.sin()[..., None, None]
-    cls = scenes.cls[..., None, None]
-    d = distance(cls.clamp(min=0), cos * dx + sin * dy, cos * dy - sin * dx)
-    alpha = (0.5 - d * radius * (size / SIZE)).clamp(0, 1)
-    return alpha * (cls >= 0)
+    scale = size / SIZE
+    present = (scenes.cls >= 0).nonzero(as_tuple=True)
+    alpha = scenes.xy.new_zeros((*scenes.cls.shape, size, size))
+    if len(present[0]) == 0:
+        return alpha
+    center, radius = scenes.xy[present] * scale, scenes.radius[present] * scale
+    # Only a window around each object is looked up: alpha vanishes half a pixel outside it.
+    width = min(size, math.ceil(2 * float(radius.max())) + 3)
+    origin = (center - width / 2).round().clamp(0, size - width).long().unsqueeze(-1)
+    pixel = origin + torch.arange(width, device=center.device)  # (N, 2, W)
+    local = (pixel + 0.5 - center.unsqueeze(-1)) / radius.view(-1, 1, 1)
+    dx, dy = local[:, 0, None, :], local[:, 1, :, None]
+    cos, sin = (f(scenes.angle[present]).view(-1, 1, 1) for f in (torch.cos, torch.sin))
+    cls = scenes.cls[present].view(-1, 1, 1)
+    d = distance(cls, cos * dx + sin * dy, cos * dy - sin * dx)
+    rows, slots = (index.view(-1, 1, 1) for index in present)
+    values = (0.5 - d * radius.view(-1, 1, 1)).clamp(0, 1)
+    return alpha.index_put((rows, slots, pixel[:, 1, :, None], pixel[:, 0, None, :]), values)
 
 
 def render(scenes: Scenes, size: int = SIZE) -> Tensor:
