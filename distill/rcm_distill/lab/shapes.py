@@ -7,6 +7,7 @@ in fp32) and interpolated between them: at 9 px the error is below 0.03 px (test
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -110,6 +111,35 @@ def table(device: torch.device) -> Tensor:
     return torch.from_numpy(grid).float().to(device)
 
 
+class _Cell(NamedTuple):
+    """Corner values of the grid cell that holds a point, and the place in it, 0 to 1."""
+
+    d00: Tensor
+    d01: Tensor
+    d10: Tensor
+    d11: Tensor
+    fu: Tensor
+    fv: Tensor
+
+
+def _cell(cls: Tensor, x: Tensor, y: Tensor) -> _Cell:
+    flat = table(x.device).view(-1)
+    side = CELLS + 1
+    scale = CELLS / (2 * EXTENT)
+    u = ((x + EXTENT) * scale).clamp(0, CELLS - 1e-3)
+    v = ((y + EXTENT) * scale).clamp(0, CELLS - 1e-3)
+    i, j = u.to(torch.int32), v.to(torch.int32)
+    base = cls.to(torch.int32) * (side * side) + j * side + i
+    return _Cell(
+        d00=flat[base],
+        d01=flat[base + 1],
+        d10=flat[base + side],
+        d11=flat[base + side + 1],
+        fu=u - i,
+        fv=v - j,
+    )
+
+
 def distance(cls: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Look up signed distances in units of the radius.
 
@@ -120,15 +150,28 @@ def distance(cls: Tensor, x: Tensor, y: Tensor) -> Tensor:
         x: Local coordinate in units of the radius, to the right.
         y: Local coordinate in units of the radius, down.
     """
-    flat = table(x.device).view(-1)
-    side = CELLS + 1
+    cell = _cell(cls, x, y)
+    top = cell.d00 + cell.fu * (cell.d01 - cell.d00)
+    return top + cell.fv * (cell.d10 + cell.fu * (cell.d11 - cell.d10) - top)
+
+
+class DistanceGradient(NamedTuple):
+    """Signed distance in units of the radius and its derivatives in x and y, all (...)."""
+
+    value: Tensor
+    dx: Tensor
+    dy: Tensor
+
+
+def distance_gradient(cls: Tensor, x: Tensor, y: Tensor) -> DistanceGradient:
+    """Look up signed distances with the slopes of their bilinear interpolation."""
+    cell = _cell(cls, x, y)
     scale = CELLS / (2 * EXTENT)
-    u = ((x + EXTENT) * scale).clamp(0, CELLS - 1e-3)
-    v = ((y + EXTENT) * scale).clamp(0, CELLS - 1e-3)
-    i, j = u.to(torch.int32), v.to(torch.int32)
-    fu, fv = u - i, v - j
-    base = cls.to(torch.int32) * (side * side) + j * side + i
-    d00, d01 = flat[base], flat[base + 1]
-    d10, d11 = flat[base + side], flat[base + side + 1]
-    top = d00 + fu * (d01 - d00)
-    return top + fv * (d10 + fu * (d11 - d10) - top)
+    top, bottom = cell.d01 - cell.d00, cell.d11 - cell.d10
+    left = cell.d10 - cell.d00 + cell.fu * (bottom - top)
+    upper = cell.d00 + cell.fu * top
+    return DistanceGradient(
+        value=upper + cell.fv * left,
+        dx=(top + cell.fv * (bottom - top)) * scale,
+        dy=left * scale,
+    )
