@@ -127,7 +127,7 @@ def obstacle(clusters: Clusters, population: Population) -> str | None:
     if clusters.within is None:
         return "the variance over seeds of this metric is not estimated"
     if np.isnan(clusters.within).any():
-        return "a prompt has fewer than 2 scored samples"
+        return "a prompt has fewer than 2 scored samples, or the metric is one of pairs"
     return None
 
 

@@ -1,0 +1,144 @@
+"""What a benchmark hands to aggregation: sums per prompt, one row for each part of a number."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from rcm_bench.errors import UserError
+from rcm_bench.statistics import Clusters
+
+CELL = ["model", "sampler", "steps"]
+Failures = Literal["exclude_and_flag", "score_zero"]
+"""What a sample without a score counts as: nothing (but counted as missing), or as wrong."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """One metric of every cell (model, sampler, steps).
+
+    Args:
+        rows: Columns model, sampler, steps, prompt_id, stratum, component, numerator, denominator,
+            within, n_samples, n_missing; one row for each prompt and component of a cell.
+            ``within`` is the variance of the numerator over new seeds, NaN where unknown.
+        components: The parts that the number is the mean of; all must be there.
+        kind: ``"proportion"`` for means of zeros and ones, ``"mean"``, or ``"exact"`` for counts
+            that are no estimates.
+        ratio: Whether student over teacher means something in this unit.
+    """
+
+    rows: pd.DataFrame
+    components: tuple[str, ...] = ("",)
+    kind: Literal["proportion", "mean", "exact"] = "mean"
+    ratio: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell:
+    """The prompts of one model, sampler and number of steps, sorted by prompt.
+
+    Args:
+        prompts: (n,) prompt ids.
+        clusters: Their sums.
+        n_samples: (n,) scored samples of each prompt.
+        n_missing: (n,) planned samples without a score.
+    """
+
+    prompts: pd.Index
+    clusters: Clusters
+    n_samples: "pd.Series[int]"
+    n_missing: "pd.Series[int]"
+
+
+def scored(samples: pd.DataFrame, scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Join every planned sample with its value of one scorer metric; NaN where there is none.
+
+    Args:
+        samples: The samples table: one row for every planned item, whatever became of it.
+        scores: The scores table.
+        metric: Metric of the scorer.
+
+    Raises:
+        ValueError: A sample has two different values.
+    """
+    own = scores.loc[scores["metric"] == metric, ["item_id", "value", "reason", "details"]]
+    own = own.drop_duplicates(["item_id", "value"])
+    if own["item_id"].duplicated().any():
+        twice = sorted(own.loc[own["item_id"].duplicated(), "item_id"])
+        raise ValueError(f"expected one value of '{metric}' per sample, got several: {twice[0]}")
+    return samples.merge(own, on="item_id", how="left", validate="one_to_one")
+
+
+def per_prompt(table: pd.DataFrame, *, failures: Failures = "exclude_and_flag") -> pd.DataFrame:
+    """Sum a per-sample value over the seeds of each prompt.
+
+    The variance over new seeds of a sum of K values is K s^2, s^2 their sample variance.
+
+    Args:
+        table: Samples with a column ``value`` (NaN = unscored) and a column ``task``.
+        failures: With ``"score_zero"`` an unscored sample counts as 0; it stays counted as missing.
+    """
+    frame = table.assign(there=table["value"].notna())
+    if failures == "score_zero":
+        frame["value"] = frame["value"].fillna(0.0)
+    groups = frame.sort_values([*CELL, "prompt_id", "seed_index"]).groupby(
+        [*CELL, "prompt_id", "task"], sort=True
+    )
+    rows = groups["value"].agg(numerator="sum", denominator="count", spread="var").reset_index()
+    rows["within"] = rows["denominator"] * rows["spread"]
+    rows["n_samples"] = groups["there"].sum().to_numpy()
+    rows["n_missing"] = groups.size().to_numpy() - rows["n_samples"]
+    return rows.assign(stratum=rows["task"], component="")
+
+
+def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
+    """Arrange the rows of a metric as one table of sums for each cell, sorted."""
+    strata = {name: i for i, name in enumerate(sorted(set(measured.rows["stratum"])))}
+    found = {}
+    for key, rows in measured.rows.groupby(CELL, sort=True):
+        model, sampler, steps = map(str, key)
+        found[model, sampler, int(steps)] = _cell(rows, measured.components, strata)
+    return found
+
+
+def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, int]) -> Cell:
+    def spread(column: str, missing: float) -> np.ndarray:
+        table = rows.pivot(index="prompt_id", columns="component", values=column)
+        table = table.reindex(columns=list(components)).sort_index()
+        return table.fillna(missing).to_numpy(dtype=np.float64)
+
+    by_prompt = rows.groupby("prompt_id", sort=True)
+    # A component that does not concern a prompt adds no variance; one that does and has a single
+    # seed has an unknown one.
+    concerned = spread("denominator", 0.0) > 0
+    within = np.where(concerned, spread("within", np.nan), 0.0)
+    return Cell(
+        prompts=by_prompt.size().index,
+        clusters=Clusters(
+            numerator=spread("numerator", 0.0),
+            denominator=spread("denominator", 0.0),
+            strata=np.array(
+                [strata[name] for name in by_prompt["stratum"].first()], dtype=np.int64
+            ),
+            within=within,
+        ),
+        n_samples=by_prompt["n_samples"].max(),
+        n_missing=by_prompt["n_missing"].max(),
+    )
+
+
+def check_tasks(samples: pd.DataFrame, known: Iterable[str], benchmark: str) -> None:
+    """Refuse samples of tasks that a benchmark does not know.
+
+    Raises:
+        UserError: Names the unknown tasks and the known ones.
+    """
+    known = tuple(known)
+    foreign = sorted(set(samples["task"]) - set(known))
+    if foreign:
+        raise UserError(
+            f"benchmarks.{benchmark}: prompts of unknown task '{foreign[0]}'. "
+            f"Available: {', '.join(known)}."
+        )
