@@ -1,0 +1,1 @@
+"""Few-step distillation of diffusion models: time, denoisers, objectives, samplers."""

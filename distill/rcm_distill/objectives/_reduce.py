@@ -1,0 +1,41 @@
+"""From errors per element to one number, leaving non-finite samples out by an explicit mask."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["sum", "mean"]
+
+
+def finite_samples(*tensors: Tensor) -> Tensor:
+    """Return (B,) bool: which samples are finite in every one of the tensors (B, ...)."""
+    masks = [torch.isfinite(x).flatten(1).all(dim=1) for x in tensors]
+    return torch.stack(masks).all(dim=0)
+
+
+def per_sample(values_B: Tensor, like: Tensor) -> Tensor:
+    """Shape one value per sample to multiply samples (B, ...)."""
+    return values_B.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def reduce_squares(
+    error: Tensor, kept_B: Tensor, reduction: Reduction, weight_B: Tensor | None = None
+) -> Tensor:
+    """Reduce squared errors of the kept samples.
+
+    A sample that is not kept gives exactly no value and no gradient, even where it is NaN.
+
+    Args:
+        error: Errors (B, ...).
+        kept_B: Which samples count (B,), bool.
+        reduction: ``"sum"`` over elements and samples; ``"mean"`` over both.
+        weight_B: Weight of each sample's squares (B,).
+    """
+    error = torch.where(per_sample(kept_B, error), error, torch.zeros_like(error))
+    squares_B = error.square().flatten(1).sum(1)
+    if weight_B is not None:
+        squares_B = squares_B * weight_B
+    if reduction == "sum":
+        return squares_B.sum()
+    return squares_B.sum() / (error[0].numel() * kept_B.sum().clamp(min=1))

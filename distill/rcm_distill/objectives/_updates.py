@@ -1,0 +1,33 @@
+"""Who learns when: the host-side schedule of two networks that take turns."""
+
+from dataclasses import dataclass
+
+from rcm_distill.objectives.protocol import Phase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turns:
+    """The student learns alone for ``warm_up`` iterations, then in every ``frequency``-th.
+
+    Attributes:
+        warm_up: Iterations before the critic starts.
+        frequency: Afterwards the student learns in one of so many iterations.
+    """
+
+    warm_up: int
+    frequency: int
+
+    def phase(self, step: int) -> Phase:
+        """Return who learns in an iteration."""
+        alone = step < self.warm_up
+        return "student" if alone or (step - self.warm_up) % self.frequency == 0 else "critic"
+
+    def student_updates(self, step: int) -> int:
+        """Return how many updates the student has had before this iteration."""
+        if step < self.warm_up:
+            return step
+        return self.warm_up + -(-(step - self.warm_up) // self.frequency)
+
+    def critic_updates(self, step: int) -> int:
+        """Return how many updates the critic has had before this iteration."""
+        return step - self.student_updates(step)

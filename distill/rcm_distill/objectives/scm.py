@@ -1,0 +1,91 @@
+"""sCM: continuous-time consistency distillation (Lu and Song 2024, 2410.11081)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Generator
+
+from rcm_distill.denoiser import Denoiser, GuidanceForm
+from rcm_distill.objectives._consistency import Consistency, TangentNorm, WarmUp, warm_up_ratio
+from rcm_distill.objectives._reduce import Reduction
+from rcm_distill.objectives.protocol import Batch, LossTerms, Phase, required
+from rcm_distill.objectives.time_law import LogNormal, TimeLaw
+from rcm_distill.tangent import Method
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Objective:
+    """Continuous-time consistency distillation; defaults of FastGen's CIFAR-10 configuration.
+
+    L = w(t) ||F - sg(F) - g / (||g|| + c)||^2. Differs from the paper: no learned weight w(t).
+
+    Attributes:
+        times: Distribution of t; the paper's proposal on log tan t.
+        tangent_warmup: Iterations H over which r = min(1, step / H) rises; 0 starts at r = 1.
+        warm_up: ``"scm"`` or ``"rcm"``: where r enters the tangent.
+        tangent_norm: ``"norm_plus_c"`` or ``"paper"``: the form of the normalisation.
+        tangent_size: ``"l2"`` or ``"rms"``: whether the norm grows with the dimension.
+        c: Constant of the normalisation.
+        method: How dF/dt is taken.
+        weighting: ``"none"`` or ``"inverse_sigma"``, the prior weight 1 / tan t.
+        teacher_guidance: Guidance scale of the teacher.
+        guidance_form: What the scale means.
+        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+    """
+
+    times: TimeLaw = LogNormal(P_mean=-1.0, P_std=1.4)
+    tangent_warmup: int = 10_000
+    warm_up: WarmUp = "scm"
+    tangent_norm: TangentNorm = "norm_plus_c"
+    tangent_size: Literal["l2", "rms"] = "l2"
+    c: float = 0.1
+    method: Method = "exact"
+    weighting: Literal["none", "inverse_sigma"] = "inverse_sigma"
+    teacher_guidance: float = 1.0
+    guidance_form: GuidanceForm = "u + s(c - u)"
+    reduction: Reduction = "mean"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Return what the method uses: data and teacher."""
+        return frozenset({"data", "teacher"})
+
+    def phase(self, step: int) -> Phase:
+        """Return "student": nobody else learns."""
+        return "student"
+
+    def __call__(
+        self,
+        student: Denoiser,
+        teacher: Denoiser | None,
+        critic: Denoiser | None,
+        batch: Batch,
+        *,
+        rng: Generator,
+        step: int,
+    ) -> LossTerms:
+        """Return the student's loss; the critic is not used."""
+        r = warm_up_ratio(step, self.tangent_warmup)
+        part = self._consistency().on_data(student, required(teacher, "teacher"), batch, rng, r)
+        terms = {"scm": part.loss.detach(), "tangent_rms": part.tangent_rms}
+        return LossTerms(part.loss, terms, (~part.kept_B).sum())
+
+    def critic_loss(
+        self, student: Denoiser, critic: Denoiser, batch: Batch, *, rng: Generator, step: int
+    ) -> LossTerms:
+        """Refuse: the method has no critic."""
+        raise ValueError("scm has no critic")
+
+    def _consistency(self) -> Consistency:
+        return Consistency(
+            times=self.times,
+            teacher_guidance=self.teacher_guidance,
+            guidance_form=self.guidance_form,
+            warm_up=self.warm_up,
+            tangent_norm=self.tangent_norm,
+            tangent_size=self.tangent_size,
+            c=self.c,
+            method=self.method,
+            weighting=self.weighting,
+            reduction=self.reduction,
+        )

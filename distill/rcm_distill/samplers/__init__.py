@@ -1,0 +1,1 @@
+"""Samplers: one file per method, each with ``sample``, its time grid and ``nfe``."""

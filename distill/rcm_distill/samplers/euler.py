@@ -1,0 +1,76 @@
+"""Euler's method on the probability flow in rectified-flow time: the teacher's sampler."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from rcm_distill.denoiser import Denoiser
+from rcm_distill.samplers._common import check_steps, check_times, fill_times
+from rcm_distill.time import rf_velocity
+
+
+def euler_times(steps: int, shift: float = 1.0) -> tuple[float, ...]:
+    """Return a grid uniform in rectified-flow time and then shifted, from pi/2 to 0.
+
+    t_rf = shift u / (1 + (shift - 1) u), u = 1 - k / steps; t = atan2(t_rf, 1 - t_rf).
+
+    Args:
+        steps: Number of steps, at least 1.
+        shift: Above 1 spends more steps near noise; positive.
+
+    Returns:
+        ``steps + 1`` TrigFlow times.
+    """
+    check_steps(steps)
+    if shift <= 0:
+        raise ValueError(f"shift must be positive, got {shift}")
+    grid = [1 - k / steps for k in range(steps + 1)]
+    shifted = [shift * u / (1 + (shift - 1) * u) for u in grid]
+    return tuple(math.atan2(t, 1 - t) for t in shifted)
+
+
+def nfe(times: Sequence[float], *, guided: bool) -> int:
+    """Return network evaluations per sample: one a step, two where guidance needs both."""
+    return (len(times) - 1) * (2 if guided else 1)
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    noise: Tensor,
+    cond: Any,
+    *,
+    times: Sequence[float],
+    rngs: Sequence[Generator] = (),
+) -> Tensor:
+    """Integrate dx_rf/dt_rf = v by x_rf <- x_rf + (t'_rf - t_rf) v.
+
+    Args:
+        denoiser: Denoiser, guided if wished.
+        noise: Standard normal noise (B, ...).
+        cond: Condition per sample.
+        times: TrigFlow times from noise to 0, such as ``euler_times`` gives.
+        rngs: Not used: the method is deterministic.
+
+    Returns:
+        Samples (B, ...), at least float32.
+    """
+    check_times(times)
+    x_rf = noise.to(torch.promote_types(noise.dtype, torch.float32)) * rf_time(times[0])
+    for t, t_next in zip(times, times[1:], strict=False):
+        x_rf = x_rf + (rf_time(t_next) - rf_time(t)) * velocity_at(denoiser, x_rf, t, cond)
+    return x_rf
+
+
+def velocity_at(denoiser: Denoiser, x_rf: Tensor, t: float, cond: Any) -> Tensor:
+    """Return the rectified-flow velocity at x_rf (B, ...) and one TrigFlow time for all."""
+    x_t, t_B = x_rf * (math.cos(t) + math.sin(t)), fill_times(t, x_rf)
+    return rf_velocity(denoiser(x_t, t_B, cond).F, x_t, t_B)
+
+
+def rf_time(t: float) -> float:
+    """Return sin t / (cos t + sin t)."""
+    return math.sin(t) / (math.cos(t) + math.sin(t))
