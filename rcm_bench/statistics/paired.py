@@ -69,7 +69,9 @@ def mover_difference(a: Estimate, b: Estimate, correlation: float) -> tuple[floa
 
 
 def mover_ratio(a: Estimate, b: Estimate, correlation: float) -> tuple[float, float]:
-    """Return the interval of a / b from the intervals of a and b; NaN if b may be zero.
+    """Return the interval of a / b from the intervals of a and b.
+
+    NaN if b may be zero, or if the interval would have no width (a is 0 throughout).
 
     The limits R solve (a - R b)^2 = x^2 + R^2 y^2 - 2 rho R x y, x and y as in the difference
     a - R b (Donner & Zou 2012, eq. 8); for symmetric intervals that is Fieller's theorem.
@@ -88,8 +90,9 @@ def mover_ratio(a: Estimate, b: Estimate, correlation: float) -> tuple[float, fl
 
     if not b.low > 0:
         return NAN, NAN
-    low = root(a.value - a.low, b.high - b.value, -1.0)
-    return max(0.0, low), root(a.high - a.value, b.value - b.low, 1.0)
+    low = max(0.0, root(a.value - a.low, b.high - b.value, -1.0))
+    high = root(a.high - a.value, b.value - b.low, 1.0)
+    return (low, high) if high > low else (NAN, NAN)
 
 
 def _correlation(student: Clusters, reference: Clusters) -> float:

@@ -1,0 +1,177 @@
+"""Diversity against the truth: how much two images of one prompt differ, over how much they should.
+
+For every prompt and every pair of its seeds the objects that the prompt names are matched and
+compared (Dispersion in rcm_distill.lab.dispersion says how). The number is
+
+    sum over prompts and pairs of the difference / sum over the same pairs of its expectation
+
+so 1 means as diverse as the world itself and 0 that every seed gives the same image. All pairs of
+K independent seeds make an unbiased estimate for each prompt; the prompt is the cluster.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from rcm_bench.types import MetricInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rcm_bench.measured import Failures, Measured
+    from rcm_bench.types import Scorer
+
+ATTRIBUTES = ("color", "place", "size", "background")
+Scene = Mapping[str, Any]
+"""Details of the scorer's metric ``scene``."""
+
+_ABOUT = {
+    "color": "How often an object whose colour the prompt leaves open changes colour",
+    "place": "Mean distance of an object's places",
+    "size": "Mean difference of an object's sizes",
+    "background": "Mean difference of the backgrounds' grey",
+}
+
+
+def _metric(title: str, about: str, *, headline: bool = False) -> MetricInfo:
+    return MetricInfo(
+        title=title,
+        unit="ratio to truth",
+        higher_is_better=True,
+        about=f"{about} between two seeds, over what the world's own law gives (1 = as diverse).",
+        headline=headline,
+    )
+
+
+def _assignment(a: Sequence[Scene], b: Sequence[Scene], exchangeable: bool) -> list[int]:
+    """Return for each object of a its object of b: by name, or nearest in total among equals."""
+    if not exchangeable:
+        return list(range(len(b)))
+    from scipy.optimize import linear_sum_assignment
+
+    xy_a, xy_b = (np.array([slot["xy"] for slot in slots]) for slots in (a, b))
+    distance = np.linalg.norm(xy_a[:, None] - xy_b[None], axis=-1)
+    return [int(j) for j in linear_sum_assignment(distance)[1]]
+
+
+def gaps(a: Scene, b: Scene) -> dict[str, float]:
+    """Compare two scenes of one prompt; what one of them lacks is left out.
+
+    Args:
+        a: Details of one image's scene: ``slots`` (one {color, xy, radius, free} for each object
+            that the prompt names, None where it was not found), ``exchangeable``, ``tone``.
+        b: The same of the other.
+
+    Returns:
+        Differences by attribute, in the units of the world's dispersion.
+    """
+    found = {}
+    if a["tone"] is not None and b["tone"] is not None:
+        found["background"] = abs(a["tone"] - b["tone"])
+    if None in a["slots"] or None in b["slots"]:
+        return found
+    order = _assignment(a["slots"], b["slots"], a["exchangeable"])
+    pairs = [(one, b["slots"][j]) for one, j in zip(a["slots"], order, strict=True)]
+    found["place"] = float(np.mean([np.hypot(*np.subtract(p["xy"], q["xy"])) for p, q in pairs]))
+    found["size"] = float(np.mean([abs(p["radius"] - q["radius"]) for p, q in pairs]))
+    free = [p["color"] != q["color"] for p, q in pairs if p["free"]]
+    if free:
+        found["color"] = float(np.mean(free))
+    return found
+
+
+def _usable(scene: Scene | None, attribute: str) -> bool:
+    if scene is None:
+        return False
+    return scene["tone"] is not None if attribute == "background" else None not in scene["slots"]
+
+
+def _prompt_rows(
+    scenes: Sequence[Scene | None], truths: Mapping[str, float | None]
+) -> Iterator[dict[str, Any]]:
+    """Yield one row for each attribute that concerns the prompt."""
+    there = [scene for scene in scenes if scene is not None]
+    found = [gaps(a, b) for a, b in combinations(there, 2)]
+    for attribute, truth in truths.items():
+        if truth is None:
+            continue
+        own = [gap[attribute] for gap in found if attribute in gap]
+        usable = sum(_usable(scene, attribute) for scene in scenes)
+        yield {
+            "component": attribute,
+            "numerator": float(np.sum(own)),
+            "denominator": len(own) * float(truth),
+            "n_samples": usable,
+            "n_missing": len(scenes) - usable,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """Diversity of the shapes laboratory, where the truth is known."""
+
+    name: ClassVar[str] = "diversity"
+    metrics: ClassVar[Mapping[str, MetricInfo]] = {
+        "overall": _metric(
+            "Diversity", "Mean of colour, place, size and background: differences", headline=True
+        ),
+        **{name: _metric(name.capitalize(), _ABOUT[name]) for name in ATTRIBUTES},
+    }
+
+    def scorer(self) -> "Scorer":
+        """Return the scorer that reads each image back into a scene."""
+        from rcm_bench.scorers.lab import Scorer
+
+        return Scorer()
+
+    def measure(
+        self,
+        samples: "pd.DataFrame",
+        scores: "pd.DataFrame",
+        *,
+        failures: "Failures" = "exclude_and_flag",
+    ) -> "dict[str, Measured]":
+        """Sum differences over the pairs of seeds of each prompt.
+
+        A sample in which an object was not found makes no pairs for colour, place and size and is
+        counted as missing there.
+
+        Args:
+            samples: The samples table.
+            scores: The scores table; the details of the scorer's metric ``scene`` are read.
+            failures: Has no meaning here: a pair that is not there has no difference.
+        """
+        import pandas as pd
+
+        from rcm_bench.measured import CELL, Measured, scored
+
+        table = scored(samples, scores, "scene").sort_values([*CELL, "prompt_id", "seed_index"])
+        table["scene"] = [
+            json.loads(text) if there else None
+            for text, there in zip(table["details"], table["value"].notna(), strict=True)
+        ]
+        truths = {
+            prompt: scene["truth"]
+            for prompt, scene in zip(table["prompt_id"], table["scene"], strict=True)
+            if scene is not None
+        }
+        rows = []
+        for key, group in table.groupby([*CELL, "prompt_id", "task"], sort=True):
+            shared = dict(zip((*CELL, "prompt_id", "stratum"), key, strict=True))
+            # A prompt of which no model has one scene: its truth is unknown, its samples missing.
+            truth = truths.get(str(shared["prompt_id"]), dict.fromkeys(ATTRIBUTES, 1.0))
+            rows += [
+                {**shared, "within": np.nan, **row}
+                for row in _prompt_rows(group["scene"].tolist(), truth)
+            ]
+        frame = pd.DataFrame(rows)
+        measured = {"overall": Measured(rows=frame, components=ATTRIBUTES)}
+        for attribute in ATTRIBUTES:
+            own = frame[frame["component"] == attribute]
+            if len(own):
+                measured[attribute] = Measured(rows=own, components=(attribute,))
+        return measured

@@ -1,0 +1,1 @@
+"""Scorers, one file each: stored samples in, per-sample scores out."""
