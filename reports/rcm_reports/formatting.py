@@ -1,0 +1,140 @@
+"""Numbers and foreign text as people read them; a number that is not there is never written as 0."""
+
+import math
+import unicodedata
+from collections.abc import Iterable
+from fractions import Fraction
+
+MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
+DASH = "\N{EN DASH}"
+NBSP = "\N{NO-BREAK SPACE}"
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+RETURN = "\N{RETURN SYMBOL}"
+NO_INTERVAL = "no interval"
+
+
+def known(*values: float | None) -> bool:
+    """Return True if every value is a finite number."""
+    return all(value is not None and math.isfinite(value) for value in values)
+
+
+def decimals_for(low_high: Iterable[tuple[float, float]]) -> int:
+    """Return the number of decimals that shows two digits of the typical half-interval."""
+    halves = sorted((high - low) / 2 for low, high in low_high if known(low, high) and high > low)
+    if not halves:
+        return 3
+    return min(max(1 - math.floor(math.log10(halves[len(halves) // 2])), 0), 4)
+
+
+def number(value: float | None, decimals: int) -> str:
+    """Return a number with a true minus sign; a dash where there is none."""
+    if value is None or not known(value):
+        return DASH
+    text = f"{value:.{decimals}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float | None, decimals: int) -> str:
+    """Return a difference with its sign; zero has none."""
+    text = number(value, decimals)
+    if value is None or not known(value) or text.startswith(MINUS) or float(text) == 0:
+        return text
+    return "+" + text
+
+
+def interval(low: float | None, high: float | None, decimals: int, *, sign: bool = False) -> str:
+    """Return ``[low, high]``, or words where there is no interval."""
+    if not known(low, high):
+        return NO_INTERVAL
+    write = signed if sign else number
+    return f"[{write(low, decimals)}, {write(high, decimals)}]"
+
+
+def half_interval(low: float | None, high: float | None, decimals: int) -> str:
+    """Return half the width of an interval with its sign, or nothing where there is none."""
+    if low is None or high is None or not known(low, high):
+        return ""
+    return f"{PLUS_MINUS}{NBSP}{number((high - low) / 2, decimals)}"
+
+
+def percent(ratio: float | None) -> str:
+    """Return a ratio in percent."""
+    return DASH if ratio is None or not known(ratio) else f"{number(100 * ratio, 0)}{NBSP}%"
+
+
+def percent_interval(low: float | None, high: float | None) -> str:
+    """Return the interval of a ratio in percent, or words where there is none."""
+    if low is None or high is None or not known(low, high):
+        return f"({NO_INTERVAL})"
+    return f"[{number(100 * low, 0)}, {number(100 * high, 0)}]"
+
+
+def share(part: float, whole: float) -> str:
+    """Return ``part / whole`` as a small fraction where it is one, else in percent."""
+    fraction = Fraction(part / whole).limit_denominator(64)
+    if abs(float(fraction) - part / whole) < 1e-9 and fraction.numerator <= 3:
+        return f"{fraction.numerator}/{fraction.denominator}" if fraction != 1 else "all"
+    return percent(part / whole)
+
+
+def count(value: float) -> str:
+    """Return a count with thousands set apart."""
+    return f"{round(value):,}"
+
+
+def plural(value: int, word: str) -> str:
+    """Return ``"1 prompt"``, ``"2 prompts"``."""
+    return f"{count(value)}{NBSP}{word}{'' if value == 1 else 's'}"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration with three digits and a unit that fits."""
+    if seconds is None or not known(seconds):
+        return DASH
+    for limit, factor, unit in (
+        (1e-3, 1e6, "\N{MICRO SIGN}s"),
+        (1.0, 1e3, "ms"),
+        (120.0, 1.0, "s"),
+    ):
+        if abs(seconds) < limit:
+            return f"{_three_digits(seconds * factor)}{NBSP}{unit}"
+    return f"{_three_digits(seconds / 60)}{NBSP}min"
+
+
+def _three_digits(value: float) -> str:
+    if value == 0:
+        return "0"
+    return number(value, min(max(2 - math.floor(math.log10(abs(value))), 0), 3))
+
+
+def visible(text: object, limit: int | None = None) -> str:
+    """Return foreign text that is safe to look at: nothing hidden, nothing that turns its neighbours around.
+
+    Line breaks become a symbol, control characters (bidirectional overrides among them) and lone surrogates
+    become their code point in words; text longer than ``limit`` is cut and says how long it was.
+    """
+    whole = str(text)
+    cut = whole if limit is None or len(whole) <= limit else whole[:limit]
+    shown = "".join(map(_visible_character, cut.replace("\r\n", "\n")))
+    if len(cut) < len(whole):
+        shown += f"{ELLIPSIS} ({count(len(whole))} characters)"
+    return shown
+
+
+def _visible_character(character: str) -> str:
+    if character == "\n":
+        return f" {RETURN} "
+    if character == "\t":
+        return " "
+    category = unicodedata.category(character)
+    joiners = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+    if category in ("Cc", "Cs", "Co", "Zl", "Zp") or (
+        category == "Cf" and character not in joiners
+    ):
+        return (
+            f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(character):04X}\N{RIGHT-POINTING ANGLE BRACKET}"
+        )
+    return character

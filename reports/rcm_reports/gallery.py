@@ -1,0 +1,205 @@
+"""Which samples the page shows: the same prompt and seed in one row, models and steps side by side."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rcm_reports.formatting import count, plural, visible
+from rcm_reports.pictures import Album, Shot
+from rcm_reports.study import Cell, Series, Study
+
+FIRST_ROWS_PER_TASK = 2
+MAX_CELLS = 1600
+MAX_BYTES = 3_300_000
+PROMPT_LENGTH = 240
+
+
+class Row(NamedTuple):
+    """One prompt at one seed."""
+
+    prompt: str
+    task: str
+    shots: list[Shot]
+
+
+class Group(NamedTuple):
+    """The columns of one line, most steps first."""
+
+    label: str
+    css: str
+    cells: list[Cell]
+
+
+class Strip(NamedTuple):
+    """All seeds of one prompt, for one line at one number of steps."""
+
+    cell: Cell
+    shots: list[Shot]
+
+
+class Spread(NamedTuple):
+    """One prompt with all its seeds: what a model leaves to chance can be seen."""
+
+    prompt: str
+    task: str
+    groups: list[tuple[Group, list[Strip]]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gallery:
+    """The sample grid.
+
+    Args:
+        groups: Columns.
+        first: Rows that are open from the start: the first of each task, not picked by result.
+        more: The other rows.
+        tasks: Tasks that occur.
+        note: How much of the run is shown.
+        warnings: What is missing among the samples that are shown.
+    """
+
+    groups: list[Group]
+    first: list[Row]
+    more: list[Row]
+    tasks: list[str]
+    note: str
+    warnings: list[str]
+
+
+def column_groups(study: Study) -> list[Group]:
+    """Return the columns: the reference, its own few steps, then every other line."""
+    groups = []
+    if study.reference is not None:
+        first = study.reference.series
+        style = study.style(first).css
+        groups.append(Group(study.label(first), style, [study.reference]))
+    for series in study.series:
+        cells = [cell for cell in reversed(study.cells(series)) if cell != study.reference]
+        if cells:
+            groups.append(Group(study.label(series), study.style(series).css, cells))
+    return groups
+
+
+def build_gallery(album: Album) -> Gallery:
+    """Choose and load the sample grid, within what a page can carry."""
+    groups = column_groups(album.study)
+    cells = [cell for group in groups for cell in group.cells]
+    seeds = album.seeds
+    rows: dict[str, Row] = {}
+    start, used = len(album.shots), 0
+    for prompt_id in _round_robin(album):
+        if not cells or used > MAX_BYTES or len(album.shots) - start + len(cells) > MAX_CELLS:
+            break
+        text, task = album.prompts[prompt_id]
+        shots = [album.take(cell, prompt_id, seeds[0]) for cell in cells]
+        used += sum(len(shot.uri) for shot in shots)
+        rows[prompt_id] = Row(visible(text, PROMPT_LENGTH), visible(task, 60), shots)
+    tasks = list(dict.fromkeys(task for _, task in album.prompts.values()))
+    first, more = _split(list(rows.values()), [visible(task, 60) for task in tasks])
+    return Gallery(
+        groups=groups,
+        first=first,
+        more=more,
+        tasks=sorted(
+            {row.task for row in rows.values() if row.task},
+            key=[visible(t, 60) for t in tasks].index,
+        ),
+        note=_note(album, len(rows), len(cells)),
+        warnings=_warnings(album.shots[start:]),
+    )
+
+
+def build_spread(album: Album) -> Spread | None:
+    """Return the first prompt of the first task with all its seeds; None where there is only one seed."""
+    seeds = album.seeds[:4]
+    if len(seeds) < 2 or not album.prompts:
+        return None
+    prompt_id, (text, task) = next(iter(album.prompts.items()))
+    groups = []
+    for group in column_groups(album.study):
+        strips = [
+            Strip(cell, [album.take(cell, prompt_id, seed) for seed in seeds])
+            for cell in group.cells
+        ]
+        groups.append((group, strips))
+    return Spread(visible(text, PROMPT_LENGTH), visible(task, 60), groups)
+
+
+def shots_json(album: Album) -> str:
+    """Return what the page's script needs, as JSON that cannot end its element."""
+    columns: dict[Cell, int] = {}
+    prompts: dict[str, int] = {}
+    for shot in album.shots:
+        columns.setdefault(shot.cell, len(columns))
+        prompts.setdefault(shot.prompt_id, len(prompts))
+    reference = album.study.reference
+    data = {
+        "cells": [[_label(album.study, cell.series), cell.steps] for cell in columns],
+        "prompts": [visible(album.prompts[prompt][0], 600) for prompt in prompts],
+        "reference": columns.get(reference, -1) if reference else -1,
+        "shots": [
+            [
+                columns[shot.cell],
+                prompts[shot.prompt_id],
+                shot.seed_index,
+                shot.width,
+                shot.height,
+                shot.boxes,
+                shot.sample_key[:12],
+            ]
+            for shot in album.shots
+        ],
+    }
+    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+
+
+def _label(study: Study, series: Series) -> str:
+    return study.label(series)
+
+
+def _round_robin(album: Album) -> Iterator[str]:
+    """Yield prompts so that any beginning of the list holds every task about equally often."""
+    by_task: dict[str, list[str]] = {}
+    for prompt_id, (_, task) in album.prompts.items():
+        by_task.setdefault(task, []).append(prompt_id)
+    for turn in range(max(map(len, by_task.values()), default=0)):
+        for prompts in by_task.values():
+            if turn < len(prompts):
+                yield prompts[turn]
+
+
+def _split(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[list[Row], list[Row]]:
+    first: list[Row] = []
+    more: list[Row] = []
+    for task in dict.fromkeys(tasks):
+        mine = [row for row in rows if row.task == task]
+        first += mine[:FIRST_ROWS_PER_TASK]
+        more += mine[FIRST_ROWS_PER_TASK:]
+    return first, more
+
+
+def _note(album: Album, num_rows: int, num_cells: int) -> str:
+    if not album.rows:
+        return "This run holds no samples."
+    seeds = album.seeds
+    return (
+        f"Shown: {num_rows} of {plural(len(album.prompts), 'prompt')} at seed {seeds[0] + 1} of {len(seeds)}, "
+        f"that is {count(num_rows * num_cells)} of {plural(len(album.rows), 'sample')}. "
+        "The open rows are the first of each task, not picked by result."
+    )
+
+
+def _warnings(shots: Sequence[Shot]) -> list[str]:
+    warnings = []
+    missing = sum(shot.state == "missing" for shot in shots)
+    videos = sum(shot.state == "video" for shot in shots)
+    if missing:
+        warnings.append(
+            f"{plural(missing, 'sample')} in this grid cannot be shown: not made, or the file is not there."
+        )
+    if videos:
+        warnings.append(
+            f"{plural(videos, 'sample')} in this grid are videos; this page shows images only for now."
+        )
+    return warnings

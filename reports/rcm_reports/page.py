@@ -1,0 +1,196 @@
+"""The report as one HTML page that needs nothing else: no network, no other file, no script to be read."""
+
+import base64
+import hashlib
+import os
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from rcm_reports.chart_lines import NARROW, SMALL, WIDE, steps_chart
+from rcm_reports.completeness import completeness
+from rcm_reports.formatting import known, visible
+from rcm_reports.gallery import build_gallery, build_spread, shots_json
+from rcm_reports.inputs import ReportInput, records
+from rcm_reports.pictures import album
+from rcm_reports.receipt import build_receipt, command
+from rcm_reports.regressions import build_regressions
+from rcm_reports.score_tables import benchmark_sections, time_table
+from rcm_reports.study import Metric, Study, build_study
+from rcm_reports.svg import marker, tag
+from rcm_reports.tradeoffs import tradeoff_charts
+from rcm_reports.verdict import verdict
+
+MAX_FAILURES = 50
+
+
+def render(report_input: ReportInput, out: Path) -> Path:
+    """Write the report of a run; the same input gives the same bytes.
+
+    Args:
+        report_input: The receipt and the tables of the run.
+        out: A folder, which gets an ``index.html``, or the path of the page itself, ending in ``.html``.
+
+    Returns:
+        Path of the page.
+    """
+    path = out if out.suffix == ".html" else out / "index.html"
+    page = page_text(report_input)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(page, encoding="utf-8", newline="\n")
+    os.replace(temporary, path)
+    return path
+
+
+def page_text(report: ReportInput) -> str:
+    """Return the page as text."""
+    study = build_study(report)
+    whole = completeness(report)
+    shown = album(report, study)
+    style, script = _asset("style.css"), _asset("page.js")
+    gallery, spread = build_gallery(shown), build_spread(shown)
+    regressions = build_regressions(shown)
+    context: dict[str, Any] = {
+        "title": _title(report),
+        "csp": _policy(style, script),
+        "style": Markup(style),  # noqa: S704
+        "script": Markup(script),  # noqa: S704
+        "facts": _facts(report, study),
+        "verdict": verdict(study, whole),
+        "charts": _steps_charts(study),
+        "small_charts": _small_charts(study),
+        "legend": [
+            (study.label(series), study.style(series).css, _key(study, index))
+            for index, series in enumerate(study.series)
+        ],
+        "sections": benchmark_sections(study),
+        "times": time_table(study),
+        "tradeoffs": tradeoff_charts(study),
+        "gallery": gallery,
+        "spread": spread,
+        "regressions": regressions,
+        "failures": _failures(report),
+        "num_failures": len(report.failures),
+        "max_failures": MAX_FAILURES,
+        "receipt": build_receipt(report, study),
+        "command": command(report.manifest),
+        "shots": Markup(_inert(shots_json(shown))),  # noqa: S704
+        "steps": [step for step in reversed(study.steps)],
+        "study": study,
+    }
+    return _environment().get_template("report.html.jinja").render(context)
+
+
+def _title(report: ReportInput) -> str:
+    suite = report.manifest.get("suite") or {}
+    return visible(suite.get("suite") or suite.get("name") or "run", 120)
+
+
+def _facts(report: ReportInput, study: Study) -> list[str]:
+    """Return what identifies the run, for one line under the title."""
+    manifest = report.manifest
+    facts = (
+        [f"protocol {visible(manifest['protocol_fingerprint'], 20)}"]
+        if manifest.get("protocol_fingerprint")
+        else []
+    )
+    device = (manifest.get("environment") or {}).get("device")
+    facts += [visible(device, 80)] if device else []
+    facts += (
+        [visible(str(manifest["created"])[:16].replace("T", " "), 40)]
+        if manifest.get("created")
+        else []
+    )
+    return facts
+
+
+def _steps_charts(study: Study) -> list[Markup]:
+    metric = study.quality
+    if metric is None or not _measured(study, metric) or not metric.headline:
+        return []
+    return [steps_chart(f"steps-{size.width}", study, metric, size) for size in (WIDE, NARROW)]
+
+
+def _small_charts(study: Study) -> list[tuple[str, Markup]]:
+    """Return one small chart for each other metric, with its title."""
+    main = study.quality if study.quality is not None and study.quality.headline else None
+    metrics = [
+        m for m in study.metrics if m != main and not m.name.endswith("nfe") and _measured(study, m)
+    ]
+    return [
+        (m.full_title, steps_chart(f"small-{i}", study, m, SMALL)) for i, m in enumerate(metrics)
+    ]
+
+
+def _measured(study: Study, metric: Metric) -> bool:
+    return any(key == metric.key and known(value.value) for (key, _), value in study.values.items())
+
+
+def _key(study: Study, index: int) -> Markup:
+    """Return the marker and dash of a line for the legend."""
+    style = study.style(study.series[index])
+    line = tag(
+        "line",
+        x1=1,
+        x2=33,
+        y1=7,
+        y2=7,
+        stroke="currentColor",
+        stroke_width=2,
+        stroke_dasharray=style.dash or None,
+    )
+    return tag(
+        "svg",
+        line,
+        marker(17, 7, style),
+        class_=f"key {style.css}",
+        viewBox="0 0 34 14",
+        width=34,
+        height=14,
+        aria_hidden="true",
+    )
+
+
+def _failures(report: ReportInput) -> list[list[str]]:
+    rows = records(report.failures.head(MAX_FAILURES))
+    names = ("stage", "status", "model", "steps", "prompt_id", "seed_index", "attempts", "message")
+    return [[visible(row.get(name, ""), 400) for name in names] for row in rows]
+
+
+def _policy(style: str, script: str) -> str:
+    """Return a policy that allows inlined images and exactly this style and this script."""
+    hashes = [
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for text in (style, script)
+    ]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _inert(text: str) -> str:
+    """Return JSON that holds nothing a parser of HTML could act on."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def _asset(name: str) -> str:
+    return resources.files("rcm_reports").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=FunctionLoader(_asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

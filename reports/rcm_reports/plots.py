@@ -1,0 +1,206 @@
+"""Plots as files for papers and slides: SVG and PNG, the same bytes for the same input."""
+
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from rcm_reports.chart_lines import level_of, lines_of
+from rcm_reports.formatting import known
+from rcm_reports.inputs import ReportInput
+from rcm_reports.palette import Style
+from rcm_reports.score_tables import time_key
+from rcm_reports.study import Cell, Metric, Study, Value, build_study
+
+MARKERS = {
+    "circle": "o",
+    "square": "s",
+    "triangle": "^",
+    "diamond": "D",
+    "wedge": "v",
+    "plus": "P",
+    "cross": "X",
+}
+SETTINGS: dict[str, Any] = {
+    "svg.hashsalt": "rcm_reports",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#eceef0",
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
+
+
+def write_plots(report_input: ReportInput, out_dir: Path) -> list[Path]:
+    """Write quality against steps, diversity and time as ``.svg`` and ``.png``.
+
+    Returns:
+        The files; none where nothing was measured.
+    """
+    study = build_study(report_input)
+    quality = study.quality
+    if quality is None:
+        return []
+    out_dir.mkdir(parents=True, exist_ok=True)
+    written = []
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        for name, figure in _figures(study, quality):
+            written += _save(figure, out_dir / name)
+    return written
+
+
+def _figures(study: Study, quality: Metric) -> list[tuple[str, Figure]]:
+    figures = []
+    for metric in study.metrics:
+        if metric.headline and lines_of(study, metric):
+            figures.append((f"steps_{_stem(metric)}", _steps_figure(study, metric)))
+    diversity, seconds = study.diversity, time_key(study)
+    if diversity is not None:
+        figure = _scatter(
+            study,
+            quality,
+            lambda cell: study.values.get((diversity.key, cell)),
+            diversity.full_title,
+        )
+        figures.append(("quality_diversity", figure))
+    if seconds is not None:
+        figure = _scatter(
+            study,
+            quality,
+            lambda cell: study.timings.get((seconds, cell)),
+            "seconds per image",
+            log=True,
+        )
+        figures.append(("quality_time", figure))
+    return figures
+
+
+def _stem(metric: Metric) -> str:
+    return "".join(
+        c if c.isalnum() and c.isascii() else "_" for c in f"{metric.benchmark}_{metric.name}"
+    )
+
+
+def _style(style: Style) -> dict[str, Any]:
+    dashes = tuple(float(part) / 1.5 for part in style.dash.split()) if style.dash else None
+    line = (0, dashes) if dashes else "-"
+    return {
+        "color": style.color,
+        "marker": MARKERS[style.marker],
+        "linestyle": line,
+        "markersize": 5,
+    }
+
+
+def _steps_figure(study: Study, metric: Metric) -> Figure:
+    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    level = level_of(study, metric)
+    if level is not None:
+        axes.axhline(level.y, color="black", linestyle=":", linewidth=1)
+        if known(level.low, level.high):
+            axes.axhspan(level.low, level.high, color="black", alpha=0.08, linewidth=0)
+    for line in lines_of(study, metric):
+        x = [point.x for point in line.points]
+        axes.plot(x, [point.y for point in line.points], label=line.label, **_style(line.style))
+        axes.fill_between(
+            x,
+            [p.low for p in line.points],
+            [p.high for p in line.points],
+            color=line.style.color,
+            alpha=0.12,
+            linewidth=0,
+        )
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(list(study.steps), [str(step) for step in study.steps])
+    axes.minorticks_off()
+    axes.set_xlabel("sampling steps")
+    axes.set_ylabel(f"{metric.full_title} ({metric.unit})" if metric.unit else metric.full_title)
+    axes.legend()
+    return figure
+
+
+def _scatter(
+    study: Study,
+    quality: Metric,
+    across: Callable[[Cell], Value | None],
+    title: str,
+    *,
+    log: bool = False,
+) -> Figure:
+    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    for series in study.series:
+        found = [
+            (cell.steps, x, y)
+            for cell in study.cells(series)
+            if (x := across(cell)) is not None
+            and (y := study.values.get((quality.key, cell))) is not None
+            and known(x.value, y.value)
+            and (x.value > 0 or not log)
+        ]
+        if not found:
+            continue
+        style = study.style(series)
+        axes.errorbar(
+            [x.value for _, x, _ in found],
+            [y.value for _, _, y in found],
+            xerr=_errors([x for _, x, _ in found]),
+            yerr=_errors([y for _, _, y in found]),
+            elinewidth=0.8,
+            linewidth=0.8,
+            label=study.label(series),
+            **_style(style),
+        )
+        for steps, x, y in found:
+            axes.annotate(
+                str(steps),
+                (x.value, y.value),
+                xytext=(5, 4),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    if log:
+        axes.set_xscale("log")
+    axes.set_xlabel(title)
+    axes.set_ylabel(quality.full_title)
+    axes.legend()
+    return figure
+
+
+def _errors(values: list[Value]) -> list[list[float]]:
+    def reach(distance: float) -> float:
+        return max(distance, 0.0) if math.isfinite(distance) else math.nan
+
+    return [[reach(v.value - v.low) for v in values], [reach(v.high - v.value) for v in values]]
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    paths = []
+    for suffix, canvas, metadata in (
+        (".svg", FigureCanvasSVG(figure), {"Date": None, "Creator": "rcm_reports"}),
+        (".png", FigureCanvasAgg(figure), {"Software": "rcm_reports"}),
+    ):
+        path = stem.with_name(stem.name + suffix)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as stream:
+            if suffix == ".svg":
+                canvas.print_svg(stream, metadata=metadata)  # type: ignore[union-attr]
+            else:
+                figure.set_dpi(160)
+                canvas.print_png(stream, metadata=metadata)  # type: ignore[union-attr]
+        os.replace(temporary, path)
+        paths.append(path)
+    return paths

@@ -1,0 +1,233 @@
+"""The table of models by steps, cell by cell: value, interval, difference to the teacher, tie or not."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+from rcm_reports.formatting import (
+    DASH,
+    decimals_for,
+    duration,
+    half_interval,
+    interval,
+    known,
+    number,
+    plural,
+    signed,
+)
+from rcm_reports.study import TIME_BENCHMARKS, Cell, Metric, Study, Value, benchmark_title
+
+Standing = Literal["reference", "tie", "better", "worse", "untested", "absent"]
+
+
+class Entry(NamedTuple):
+    """One cell of a table."""
+
+    value: str
+    half: str
+    interval: str
+    difference: str
+    standing: Standing
+    remark: str
+
+
+class TableRow(NamedTuple):
+    """One row: its head, the class of its colour, its cells."""
+
+    head: str
+    sub: str
+    css: str
+    entries: list[Entry]
+
+
+class ScoreTable(NamedTuple):
+    """A table with a caption."""
+
+    caption: str
+    columns: list[str]
+    rows: list[TableRow]
+
+
+class Section(NamedTuple):
+    """One benchmark: its headline by models and steps, then all its metrics by configuration."""
+
+    ident: str
+    title: str
+    about: str
+    main: ScoreTable | None
+    parts: ScoreTable | None
+
+
+ABSENT = Entry(DASH, "", "", "", "absent", "not run")
+
+
+def benchmark_sections(study: Study) -> list[Section]:
+    """Return one section for each benchmark that has measurements, times left out."""
+    names = dict.fromkeys(metric.benchmark for metric in study.metrics)
+    sections = []
+    for place, name in enumerate(name for name in names if name not in TIME_BENCHMARKS):
+        metrics = [metric for metric in study.metrics if metric.benchmark == name]
+        head = next((metric for metric in metrics if metric.headline), None)
+        main = _main_table(study, head) if head else None
+        parts = _parts_table(study, metrics) if len(metrics) > 1 or main is None else None
+        about = head.about if head else ""
+        sections.append(
+            Section(f"benchmark-{place + 1}", benchmark_title(name), about, main, parts)
+        )
+    return sections
+
+
+def _main_table(study: Study, metric: Metric) -> ScoreTable:
+    decimals = _decimals(study, [metric])
+    usual = _usual_counts(study, [metric])
+    rows = []
+    for series in study.series:
+        cells = [Cell(series, steps) for steps in study.steps]
+        entries = [_entry(study, metric, cell, decimals, usual) for cell in cells]
+        if any(entry.standing != "absent" for entry in entries):
+            rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
+    return ScoreTable(_caption(study, metric.full_title, metric, usual), _step_heads(study), rows)
+
+
+def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
+    usual = _usual_counts(study, metrics)
+    decimals = {metric.key: _decimals(study, [metric]) for metric in metrics}
+    rows = []
+    for series in study.series:
+        for cell in reversed(study.cells(series)):
+            entries = [
+                _entry(study, metric, cell, decimals[metric.key], None) for metric in metrics
+            ]
+            if any(entry.standing != "absent" for entry in entries):
+                sub = plural(cell.steps, "step")
+                rows.append(TableRow(study.label(series), sub, study.style(series).css, entries))
+    columns = [
+        f"{metric.title} ({metric.unit})" if _mixed(metrics) else metric.title for metric in metrics
+    ]
+    title = f"{benchmark_title(metrics[0].benchmark)}, every part"
+    return ScoreTable(_caption(study, title, metrics[0], usual), columns, rows)
+
+
+def _mixed(metrics: list[Metric]) -> bool:
+    return len({metric.unit for metric in metrics}) > 1
+
+
+def time_table(study: Study) -> ScoreTable | None:
+    """Return seconds and network evaluations by models and steps; None where nothing was timed."""
+    key = time_key(study)
+    if key is None and not study.nfe:
+        return None
+    rows = []
+    for series in study.series:
+        cells = [Cell(series, steps) for steps in study.steps]
+        entries = [_time_entry(study, key, cell) for cell in cells]
+        if any(entry.standing != "absent" for entry in entries):
+            rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
+    caption = "Time per image with 95\N{NO-BREAK SPACE}% interval, network evaluations (NFE), and speed against the reference."
+    return ScoreTable(caption, _step_heads(study), rows)
+
+
+def time_key(study: Study) -> str | None:
+    """Return the key of the timing that the report shows."""
+    keys = dict.fromkeys(key for key, _ in study.timings)
+    return next((key for key in keys if "seconds" in key), None)
+
+
+def _time_entry(study: Study, key: str | None, cell: Cell) -> Entry:
+    value = study.timings.get((key, cell)) if key else None
+    nfe = study.nfe.get(cell)
+    if value is None and nfe is None:
+        return ABSENT
+    shown = duration(value.value) if value else DASH
+    around = (
+        f"[{duration(value.low)}, {duration(value.high)}]"
+        if value and known(value.low, value.high)
+        else ""
+    )
+    full = study.timings.get((key, study.reference)) if key and study.reference else None
+    faster = ""
+    if (
+        value
+        and full
+        and known(value.value, full.value)
+        and value.value > 0
+        and cell != study.reference
+    ):
+        faster = f"{number(full.value / value.value, 1)}\N{MULTIPLICATION SIGN} as fast"
+    evaluations = f"{number(nfe, 0)} NFE" if nfe is not None else ""
+    standing: Standing = "reference" if cell == study.reference else "untested"
+    return Entry(shown, "", around, ", ".join(filter(None, (evaluations, faster))), standing, "")
+
+
+def _entry(
+    study: Study, metric: Metric, cell: Cell, decimals: int, usual: tuple[int, int] | None
+) -> Entry:
+    value = study.values.get((metric.key, cell))
+    if value is None or not known(value.value):
+        return ABSENT if value is None else ABSENT._replace(remark="no value")
+    pair = study.pairs.get((metric.key, cell))
+    difference, standing = "", _standing(study, metric, cell)
+    if pair is not None and known(pair.difference) and standing != "reference":
+        difference = f"{signed(pair.difference, decimals)} {interval(pair.low, pair.high, decimals, sign=True)}"
+    return Entry(
+        number(value.value, decimals),
+        half_interval(value.low, value.high, decimals),
+        interval(value.low, value.high, decimals),
+        difference,
+        standing,
+        _counts_remark(value, usual),
+    )
+
+
+def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
+    if cell == study.reference:
+        return "reference"
+    pair = study.pairs.get((metric.key, cell))
+    if pair is None or pair.tied is None or not known(pair.difference):
+        return "untested"
+    if pair.tied:
+        return "tie"
+    return "better" if (pair.difference > 0) == metric.higher_is_better else "worse"
+
+
+def _counts_remark(value: Value, usual: tuple[int, int] | None) -> str:
+    parts = []
+    if usual is not None and (value.n_prompts, value.n_samples) != usual:
+        parts.append(
+            f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value.n_samples} of {plural(value.n_prompts, 'prompt')}"
+        )
+    if value.n_missing:
+        parts.append(f"{value.n_missing} missing")
+    return ", ".join(parts)
+
+
+def _of(study: Study, metrics: Iterable[Metric]) -> list[Value]:
+    keys = {metric.key for metric in metrics}
+    return [value for (key, _), value in study.values.items() if key in keys]
+
+
+def _decimals(study: Study, metrics: Iterable[Metric]) -> int:
+    return decimals_for((value.low, value.high) for value in _of(study, metrics))
+
+
+def _usual_counts(study: Study, metrics: list[Metric]) -> tuple[int, int]:
+    """Return the most frequent (prompts, samples) of the first metric, the headline where there is one."""
+    counts = Counter((value.n_prompts, value.n_samples) for value in _of(study, metrics[:1]))
+    return max(counts, key=lambda pair: (counts[pair], pair)) if counts else (0, 0)
+
+
+def _caption(study: Study, title: str, metric: Metric, usual: tuple[int, int]) -> str:
+    way = "higher is better" if metric.higher_is_better else "lower is better"
+    unit = f" ({metric.unit})" if metric.unit else ""
+    missing = sum(value.n_missing for value in _of(study, [metric]))
+    n = (
+        f"n = {plural(usual[1], 'sample')} of {plural(usual[0], 'prompt')} per cell"
+        if usual[0]
+        else "n unknown"
+    )
+    gaps = f"{plural(missing, 'sample')} missing" if missing else "none missing"
+    return f"{title}{unit}, {way}. {n}, {gaps}."
+
+
+def _step_heads(study: Study) -> list[str]:
+    return [plural(steps, "step") for steps in study.steps]

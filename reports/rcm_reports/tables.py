@@ -1,0 +1,208 @@
+"""Tables as files: CSV with every digit, Markdown and LaTeX for people."""
+
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from rcm_reports.escaping import csv_text, latex, markdown
+from rcm_reports.formatting import DASH, decimals_for, interval, known, number, signed
+from rcm_reports.inputs import ReportInput
+from rcm_reports.study import Cell, Metric, Study, Value, benchmark_title, build_study
+
+Lookup = Callable[[Metric, Cell], str]
+
+
+class Sheet(NamedTuple):
+    """One table for people: a benchmark, its configurations by its metrics."""
+
+    title: str
+    note: str
+    head: list[str]
+    groups: list[list[list[str]]]
+
+
+def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
+    """Write ``measurements``, ``paired`` and ``timing`` as ``.csv``, ``.md`` and ``.tex``.
+
+    Numbers in the CSV files are exact; a missing number is an empty cell. Text that a spreadsheet would take for a
+    formula gets a leading apostrophe.
+
+    Returns:
+        The files, in a fixed order.
+    """
+    study = build_study(report_input)
+    frames = {
+        "measurements": report_input.measurements,
+        "paired": report_input.paired,
+        "timing": report_input.timings,
+    }
+    sheets = {
+        "measurements": _measured(study, study.values),
+        "paired": _paired(study),
+        "timing": _measured(study, study.timings),
+    }
+    out_dir.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, frame in frames.items():
+        for suffix, text in (
+            (".csv", _csv(frame)),
+            (".md", _markdown(sheets[name])),
+            (".tex", _latex(sheets[name], name)),
+        ):
+            path = out_dir / f"{name}{suffix}"
+            temporary = path.with_name(f".{path.name}.tmp")
+            temporary.write_text(text, encoding="utf-8", newline="")
+            os.replace(temporary, path)
+            written.append(path)
+    return written
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    guarded = frame.copy()
+    guarded.columns = pd.Index([csv_text(str(column)) for column in guarded.columns])
+    for column in guarded.columns:
+        guarded[column] = (
+            guarded[column].map(_cell)
+            if guarded[column].dtype.kind not in "ifub"
+            else guarded[column]
+        )
+    buffer = io.StringIO()
+    guarded.to_csv(buffer, index=False, lineterminator="\n")
+    return buffer.getvalue()
+
+
+def _cell(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    # A lone surrogate cannot be written as UTF-8.
+    return csv_text(value.encode("utf-8", "backslashreplace").decode())
+
+
+def _measured(study: Study, table: Mapping[tuple[str, Cell], Value]) -> list[Sheet]:
+    metrics = _metrics(study, [key for key, _ in table])
+    decimals = {
+        m.key: decimals_for((v.low, v.high) for (k, _), v in table.items() if k == m.key)
+        for m in metrics
+    }
+
+    def text(metric: Metric, cell: Cell) -> str:
+        value = table.get((metric.key, cell))
+        if value is None or not known(value.value):
+            return DASH
+        half = (value.high - value.low) / 2
+        around = f" ± {number(half, decimals[metric.key])}" if known(half) else ""
+        return number(value.value, decimals[metric.key]) + around
+
+    note = (
+        "Value and half the width of its 95 % interval; no half-width where there is no interval."
+    )
+    return _sheets(study, metrics, text, note)
+
+
+def _paired(study: Study) -> list[Sheet]:
+    metrics = _metrics(study, [key for key, _ in study.pairs])
+    decimals = {
+        m.key: decimals_for((p.low, p.high) for (k, _), p in study.pairs.items() if k == m.key)
+        for m in metrics
+    }
+
+    def text(metric: Metric, cell: Cell) -> str:
+        if cell == study.reference:
+            return "reference"
+        pair = study.pairs.get((metric.key, cell))
+        if pair is None or not known(pair.difference):
+            return DASH
+        digits = decimals[metric.key]
+        around = interval(pair.low, pair.high, digits, sign=True)
+        return f"{signed(pair.difference, digits)} {around}{' tie' if pair.tied else ''}"
+
+    note = "Difference to the reference, paired by prompt, with its 95 % interval; a tie is not told apart."
+    return _sheets(study, metrics, text, note)
+
+
+def _metrics(study: Study, keys: Sequence[str]) -> list[Metric]:
+    known_metrics = {metric.key: metric for metric in study.metrics}
+    ordered = [key for key in known_metrics if key in set(keys)]
+    ordered += [key for key in dict.fromkeys(keys) if key not in known_metrics]
+    return [known_metrics.get(key) or _unnamed(key) for key in ordered]
+
+
+def _unnamed(key: str) -> Metric:
+    benchmark, _, name = key.partition(".")
+    return Metric(
+        benchmark=benchmark,
+        name=name,
+        title=name.replace("_", " "),
+        unit="",
+        higher_is_better=False,
+        about="",
+        headline=False,
+    )
+
+
+def _sheets(study: Study, metrics: Sequence[Metric], text: Lookup, note: str) -> list[Sheet]:
+    sheets = []
+    for benchmark in dict.fromkeys(metric.benchmark for metric in metrics):
+        mine = [metric for metric in metrics if metric.benchmark == benchmark]
+        groups = []
+        for series in study.series:
+            rows = [
+                [study.label(series), str(cell.steps), *(text(metric, cell) for metric in mine)]
+                for cell in reversed(study.cells(series))
+            ]
+            rows = [row for row in rows if any(cell != DASH for cell in row[2:])]
+            if rows:
+                groups.append(rows)
+        head = ["Model", "Steps", *(_head(metric) for metric in mine)]
+        sheets.append(Sheet(benchmark_title(benchmark), note, head, groups))
+    return sheets
+
+
+def _head(metric: Metric) -> str:
+    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+
+
+def _markdown(sheets: Sequence[Sheet]) -> str:
+    parts = []
+    for sheet in sheets:
+        lines = [f"### {markdown(sheet.title)}", "", sheet.note, ""]
+        lines.append(_markdown_row(sheet.head))
+        lines.append("|---|--:|" + "--:|" * (len(sheet.head) - 2))
+        lines += [_markdown_row(row) for group in sheet.groups for row in group]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts) or "No rows.\n"
+
+
+def _markdown_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(markdown(cell) for cell in cells)} |"
+
+
+def _latex(sheets: Sequence[Sheet], name: str) -> str:
+    head = "% Needs \\usepackage{booktabs,textcomp}, the second only with LaTeX from before 2020.\n"
+    return head + "\n".join(
+        _latex_table(sheet, f"tab:{name}-{place + 1}") for place, sheet in enumerate(sheets)
+    )
+
+
+def _latex_table(sheet: Sheet, label: str) -> str:
+    body = " \\midrule\n".join("".join(_latex_row(row) for row in group) for group in sheet.groups)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{latex(sheet.title)}. {latex(sheet.note)}}}\n\\label{{{label}}}\n"
+        f"\\begin{{tabular}}{{lr{'r' * (len(sheet.head) - 2)}}}\n\\toprule\n"
+        f"{_latex_row(sheet.head)}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+    )
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(_latex_cell(cell) for cell in cells) + " \\\\\n"
+
+
+def _latex_cell(text: str) -> str:
+    """Escape a cell; the signs that the tables themselves use become mathematics."""
+    signs = {"±": "$\\pm$", "\N{MINUS SIGN}": "$-$", DASH: "--"}
+    return "".join(signs.get(character) or latex(character) for character in text)
