@@ -1,1 +1,26 @@
-"""rcm_bench: how close a few-step diffusion model is to its teacher, with an interval on every number."""
+"""How close a few-step diffusion model is to its teacher, with an interval on every number.
+
+The verbs of the command line are here as functions: ``rcm_bench.run("quickstart")``.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rcm_bench.verbs.distill import distill
+    from rcm_bench.verbs.doctor import doctor
+    from rcm_bench.verbs.plan import plan
+    from rcm_bench.verbs.prompts import prompts
+    from rcm_bench.verbs.report import report
+    from rcm_bench.verbs.run import run
+    from rcm_bench.verbs.score import score
+    from rcm_bench.verbs.status import status
+
+__all__ = ["distill", "doctor", "plan", "prompts", "report", "run", "score", "status"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a verb when it is first asked for, so that the package itself stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module 'rcm_bench' has no attribute '{name}'")
+    return getattr(import_module(f"rcm_bench.verbs.{name}"), name)

@@ -11,6 +11,14 @@ class UserError(Exception):
     """
 
 
+def unknown(what: str, got: str, known: Iterable[str]) -> str:
+    """Say that a name does not exist, which names do, and which is the nearest."""
+    choices = sorted(known)
+    nearest = get_close_matches(got, choices, n=1)
+    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    return f"unknown {what} '{got}'. Available: {', '.join(choices) or 'none'}.{hint}"
+
+
 def unknown_name(where: str, what: str, got: str, known: Iterable[str]) -> UserError:
     """Build the error for a name that does not exist.
 
@@ -23,7 +31,4 @@ def unknown_name(where: str, what: str, got: str, known: Iterable[str]) -> UserE
     Returns:
         An error that lists the choices and suggests the nearest one.
     """
-    choices = sorted(known)
-    nearest = get_close_matches(got, choices, n=1)
-    hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-    return UserError(f"{where}: unknown {what} '{got}'. Available: {', '.join(choices)}.{hint}")
+    return UserError(f"{where}: {unknown(what, got, known)}")

@@ -18,10 +18,10 @@ class PromptRecord:
     """One prompt of a prompt set.
 
     Args:
-        prompt_id: Name of the prompt inside a run, made of an index and a digest, never of its text.
+        prompt_id: Name inside a run, made of an index and a digest, never of the text.
         text: The prompt as given; it may hold anything.
-        task: Stratum of the prompt, such as GenEval's ``"two_object"``; ``"prompt"`` where there is none.
-        metadata: What a benchmark knows about the prompt, such as GenEval's ``include`` and ``exclude``.
+        task: Stratum, such as GenEval's ``"two_object"``; ``"prompt"`` where there is none.
+        metadata: What a benchmark knows of it, such as GenEval's ``include`` and ``exclude``.
     """
 
     prompt_id: str
@@ -42,7 +42,7 @@ class WorkItem:
         steps: Number of sampling steps.
         prompt_id: Name of the prompt inside the run.
         prompt: The prompt as given.
-        prompt_rewritten: The prompt that the model sees; equal to ``prompt`` unless a protocol rewrites.
+        prompt_rewritten: What the model sees; ``prompt`` itself unless a protocol rewrites it.
         seed_index: Which of the samples per prompt this is, from 0.
         seed: Seed of the one random generator of this sample.
         batch_id: The planned batch that the item belongs to.
@@ -191,7 +191,7 @@ class ColourClassifier(Protocol):
 
 
 class Scorer(Protocol):
-    """Turns stored samples into scores; name, version and settings are part of the key of a score."""
+    """Turns stored samples into scores; name, version and settings are part of a score's key."""
 
     @property
     def name(self) -> str:
@@ -204,7 +204,7 @@ class Scorer(Protocol):
         ...
 
     def settings(self) -> dict[str, Any]:
-        """Return everything else that can change a score, weights' digests included, as JSON values."""
+        """Return all else that can change a score, digests of weights too, as JSON values."""
         ...
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
@@ -230,13 +230,67 @@ class Benchmark(Protocol):
         ...
 
 
+class Cost(NamedTuple):
+    """Rough figures for ``plan``; nothing that is measured depends on them.
+
+    Attributes:
+        seconds_per_evaluation: Time of one network evaluation of one sample on this machine.
+        bytes_per_sample: Size of a stored sample.
+    """
+
+    seconds_per_evaluation: float
+    bytes_per_sample: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelContext:
+    """What a model may know of the suite that names it.
+
+    Args:
+        place: File, line and key of the model, for messages.
+        folder: Folder of the suite; relative paths start there.
+    """
+
+    place: str
+    folder: Path
+
+
 class Model(Protocol):
-    """Something that generates."""
+    """Something that generates.
+
+    A file of ``rcm_bench/models`` has a class ``Model``, made by ``Model(settings, sampler,
+    context)`` from its own ``Model.Settings`` and a sampler of the suite. Making it is cheap and
+    finds what is wrong with its files; ``load`` reads the weights.
+    """
 
     def digest(self) -> str:
-        """Return the SHA-256 of the weights and the architecture."""
+        """Return the SHA-256 of the weights."""
+        ...
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of the model that decides a sample: weights, architecture, size, dtype."""
+        ...
+
+    def card(self) -> dict[str, Any]:
+        """Return the model card: recipe, commit, seed, hardware, scores; empty if there is none."""
+        ...
+
+    def evaluations(self, steps: int) -> int:
+        """Return the network evaluations that one sample of so many steps takes."""
+        ...
+
+    def cost(self) -> Cost:
+        """Return rough costs for the plan."""
+        ...
+
+    def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
+        """Raise UserError for a prompt that it cannot draw, or a step count that it cannot take."""
+        ...
+
+    def load(self, device: str) -> None:
+        """Read the weights onto a device; raise UserError if they do not fit."""
         ...
 
     def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
-        """Generate one planned batch, in order; all items have one sampler and one number of steps."""
+        """Generate one planned batch in order; its items share sampler and number of steps."""
         ...

@@ -1,0 +1,140 @@
+"""The command line: one function for each verb, nothing heavy imported before a verb runs."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec
+
+import typer
+
+from rcm_bench.exit_codes import explain
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="rcm-bench",
+    help="How close is a few-step diffusion model to its teacher? Every number has an interval.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or name of a shipped one.")]
+RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+
+
+def guarded(verb: Callable[P, int]) -> Callable[P, None]:
+    """Turn what a verb returns or raises into an exit code and, for faults, one message."""
+
+    @functools.wraps(verb)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = verb(*args, **kwargs)
+        except (KeyboardInterrupt, Exception) as fault:
+            said = explain(fault)
+            sys.stderr.write(f"{said.message}\n")
+            code = said.code
+        raise typer.Exit(code)
+
+    return command
+
+
+@app.command()
+@guarded
+def run(
+    suite: SuiteArgument,
+    out: Annotated[Path | None, typer.Option(help="Run folder [runs/<suite>-<hash>].")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only N prompts, stratified by task.")] = None,
+) -> int:
+    """Plan, sample, score, aggregate and report; resumes what is there."""
+    from rcm_bench.printing import print_outcome
+    from rcm_bench.verbs.run import run as verb
+
+    return print_outcome(verb(suite, out, limit))
+
+
+@app.command()
+@guarded
+def plan(suite: SuiteArgument) -> int:
+    """Show what a run would do and cost, and what is missing for it."""
+    from rcm_bench.printing import print_plan
+    from rcm_bench.verbs.plan import plan as verb
+
+    return print_plan(verb(suite))
+
+
+@app.command()
+@guarded
+def status(run: RunArgument) -> int:
+    """Show what of a run is done, failed and still to do."""
+    from rcm_bench.printing import print_status
+    from rcm_bench.verbs.status import status as verb
+
+    return print_status(verb(run))
+
+
+@app.command()
+@guarded
+def score(run: RunArgument) -> int:
+    """Score again from the stored samples."""
+    from rcm_bench.printing import print_outcome
+    from rcm_bench.verbs.score import score as verb
+
+    return print_outcome(verb(run))
+
+
+@app.command()
+@guarded
+def report(run: RunArgument) -> int:
+    """Write tables, plots and the page again from the stored scores."""
+    from rcm_bench.printing import print_outcome
+    from rcm_bench.verbs.report import report as verb
+
+    return print_outcome(verb(run))
+
+
+@app.command()
+@guarded
+def prompts(
+    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into.")],
+) -> int:
+    """Write a benchmark's prompt set in its official format."""
+    from rcm_bench.verbs.prompts import prompts as verb
+
+    for path in verb(benchmark, out):
+        typer.echo(path)
+    return 0
+
+
+@app.command()
+@guarded
+def distill(
+    recipe: Annotated[str, typer.Argument(help="Path of a training recipe.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of state and weights.")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(help="Stop after so long; run again to go on.")
+    ] = None,
+) -> int:
+    """Train a teacher or a student from a recipe; resumes what is there."""
+    from rcm_bench.verbs.distill import distill as verb
+
+    typer.echo(verb(recipe, out, max_seconds))
+    return 0
+
+
+@app.command()
+@guarded
+def doctor() -> int:
+    """Show what works on this machine and what is missing, with the command that mends it."""
+    from rcm_bench.printing import print_checks
+    from rcm_bench.verbs.doctor import doctor as verb
+
+    return print_checks(verb())
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,178 @@
+"""The end of a run: records to tables, tables to a report; needs no torch."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rcm_bench.aggregate import aggregate
+from rcm_bench.errors import UserError
+from rcm_bench.planning import Plan, make_plan
+from rcm_bench.prepare import make_benchmarks
+from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
+from rcm_bench.store import Index, RunStore
+from rcm_bench.suite import Suite
+from rcm_bench.tables import run_tables
+from rcm_bench.timing import has_timing, is_timed, timing_table
+from rcm_bench.types import Benchmark
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run came to.
+
+    Args:
+        run_dir: The run folder.
+        report: The page; None where nothing has been sampled yet.
+        measurements: The table of measurements.
+        timings: The table of timings.
+        metrics: What the manifest says of each metric.
+        whole: True if every planned sample is there and scored.
+        done: True if everything that this invocation asked for is there and scored.
+        remarks: What the reader should know, one sentence each.
+    """
+
+    run_dir: Path
+    report: Path | None
+    measurements: pd.DataFrame
+    timings: pd.DataFrame
+    metrics: dict[str, Any]
+    whole: bool
+    done: bool
+    remarks: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenRun:
+    """A run folder with its plan made again from the manifest."""
+
+    store: RunStore
+    plan: Plan
+    benchmarks: list[Benchmark]
+
+
+def open_run(folder: Path) -> OpenRun:
+    """Open a run folder; neither the suite file nor the weights are needed.
+
+    Raises:
+        UserError: It is no run folder, or was made by a version whose keys differ.
+    """
+    store = RunStore.open(folder)
+    frozen = store.manifest["frozen"]
+    suite = Suite.model_validate(store.manifest["suite"])
+    plan = make_plan(suite, store.prompts(), frozen["models"])
+    if plan.digest() != frozen["plan"]:
+        raise UserError(
+            f"{folder}: its plan gives other keys than this version of rcm_bench; "
+            "continue it with the version that its manifest names"
+        )
+    return OpenRun(store=store, plan=plan, benchmarks=make_benchmarks(suite))
+
+
+def missing_scores(
+    plan: Plan, index: Index, benchmarks: list[Benchmark], prompt_ids: frozenset[str]
+) -> tuple[int, int]:
+    """Count the items of some prompts that lack a sample, and those that lack a score."""
+    keys = {scorer_key(s) for b in benchmarks if (s := scorer_of(b)) is not None}
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    unsampled = unscored = 0
+    for item in plan.items:
+        if item.prompt_id not in prompt_ids:
+            continue
+        record = index.samples.get(item.sample_key or "")
+        if record is None:
+            unsampled += 1
+        else:
+            digest, prompt = sample_digest(record), prompts[item.prompt_id]
+            unscored += any(score_key(digest, k, prompt) not in index.scores for k in keys)
+    return unsampled, unscored
+
+
+def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
+    """Aggregate what a run holds, and write its tables and its report.
+
+    Args:
+        run: The run.
+        limit: The limit of the invocation; None for all prompts.
+    """
+    plan, store = run.plan, run.store
+    index = store.index()
+    everything = plan.limited(None)
+    chosen = plan.limited(limit)
+    whole = not any(missing_scores(plan, index, run.benchmarks, everything))
+    unsampled, unscored = missing_scores(plan, index, run.benchmarks, chosen)
+    timed = not has_timing(plan.suite.benchmarks) or is_timed(plan, index)
+    remarks = _remarks(plan, index, chosen, everything, unsampled, unscored)
+    if not index.samples:
+        raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
+    measurements, report = _write(run, index, whole, limit if chosen != everything else None)
+    return Outcome(
+        run_dir=store.root,
+        report=report,
+        measurements=measurements,
+        timings=timing_table(plan, index),
+        metrics=store.manifest["metrics"],
+        whole=whole,
+        done=unsampled == unscored == 0 and timed,
+        remarks=remarks,
+    )
+
+
+def _remarks(
+    plan: Plan,
+    index: Index,
+    chosen: frozenset[str],
+    everything: frozenset[str],
+    unsampled: int,
+    unscored: int,
+) -> list[str]:
+    remarks = list(index.faults)
+    if chosen != everything:
+        remarks.append(
+            f"limited to {len(chosen)} of {len(everything)} prompts: no benchmark totals"
+        )
+    if unsampled:
+        remarks.append(f"{unsampled} samples are missing: no benchmark totals; see 'status'")
+    if unscored:
+        remarks.append(f"{unscored} samples are not scored: no benchmark totals; see 'status'")
+    flagged = sum(
+        bool(index.samples[item.sample_key or ""]["flags"])
+        for item in plan.items
+        if item.sample_key in index.samples
+    )
+    if flagged:
+        remarks.append(f"{flagged} samples are degenerate (one colour, or not finite)")
+    return remarks
+
+
+def _write(run: OpenRun, index: Index, whole: bool, limit: int | None) -> tuple[pd.DataFrame, Path]:
+    from rcm_reports import ReportInput, render, write_plots, write_tables
+
+    plan, store = run.plan, run.store
+    tables = run_tables(plan, index, run.benchmarks)
+    failures = plan.suite.run.failures
+    result = aggregate(
+        tables.samples,
+        tables.scores,
+        run.benchmarks,  # type: ignore[arg-type]
+        plan.reference(),
+        store.manifest["protocol_fingerprint"],
+        failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
+        totals=whole,
+    )
+    timings = timing_table(plan, index)
+    manifest = store.manifest if limit is None else {**store.manifest, "limit": limit}
+    report = ReportInput(
+        manifest=manifest,
+        measurements=result.measurements,
+        paired=result.paired,
+        samples=tables.samples,
+        scores=tables.scores,
+        failures=tables.failures,
+        timings=timings,
+        run_dir=store.root,
+    )
+    write_tables(report, store.root / "tables")
+    write_plots(report, store.root / "plots")
+    return result.measurements, render(report, store.root / "report")

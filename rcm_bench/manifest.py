@@ -1,0 +1,135 @@
+"""The receipt of a run: plan, protocol, models and environment, frozen before the first sample."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rcm_bench.canonical import digest_of
+from rcm_bench.media import CODEC
+from rcm_bench.planning import NOISE, Plan
+from rcm_bench.prepare import Prepared
+from rcm_bench.prompt_sets import prompts_digest
+from rcm_bench.scoring import scorer_of
+from rcm_bench.store import SCHEMA, frozen_suite
+from rcm_bench.suite import Suite
+from rcm_bench.types import Benchmark, Model
+
+AGGREGATION = "prompt-clustered-1"
+_SHORT = 12
+
+
+def make_manifest(prepared: Prepared, environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a prepared suite.
+
+    Args:
+        prepared: The resolved suite.
+        environment: What the first invocation runs on.
+    """
+    plan, data = prepared.plan, prepared.loaded.data
+    protocol = make_protocol(plan, prepared.benchmarks)
+    return {
+        "schema": SCHEMA,
+        "suite": data,
+        "suite_digest": digest_of(frozen_suite(data))[:_SHORT],
+        "plan": counts(plan, prepared.models),
+        "protocol": protocol,
+        "protocol_fingerprint": digest_of(protocol)[:_SHORT],
+        "reference": asdict(plan.reference()),
+        "models": {name: _model(name, prepared) for name in prepared.models},
+        "metrics": {
+            f"{benchmark.name}.{name}": asdict(info)
+            for benchmark in prepared.benchmarks
+            for name, info in benchmark.metrics.items()
+        },
+        "environment": dict(environment),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "frozen": frozen(plan, data),
+    }
+
+
+def frozen(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must be equal when a run is continued."""
+    return {
+        "suite": frozen_suite(data),
+        "prompts": prompts_digest(plan.prompts),
+        "models": {name: dict(identity) for name, identity in plan.identities.items()},
+        "plan": plan.digest(),
+    }
+
+
+def run_hash(prepared: Prepared) -> str:
+    """Return the short hash in the name of a run's folder: another plan, another folder."""
+    return digest_of(frozen(prepared.plan, prepared.loaded.data))[:8]
+
+
+def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:
+    """Return how much work the plan holds."""
+    cells = list(plan.cells())
+    per_cell = len(plan.prompts) * plan.suite.prompts.samples_per_prompt
+    evaluations = sum(models[name].evaluations(steps) for name, steps in cells) * per_cell
+    tasks: dict[str, int] = {}
+    for prompt in plan.prompts:
+        tasks[prompt.task] = tasks.get(prompt.task, 0) + 1
+    return {
+        "num_items": len(plan.items),
+        "num_prompts": len(plan.prompts),
+        "samples_per_prompt": plan.suite.prompts.samples_per_prompt,
+        "num_batches": len({item.batch_id for item in plan.items}),
+        "num_evaluations": evaluations,
+        "prompts_per_task": dict(sorted(tasks.items())),
+        "digest": plan.digest()[:_SHORT],
+    }
+
+
+def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    """Return everything that can change a score."""
+    suite = plan.suite
+    return {
+        "name": suite.protocol.name,
+        "prompts": {
+            **suite.prompts.model_dump(mode="json", exclude_none=True),
+            "digest": prompts_digest(plan.prompts)[:_SHORT],
+        },
+        "rewriting": suite.protocol.rewriting,
+        "negative_prompt": None,
+        "seeds": suite.protocol.seeds,
+        "noise": NOISE,
+        "samplers": suite.samplers,
+        "steps": {name: list(_steps(suite, name)) for name in suite.models},
+        "resolution": sorted({str(i.get("resolution")) for i in plan.identities.values()}),
+        "dtype": sorted({str(i.get("dtype")) for i in plan.identities.values()}),
+        "codec": CODEC,
+        "scorers": _scorers(benchmarks),
+        "failures": suite.run.failures,
+        "aggregation": AGGREGATION,
+    }
+
+
+def _steps(suite: Suite, name: str) -> Sequence[int]:
+    return suite.models[name].steps or suite.steps
+
+
+def _scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for benchmark in benchmarks:
+        scorer = scorer_of(benchmark)
+        if scorer is not None:
+            found[benchmark.name] = {
+                "scorer": scorer.name,
+                "version": scorer.version,
+                "settings": scorer.settings(),
+            }
+    return found
+
+
+def _model(name: str, prepared: Prepared) -> dict[str, Any]:
+    model, entry = prepared.models[name], prepared.loaded.suite.models[name]
+    return {
+        "role": entry.role,
+        "kind": entry.kind,
+        **entry.settings(),
+        "sampler": entry.sampler,
+        "digest": model.digest(),
+        "card": model.card(),
+    }

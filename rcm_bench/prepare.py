@@ -1,0 +1,103 @@
+"""From a suite to all that a run needs; what can fail is found here, before the first sample."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench import components
+from rcm_bench.errors import UserError
+from rcm_bench.planning import Plan, make_plan, steps_of
+from rcm_bench.prompt_sets import load_prompts
+from rcm_bench.suite import SAMPLERS, Suite
+from rcm_bench.suite_faults import validate
+from rcm_bench.suite_load import LoadedSuite
+from rcm_bench.suite_yaml import KeyPath, spell
+from rcm_bench.types import Benchmark, Model, ModelContext
+
+_DISK_MARGIN = 1.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """A suite whose every name is resolved.
+
+    Args:
+        loaded: The suite.
+        plan: Its work items.
+        models: Models by name; their weights are not loaded yet.
+        benchmarks: What is measured, in the suite's order.
+    """
+
+    loaded: LoadedSuite
+    plan: Plan
+    models: Mapping[str, Model]
+    benchmarks: list[Benchmark]
+
+
+def prepare(loaded: LoadedSuite) -> Prepared:
+    """Resolve models, prompts and benchmarks of a suite, and expand it.
+
+    Raises:
+        UserError: A name, a setting or a file is wrong.
+    """
+    models = {name: _model(name, loaded) for name in loaded.suite.models}
+    benchmarks = make_benchmarks(loaded.suite, loaded.where)
+    prompts = load_prompts(loaded)
+    for name, model in models.items():
+        model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
+    identities = {name: model.identity() for name, model in models.items()}
+    plan = make_plan(loaded.suite, prompts, identities)
+    return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks)
+
+
+def _model(name: str, loaded: LoadedSuite) -> Model:
+    entry = loaded.suite.models[name]
+    at = ("models", name)
+    kind = components.find("models", "model kind", entry.kind, loaded.place(*at, "kind"))
+    settings = validate(kind.Settings, entry.settings(), loaded.where, at)
+    sampler = loaded.suite.samplers[entry.sampler]
+    typed = SAMPLERS[sampler["kind"]].model_validate(sampler)
+    context = ModelContext(place=loaded.place(*at), folder=loaded.folder(*at))
+    model: Model = kind(settings, typed, context)
+    return model
+
+
+def make_benchmarks(suite: Suite, where: Any = lambda at: "suite") -> list[Benchmark]:
+    """Make the benchmarks of a suite and their scorers.
+
+    Args:
+        suite: The suite.
+        where: Gives file and line for a key path.
+
+    Raises:
+        UserError: A name or a setting is wrong, or a scorer is not available here.
+    """
+    made = []
+    for name, settings in suite.benchmarks.items():
+        at: KeyPath = ("benchmarks", name)
+        kind = components.find("benchmarks", "benchmark", name, f"{where(at)}: {spell(at)}")
+        made.append(validate(kind, settings or {}, where, at))
+    return made
+
+
+def check_disk(prepared: Prepared, out: Path, missing: Mapping[str, int]) -> None:
+    """Refuse to start where the samples will not fit.
+
+    Args:
+        prepared: The run.
+        out: The run folder, which need not exist.
+        missing: How many samples of each model are still to be made.
+
+    Raises:
+        UserError: There is too little space.
+    """
+    needed = sum(prepared.models[n].cost().bytes_per_sample * k for n, k in missing.items())
+    folder = next(path for path in (out, *out.resolve().parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    if needed * _DISK_MARGIN > free:
+        raise UserError(
+            f"{out}: expected {needed * _DISK_MARGIN / 1e6:.0f} MB of free space for the samples, "
+            f"got {free / 1e6:.0f} MB; free some, or give --out on another disk"
+        )

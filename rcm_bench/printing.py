@@ -1,0 +1,137 @@
+"""What the verbs print on standard output."""
+
+import sys
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE
+from rcm_bench.finish import Outcome
+from rcm_bench.verbs.doctor import Check
+from rcm_bench.verbs.plan import PlanSummary
+from rcm_bench.verbs.status import RunStatus
+
+_PLAIN_WIDTH = 160
+
+
+def _console() -> Console:
+    # A pipe has no width; the default of 80 would fold the table.
+    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    return Console(file=sys.stdout, width=width, highlight=False)
+
+
+def _cell(text: Any) -> Text:
+    # Names may hold anything; as Text they are never read as markup. Line ends would break rows.
+    return Text(" ".join(str(text).split()))
+
+
+def print_outcome(outcome: Outcome) -> int:
+    """Print the table of models by steps, remarks, and the path of the report last."""
+    console = _console()
+    console.print(outcome_table(outcome))
+    for remark in outcome.remarks:
+        console.print(_cell(f"Note: {remark}."))
+    sys.stdout.write(f"{outcome.report}\n")
+    return DONE if outcome.done else INCOMPLETE
+
+
+def outcome_table(outcome: Outcome) -> Table:
+    """Return headline metrics by model and steps, each with its interval."""
+    shown = [n for n, info in outcome.metrics.items() if info["headline"] or n == "latency.nfe"]
+    rows = pd.concat([outcome.measurements, outcome.timings])
+    rows = rows.assign(name=rows["benchmark"] + "." + rows["metric"])
+    table = Table(title="Headline metrics with 95 % intervals", title_justify="left")
+    table.add_column("model")
+    table.add_column("steps", justify="right")
+    for name in shown:
+        info = outcome.metrics[name]
+        table.add_column(_cell(f"{info['title']} ({info['unit']})"), justify="right")
+    for (model, steps), own in rows.groupby(["model", "steps"], sort=False):
+        values = {str(row["name"]): _interval(row) for _, row in own.iterrows()}
+        table.add_row(_cell(model), str(steps), *(_cell(values.get(n, "-")) for n in shown))
+    return table
+
+
+def _interval(row: "pd.Series[Any]") -> str:
+    value, low, high = (float(row[name]) for name in ("value", "low", "high"))
+    if value != value:
+        return "no total" if str(row["method"]).startswith("no total") else "-"
+    if low == high == value:
+        return _number(value)
+    return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else f"{value:.3g}"
+
+
+def print_plan(plan: PlanSummary) -> int:
+    """Print what a run would do and cost."""
+    console = _console()
+    table = Table(title=_cell(f"Plan of {plan.suite}"), title_justify="left")
+    for name in ("model", "sampler", "steps", "samples", "evaluations", "about seconds"):
+        table.add_column(name, justify="left" if name in ("model", "sampler") else "right")
+    for cell in plan.cells:
+        table.add_row(
+            *(_cell(cell.model), _cell(cell.sampler), str(cell.steps)),
+            *(f"{cell.samples:,}", f"{cell.evaluations:,}", f"{cell.seconds:.0f}"),
+        )
+    console.print(table)
+    counts = plan.counts
+    seconds = sum(cell.seconds for cell in plan.cells)
+    console.print(
+        f"{counts['num_prompts']:,} prompts x {counts['samples_per_prompt']} seeds; "
+        f"{counts['num_items']:,} samples in {counts['num_batches']:,} batches; "
+        f"{counts['num_evaluations']:,} network evaluations"
+    )
+    console.print(
+        f"About {_duration(seconds)} of sampling on two CPU cores and {plan.megabytes:.0f} MB; "
+        "nothing is downloaded"
+    )
+    console.print(_cell(f"Benchmarks: {', '.join(plan.benchmarks)}"))
+    console.print(_cell(f"Everything needed is there. Run folder: {plan.out}"))
+    return DONE
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def print_status(status: RunStatus) -> int:
+    """Print how far a run is."""
+    console = _console()
+    table = Table(title=_cell(f"Status of {status.run_dir}"), title_justify="left")
+    for name in ("model", "steps", "sampled", "failed", "to do"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for cell in status.cells:
+        rest = cell.planned - cell.sampled - cell.failed
+        table.add_row(
+            *(_cell(cell.model), str(cell.steps), f"{cell.sampled}/{cell.planned}"),
+            *(str(cell.failed), str(rest)),
+        )
+    console.print(table)
+    if status.unscored:
+        console.print(f"{status.unscored} samples are not scored")
+    if not status.timed:
+        console.print("Times are not measured yet")
+    for what, message, times in status.failures:
+        console.print(_cell(f"{times} x {what}: {message}"))
+    for fault in status.faults:
+        console.print(_cell(fault))
+    console.print("Complete" if status.whole else "Not complete: run the suite again to go on")
+    return DONE if status.whole else INCOMPLETE
+
+
+def print_checks(checks: list[Check]) -> int:
+    """Print what works and what is missing."""
+    console = _console()
+    for check in checks:
+        console.print(
+            _cell(f"{'ok     ' if check.good else 'MISSING'}  {check.name}: {check.found}")
+        )
+        if check.mend:
+            console.print(_cell(f"         mend: {check.mend}"))
+    return DONE if all(check.good or check.optional for check in checks) else FAILED

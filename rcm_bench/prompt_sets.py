@@ -1,0 +1,145 @@
+"""Prompt sets: the lab's grammar, a text file, or a JSON-lines file in GenEval's format."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.canonical import canonical_json, digest_of, text_digest
+from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.suite_load import LoadedSuite
+from rcm_bench.types import PromptRecord
+
+SETS = ("lab",)
+NO_TASK = "prompt"
+MAX_PROMPT_BYTES = 64 * 1024
+
+
+def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
+    """Return the prompts of a suite, interleaved so that every head of the list is stratified.
+
+    Raises:
+        UserError: The set is unknown, the file is missing or malformed, or a prompt comes twice.
+    """
+    entry = loaded.suite.prompts
+    if entry.set is not None:
+        if entry.set not in SETS:
+            where = loaded.place("prompts", "set")
+            raise unknown_name(where, "prompt set", entry.set, SETS)
+        if entry.per_task is None:
+            raise UserError(f"{loaded.place('prompts')}: set '{entry.set}' needs 'per_task'")
+        return stratified(_records(lab_metadata(entry.per_task, entry.seed), "prompts"))
+    assert entry.file is not None
+    where = loaded.place("prompts", "file")
+    if entry.per_task is not None:
+        where = loaded.place("prompts", "per_task")
+        raise UserError(f"{where}: belongs to 'set: lab'; a file gives its own prompts")
+    path = loaded.folder("prompts", "file") / entry.file
+    return stratified(_records(read_prompt_file(path, where), str(path)))
+
+
+def lab_metadata(per_task: int, seed: int) -> list[dict[str, Any]]:
+    """Return the lab's prompts as GenEval's metadata records."""
+    from rcm_distill.lab import grammar
+
+    return [prompt.metadata() for prompt in grammar.prompt_set(per_task, seed)]
+
+
+def read_prompt_file(path: Path, where: str) -> list[dict[str, Any]]:
+    """Read ``.txt`` (one prompt a line, empty lines left out) or ``.jsonl`` (GenEval's records).
+
+    Raises:
+        UserError: The file is missing, no UTF-8, or holds something else.
+    """
+    if path.suffix not in (".txt", ".jsonl"):
+        raise UserError(f"{where}: expected a .txt or .jsonl file, got '{path.name}'")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{where}: {path}: no such file") from None
+    except UnicodeDecodeError as fault:
+        raise UserError(f"{where}: {path}: expected UTF-8, byte {fault.start} is not") from None
+    except OSError as fault:
+        raise UserError(f"{where}: {path}: cannot be read ({fault.strerror})") from None
+    # Only \n ends a line: splitlines would also cut at characters that a prompt may hold.
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not numbered:
+        raise UserError(f"{where}: {path}: holds no prompts")
+    if path.suffix == ".txt":
+        return [{"prompt": line} for _, line in numbered]
+    return [_json_record(line, f"{path}:{number}") for number, line in numbered]
+
+
+def _json_record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        canonical_json(record).encode("utf-8")
+    except (ValueError, RecursionError) as fault:
+        raise UserError(f"{where}: expected one JSON object in a line: {fault}") from None
+    if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
+        raise UserError(f"{where}: expected a JSON object with a text under 'prompt'")
+    if not isinstance(record.get("tag", NO_TASK), str):
+        raise UserError(f"{where}: expected text under 'tag', got {record['tag']!r}")
+    return record
+
+
+def _records(metadata: Sequence[dict[str, Any]], where: str) -> list[PromptRecord]:
+    seen: dict[str, int] = {}
+    records = []
+    for index, record in enumerate(metadata):
+        text = record["prompt"]
+        size = len(text.encode("utf-8"))
+        if not text.strip() or size > MAX_PROMPT_BYTES:
+            raise UserError(
+                f"{where}: prompt {index + 1}: expected 1 to {MAX_PROMPT_BYTES} bytes, got {size}"
+            )
+        if (first := seen.setdefault(digest_of(record), index)) != index:
+            raise UserError(f"{where}: prompt {index + 1} repeats prompt {first + 1}: {text!r}")
+        records.append(
+            PromptRecord(
+                prompt_id=f"{index:05d}-{text_digest(text)[:8]}",
+                text=text,
+                task=record.get("tag", NO_TASK),
+                metadata=record if len(record) > 1 else {},
+            )
+        )
+    return records
+
+
+def stratified(prompts: Iterable[PromptRecord]) -> list[PromptRecord]:
+    """Order prompts so that the first N of them hold every task in proportion, for every N."""
+    by_task: dict[str, list[PromptRecord]] = defaultdict(list)
+    for prompt in prompts:
+        by_task[prompt.task].append(prompt)
+    placed = [
+        ((rank + 0.5) / len(members), order, prompt)
+        for order, members in enumerate(by_task.values())
+        for rank, prompt in enumerate(members)
+    ]
+    return [prompt for _, _, prompt in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def prompts_digest(prompts: Sequence[PromptRecord]) -> str:
+    """Return a digest of the prompt set, whatever its order in a run."""
+    rows = sorted((p.prompt_id, p.text, p.task, canonical_json(dict(p.metadata))) for p in prompts)
+    return digest_of(rows)
+
+
+def write_official(metadata: Sequence[dict[str, Any]], out: Path) -> list[Path]:
+    """Write a prompt set in GenEval's own two files.
+
+    Args:
+        metadata: GenEval's records.
+        out: Folder for ``generation_prompts.txt`` and ``evaluation_metadata.jsonl``.
+
+    Returns:
+        The files written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    texts = out / "generation_prompts.txt"
+    records = out / "evaluation_metadata.jsonl"
+    texts.write_text("".join(f"{r['prompt']}\n" for r in metadata), encoding="utf-8")
+    records.write_text("".join(json.dumps(r) + "\n" for r in metadata), encoding="utf-8")
+    return [texts, records]

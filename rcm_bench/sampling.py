@@ -1,0 +1,217 @@
+"""Sampling: ask the store what is missing, make it batch by batch, lose nothing."""
+
+import queue
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any
+
+from rcm_bench.errors import UserError
+from rcm_bench.media import encode, flags_of
+from rcm_bench.planning import Plan
+from rcm_bench.progress import Advance, progress
+from rcm_bench.store import Index, RunStore
+from rcm_bench.types import Media, Model, WorkItem
+
+_WAITING_BATCHES = 2
+
+
+class StoppedByFailureError(UserError):
+    """A sample failed in a suite that says ``failures: stop``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """A planned batch of which something is missing.
+
+    Args:
+        generate: What is generated together, so that the bits are those of the plan.
+        keep: Item ids of those that are missing.
+        split: True if the batch failed before, so that its items go one by one.
+    """
+
+    generate: list[WorkItem]
+    keep: frozenset[str]
+    split: bool
+
+
+def missing_work(plan: Plan, index: Index, prompt_ids: frozenset[str]) -> list[Work]:
+    """Find the planned batches that touch the chosen prompts and are not complete.
+
+    A batch is generated whole, as if nothing of it were there, so that an interrupted run gives
+    the same bits as an uninterrupted one. What was taken from another run is left out: it is
+    there before the first batch is made.
+    """
+    work = []
+    for batch in plan.batches():
+        if not any(item.prompt_id in prompt_ids for item in batch):
+            continue
+        keep = frozenset(item.item_id for item in batch if item.sample_key not in index.samples)
+        if not keep:
+            continue
+        split = any(_failed(index, item) for item in batch)
+        if split:
+            generate = [item for item in batch if item.item_id in keep]
+        else:
+            generate = [item for item in batch if not _adopted(index, item)]
+        work.append(Work(generate=generate, keep=keep, split=split))
+    return work
+
+
+def _adopted(index: Index, item: WorkItem) -> bool:
+    record = index.samples.get(item.sample_key or "")
+    return record is not None and "from" in record
+
+
+def _failed(index: Index, item: WorkItem) -> bool:
+    return any(record["stage"] == "sample" for record in index.failures.get(item.item_id, ()))
+
+
+class _BatchWriter:
+    """Encodes and stores batches beside the sampling, in order."""
+
+    def __init__(self, store: RunStore, advance: Advance, device: str) -> None:
+        self._store, self._advance, self._device = store, advance, device
+        self._queue: queue.Queue[list[tuple[WorkItem, Media]] | None] = queue.Queue(
+            _WAITING_BATCHES
+        )
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="batch-writer", daemon=True)
+
+    def __enter__(self) -> "_BatchWriter":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # Also on an interrupt: what has been generated is stored before the process ends.
+        self._queue.put(None)
+        self._thread.join()
+        if self._fault is not None and (fault is None or fault is not self._fault):
+            raise self._fault
+
+    def put(self, made: list[tuple[WorkItem, Media]]) -> None:
+        """Hand over a batch; raises what went wrong with an earlier one."""
+        if self._fault is not None:
+            raise self._fault
+        self._queue.put(made)
+
+    def _work(self) -> None:
+        while (made := self._queue.get()) is not None:
+            if self._fault is not None:
+                continue
+            try:
+                self._store.add_samples(
+                    [_record(item, media, self._device) for item, media in made],
+                    [encode(media) for _, media in made],
+                )
+                self._advance(len(made))
+            except BaseException as fault:  # handed to the sampling thread, which raises it
+                self._fault = fault
+
+
+def _record(item: WorkItem, media: Media, device: str) -> dict[str, Any]:
+    return {
+        "key": item.sample_key,
+        "item_id": item.item_id,
+        "nfe": media.nfe,
+        "flags": flags_of(media),
+        "seconds": {part: round(value, 6) for part, value in media.seconds.items()},
+        "device": device,
+    }
+
+
+def sample(
+    plan: Plan,
+    models: Mapping[str, Model],
+    store: RunStore,
+    work: Sequence[Work],
+    *,
+    device: str,
+) -> None:
+    """Make and store what is missing.
+
+    Args:
+        plan: The plan.
+        models: Loaded models by name.
+        store: The run.
+        work: What is missing, from ``missing_work``.
+        device: Name of the device, recorded with each sample.
+
+    Raises:
+        StoppedByFailureError: A sample failed and the suite says ``failures: stop``.
+    """
+    total = sum(len(part.keep) for part in work)
+    with (
+        progress("Sampling", total, "samples") as advance,
+        _BatchWriter(store, advance, device) as writer,
+    ):
+        for part in work:
+            _fill(part, plan, models[part.generate[0].model], store, writer, advance)
+
+
+def _fill(
+    part: Work,
+    plan: Plan,
+    model: Model,
+    store: RunStore,
+    writer: _BatchWriter,
+    advance: Advance,
+) -> None:
+    """Make one batch; if that keeps failing, its items one by one: one cannot spoil all."""
+    groups = [[item] for item in part.generate] if part.split else [part.generate]
+    while groups:
+        group = groups.pop(0)
+        attempts = plan.suite.run.retries + 1
+        made, fault = _attempt(model, group, attempts)
+        if made is not None:
+            writer.put([pair for pair in made if pair[0].item_id in part.keep])
+        elif len(group) > 1:
+            groups = [[item] for item in group if item.item_id in part.keep] + groups
+        else:
+            assert fault is not None
+            store.add([_failure(group[0], fault, attempts)])
+            advance(1)
+            if plan.suite.run.failures == "stop":
+                raise StoppedByFailureError(
+                    f"{group[0].model}, {group[0].steps} steps, prompt {group[0].prompt_id}: "
+                    f"sampling failed and the suite says 'failures: stop': {_message(fault)}"
+                )
+
+
+def _attempt(
+    model: Model, group: list[WorkItem], attempts: int
+) -> tuple[list[tuple[WorkItem, Media]] | None, Exception | None]:
+    fault: Exception | None = None
+    for _ in range(attempts):
+        try:
+            return list(zip(group, model.generate(group), strict=True)), None
+        except Exception as caught:  # any fault of a model is a record, not the end of the run
+            fault = caught
+    return None, fault
+
+
+def _failure(item: WorkItem, fault: Exception, attempts: int) -> dict[str, Any]:
+    return {
+        "kind": "failure",
+        "key": item.sample_key,
+        "item_id": item.item_id,
+        "stage": "sample",
+        "status": "oom" if _out_of_memory(fault) else "error",
+        "message": _message(fault),
+        "traceback": "".join(traceback.format_exception(fault)),
+        "attempts": attempts,
+        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _out_of_memory(fault: Exception) -> bool:
+    return isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError"
+
+
+def _message(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__

@@ -1,0 +1,201 @@
+"""A run folder: frozen manifest, records, files; the only module that says where they lie."""
+
+import json
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.canonical import canonical_json
+from rcm_bench.errors import UserError
+from rcm_bench.media import SUFFIX
+from rcm_bench.store_blobs import Blobs, fsync_folder, write_file
+from rcm_bench.store_records import RecordWriter, read_records
+from rcm_bench.types import PromptRecord
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+PROMPTS = "prompts.jsonl"
+# Keys of a suite that may change between two invocations: none of them changes a sample.
+UNFROZEN = ("about", "reuse")
+_MAX_CHANGES = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Index:
+    """What the records of a run say; derived, and rebuilt whenever it is needed.
+
+    Args:
+        samples: Sample records by sample key.
+        scores: Score records by score key.
+        failures: Failure records by item id, in no order.
+        timings: Timing records by item id.
+        faults: Lines that are damaged.
+    """
+
+    samples: dict[str, dict[str, Any]]
+    scores: dict[str, dict[str, Any]]
+    failures: dict[str, list[dict[str, Any]]]
+    timings: dict[str, list[dict[str, Any]]]
+    faults: list[str]
+
+
+class RunStore:
+    """One run folder."""
+
+    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.blobs = Blobs(root / "blobs")
+        self._writer = RecordWriter(root / "records")
+
+    @classmethod
+    def open(cls, root: Path) -> "RunStore":
+        """Open a run that is there.
+
+        Raises:
+            UserError: The folder is missing, no run, or of another version.
+        """
+        path = root / MANIFEST
+        try:
+            manifest = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{root}: not a run folder: there is no {MANIFEST} in it") from None
+        except NotADirectoryError:
+            raise UserError(f"{root}: expected a run folder, got a file") from None
+        except (ValueError, OSError) as fault:
+            raise UserError(f"{path}: cannot be read: {fault}") from None
+        if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+            got = manifest.get("schema") if isinstance(manifest, dict) else "no mapping"
+            raise UserError(f"{path}: expected a manifest of schema {SCHEMA}, got {got}")
+        return cls(root, manifest)
+
+    @classmethod
+    def create(
+        cls, root: Path, manifest: dict[str, Any], prompts: Sequence[PromptRecord]
+    ) -> "RunStore":
+        """Freeze a manifest in a new folder, or open the folder if the same is frozen there.
+
+        Raises:
+            UserError: The folder holds other files, or another plan (it says what changed).
+        """
+        if (root / MANIFEST).exists():
+            store = cls.open(root)
+            changes = list(_changes(store.manifest["frozen"], manifest["frozen"]))
+            if changes:
+                more = len(changes) - _MAX_CHANGES
+                shown = changes[:_MAX_CHANGES] + ([f"and {more} more"] if more > 0 else [])
+                raise UserError(
+                    f"{root}: holds a run that was frozen with another plan; give another --out, "
+                    "or none. Changed since:\n  " + "\n  ".join(shown)
+                )
+            return store
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise UserError(f"{root}: exists and is not a run folder; give another --out")
+        root.mkdir(parents=True, exist_ok=True)
+        lines = "".join(_prompt_line(prompt) for prompt in prompts)
+        _publish(root / PROMPTS, lines.encode("utf-8"))
+        text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        _publish(root / MANIFEST, text.encode("utf-8"))
+        # Another worker may have been first: what lies there now is what holds.
+        return cls.create(root, manifest, prompts)
+
+    def prompts(self) -> list[PromptRecord]:
+        """Return the frozen prompts in plan order."""
+        path = self.root / PROMPTS
+        try:
+            lines = path.read_text(encoding="utf-8").split("\n")
+            return [PromptRecord(**json.loads(line)) for line in lines if line]
+        except (OSError, ValueError, TypeError) as fault:
+            raise UserError(f"{path}: cannot be read: {fault}") from None
+
+    def index(self) -> Index:
+        """Read all records."""
+        read = read_records(self.root / "records")
+        samples: dict[str, dict[str, Any]] = {}
+        scores: dict[str, dict[str, Any]] = {}
+        failures: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        timings: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for record in read.records:
+            if record["kind"] == "sample":
+                # Two workers may both have made it; the choice must not depend on file names.
+                known = samples.setdefault(record["key"], record)
+                if record["blob"] < known["blob"]:
+                    samples[record["key"]] = record
+            elif record["kind"] == "score":
+                scores.setdefault(record["key"], record)
+            elif record["kind"] == "failure":
+                failures[record["item_id"]].append(record)
+            elif record["kind"] == "timing":
+                timings[record["item_id"]].append(record)
+        return Index(
+            samples=samples,
+            scores=scores,
+            failures=dict(failures),
+            timings=dict(timings),
+            faults=read.faults,
+        )
+
+    def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:
+        """Store samples: first their files, durably, then their records."""
+        names = self.blobs.put(contents, SUFFIX)
+        self._writer.append(
+            [
+                {"kind": "sample", "status": "ok", "blob": name, "bytes": len(data), **record}
+                for record, name, data in zip(records, names, contents, strict=True)
+            ]
+        )
+
+    def add(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Append records of any other kind."""
+        self._writer.append(records)
+
+    def close(self) -> None:
+        """Close the record file."""
+        self._writer.close()
+
+
+def _prompt_line(prompt: PromptRecord) -> str:
+    record = {
+        "prompt_id": prompt.prompt_id,
+        "text": prompt.text,
+        "task": prompt.task,
+        "metadata": dict(prompt.metadata),
+    }
+    return canonical_json(record) + "\n"
+
+
+def _publish(path: Path, data: bytes) -> None:
+    """Make a file appear whole, unless it is there already."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    write_file(temporary, data)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    finally:
+        temporary.unlink()
+    fsync_folder(path.parent)
+
+
+def frozen_suite(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a resolved suite that a run freezes."""
+    return {key: value for key, value in data.items() if key not in UNFROZEN}
+
+
+def _changes(old: Any, new: Any, at: str = "") -> Iterator[str]:
+    """Say what differs between two JSON values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inner = f"{at}.{key}" if at else key
+            yield from _changes(old.get(key), new.get(key), inner)
+    elif old != new:
+        yield f"{at}: was {_short(old)}, is {_short(new)}"
+
+
+def _short(value: Any) -> str:
+    text = "absent" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,94 @@
+"""Content-addressed files: written whole and durably, or not at all; checked when read."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from rcm_bench.canonical import bytes_digest
+
+
+class CorruptBlobError(Exception):
+    """A stored file is missing or does not match its digest."""
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file and wait until it is on the disk; a failed write leaves nothing behind."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+class Blobs:
+    """The folder ``blobs/ab/<sha256><suffix>`` of a run."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Return where a blob of this name lies."""
+        return self.root / name[:2] / name
+
+    def put(self, contents: Sequence[bytes], suffix: str) -> list[str]:
+        """Store files durably.
+
+        Each is written to a temporary name, synced and renamed; then their folders are synced. A
+        file that is already there is written again, which also mends one that was damaged.
+
+        Args:
+            contents: The files.
+            suffix: Their suffix, such as ``".png"``.
+
+        Returns:
+            Their names: digest and suffix.
+        """
+        names = [bytes_digest(data) + suffix for data in contents]
+        folders = {self.path(name).parent for name in names}
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, data in zip(names, contents, strict=True):
+            target = self.path(name)
+            temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+            write_file(temporary, data)
+            os.replace(temporary, target)
+        for folder in folders | {self.root}:
+            fsync_folder(folder)
+        return names
+
+    def read(self, name: str) -> bytes:
+        """Read a blob and check it against its digest.
+
+        Raises:
+            CorruptBlobError: It is missing, or holds something else.
+        """
+        path = self.path(name)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise CorruptBlobError(f"{path}: no such file") from None
+        if bytes_digest(data) != name.partition(".")[0]:
+            raise CorruptBlobError(f"{path}: does not match its digest")
+        return data
+
+    def discard(self, name: str) -> None:
+        """Move a damaged blob aside, so that its sample counts as missing."""
+        path = self.path(name)
+        if path.exists():
+            os.replace(path, path.with_name(f".{name}.damaged"))

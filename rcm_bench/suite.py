@@ -1,0 +1,131 @@
+"""What a suite may say: strict models of every key, without any reading or resolving."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys and wrong types are faults; nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ModelEntry(BaseModel):
+    """One model; keys beyond these belong to its kind."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    kind: Name = Field(description="What loads the model: a file of rcm_bench/models, or a plug-in")
+    role: Literal["teacher", "student"] = Field(
+        default="student", description="One model is the teacher that the others are compared with"
+    )
+    sampler: Name = Field(description="Name of one of the suite's samplers")
+    steps: list[Count] | None = Field(
+        default=None, min_length=1, description="Steps of this model, in place of the suite's"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keys that belong to the kind."""
+        return dict(self.model_extra or {})
+
+
+class EulerSampler(Strict):
+    """Euler's method on the rectified flow, with classifier-free guidance."""
+
+    kind: Literal["euler"]
+    guidance: float = Field(default=1.0, ge=0, description="Guidance scale; 1 is no guidance")
+    shift: float = Field(default=1.0, gt=0, description="Timestep shift; 1 is uniform")
+
+
+class HeunSampler(Strict):
+    """Heun's method on the rectified flow: two evaluations a step, one in the last."""
+
+    kind: Literal["heun"]
+    guidance: float = Field(default=1.0, ge=0, description="Guidance scale; 1 is no guidance")
+    shift: float = Field(default=1.0, gt=0, description="Timestep shift; 1 is uniform")
+
+
+class ConsistencySampler(Strict):
+    """The stochastic sampler of consistency models: predict the image, add noise, again."""
+
+    kind: Literal["consistency"]
+    sigma_max: float = Field(default=80.0, gt=0, description="Noise over signal at the first step")
+    preset: Literal["paper", "repository"] = Field(
+        default="paper", description="Published list of the times after the first"
+    )
+    times: dict[Name, list[float]] | None = Field(
+        default=None,
+        description="Times after the first in TrigFlow, by number of steps; in place of the preset",
+    )
+
+
+SAMPLERS: dict[str, type[Strict]] = {
+    "euler": EulerSampler,
+    "heun": HeunSampler,
+    "consistency": ConsistencySampler,
+}
+
+
+class Prompts(Strict):
+    """Which prompts, and how many samples of each."""
+
+    set: Name | None = Field(default=None, description="A built-in set: lab")
+    file: Name | None = Field(
+        default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
+    )
+    per_task: Count | None = Field(default=None, description="Prompts of each task (set: lab)")
+    seed: int = Field(default=0, ge=0, description="Which prompts are drawn (set: lab)")
+    samples_per_prompt: Count = Field(default=4, description="Seeds for each prompt")
+
+
+class Protocol(Strict):
+    """Conventions that change scores and are named rather than configured."""
+
+    name: Name = Field(default="lab", description="Name of the convention, for readers")
+    seeds: Literal["rcm-bench-1"] = Field(default="rcm-bench-1", description="Recipe of the seeds")
+    rewriting: Literal["none"] = Field(default="none", description="Rewriting of prompts")
+
+
+class Run(Strict):
+    """How the work is done."""
+
+    batch_size: Count = Field(default=32, description="Samples in a planned batch")
+    failures: Literal["exclude_and_flag", "score_zero", "stop"] = Field(
+        default="exclude_and_flag",
+        description="What a failed sample counts as; 'stop' ends the run at the first one",
+    )
+    retries: int = Field(default=1, ge=0, description="How often what failed is tried again")
+
+
+class Gates(Strict):
+    """Thresholds that a run must pass; none can be declared yet."""
+
+
+class Suite(Strict):
+    """A suite: models by samplers by steps by prompts, and what is measured on them."""
+
+    suite: Name = Field(description="Name of the suite")
+    version: Count = Field(default=1, description="Version of the suite")
+    about: str = Field(default="", description="What the suite answers")
+    extends: Name | None = Field(default=None, description="Suite whose keys this one overrides")
+    variables: dict[Name, str | int | float | bool | None | dict[str, Any]] = Field(
+        default_factory=dict,
+        description="Names for ${NAME}, with a default, or null where the environment must give it",
+    )
+    models: dict[Name, ModelEntry] = Field(min_length=1, description="The models, by name")
+    samplers: dict[Name, dict[str, Any]] = Field(min_length=1, description="The samplers, by name")
+    steps: list[Count] = Field(min_length=1, description="The grid of step counts")
+    prompts: Prompts
+    benchmarks: dict[Name, dict[str, Any] | None] = Field(
+        min_length=1, description="What is measured, by name, with settings"
+    )
+    protocol: Protocol = Field(default_factory=Protocol)
+    run: Run = Field(default_factory=Run)
+    gates: Gates = Field(default_factory=Gates)
+    reuse: list[Name] = Field(
+        default_factory=list, description="Folders of other runs to take equal samples from"
+    )

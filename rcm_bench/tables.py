@@ -1,0 +1,109 @@
+"""Tables of a run, made from its records alone; plan order everywhere, so that bytes are equal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from rcm_bench.canonical import canonical_json
+from rcm_bench.planning import Plan
+from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
+from rcm_bench.store import Index
+from rcm_bench.types import Benchmark, WorkItem
+
+SAMPLES = [
+    *("sample_key", "item_id", "model", "sampler", "steps", "prompt_id", "prompt", "task"),
+    *("seed_index", "seed", "blob", "nfe", "status", "flags"),
+]
+SCORES = [
+    *("sample_key", "item_id", "benchmark", "scorer", "version"),
+    *("metric", "value", "reason", "details"),
+]
+FAILURES = [
+    *("item_id", "model", "sampler", "steps", "prompt_id", "seed_index"),
+    *("stage", "status", "message", "attempts"),
+]
+
+
+class RunTables(NamedTuple):
+    """Everything that a run's records say of its plan."""
+
+    samples: pd.DataFrame
+    scores: pd.DataFrame
+    failures: pd.DataFrame
+
+
+def run_tables(plan: Plan, index: Index, benchmarks: Sequence[Benchmark]) -> RunTables:
+    """Return samples, scores and failures.
+
+    Args:
+        plan: The plan; every one of its items has a row in samples, whatever became of it.
+        index: The records.
+        benchmarks: The benchmarks of the suite.
+    """
+    scored = {b.name: scorer_key(s) for b in benchmarks if (s := scorer_of(b)) is not None}
+    tasks = {prompt.prompt_id: prompt.task for prompt in plan.prompts}
+    samples = pd.DataFrame(
+        [_sample_row(item, tasks[item.prompt_id], index) for item in plan.items], columns=SAMPLES
+    )
+    scores = pd.DataFrame(_score_rows(plan, index, scored), columns=SCORES)
+    scores["value"] = scores["value"].astype("float64")
+    failures = pd.DataFrame(_failure_rows(plan, index, list(scored.values())), columns=FAILURES)
+    return RunTables(samples, scores, failures)
+
+
+def _sample_row(item: WorkItem, task: str, index: Index) -> tuple[Any, ...]:
+    record = index.samples.get(item.sample_key or "")
+    there: tuple[Any, ...]
+    if record is not None:
+        blob = record["blob"]
+        there = (f"blobs/{blob[:2]}/{blob}", record["nfe"], "ok", ",".join(record["flags"]))
+    else:
+        there = (None, None, "failed" if item.item_id in index.failures else "missing", "")
+    return (
+        *(item.sample_key, item.item_id, item.model, item.sampler, item.steps),
+        *(item.prompt_id, item.prompt, task, item.seed_index, item.seed, *there),
+    )
+
+
+def _score_rows(plan: Plan, index: Index, scored: Mapping[str, str]) -> Iterable[tuple[Any, ...]]:
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    for item in plan.items:
+        sample = index.samples.get(item.sample_key or "")
+        if sample is None:
+            continue
+        found: dict[str, dict[str, Any] | None] = {}
+        for benchmark, scorer in scored.items():
+            if scorer not in found:
+                prompt = prompts[item.prompt_id]
+                key = score_key(sample_digest(sample), scorer, prompt)
+                found[scorer] = index.scores.get(key)
+            record = found[scorer]
+            if record is None:
+                continue
+            for made in record["scores"]:
+                yield (
+                    *(item.sample_key, item.item_id, benchmark, record["scorer"]),
+                    *(record["version"], made["metric"], made["value"], made["reason"]),
+                    canonical_json(made["details"]),
+                )
+
+
+def _failure_rows(plan: Plan, index: Index, scorers: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    for item in plan.items:
+        sample = index.samples.get(item.sample_key or "")
+        records = index.failures.get(item.item_id, [])
+        for stage in ("sample", "score"):
+            own = sorted((r for r in records if r["stage"] == stage), key=lambda r: str(r["at"]))
+            if not own or (stage == "sample" and sample is not None):
+                continue
+            if stage == "score" and sample is not None:
+                digest, prompt = sample_digest(sample), prompts[item.prompt_id]
+                if all(score_key(digest, s, prompt) in index.scores for s in scorers):
+                    continue
+            yield (
+                *(item.item_id, item.model, item.sampler, item.steps, item.prompt_id),
+                *(item.seed_index, stage, own[-1]["status"], own[-1]["message"]),
+                sum(record["attempts"] for record in own),
+            )

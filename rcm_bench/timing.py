@@ -1,0 +1,117 @@
+"""Seconds per image: one image at a time, interleaved rounds, median with a bootstrap interval."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rcm_bench.canonical import digest_of
+from rcm_bench.planning import Plan
+from rcm_bench.progress import progress
+from rcm_bench.store import Index, RunStore
+from rcm_bench.types import Model, WorkItem
+
+BENCHMARK = "latency"
+ROUNDS = 8
+COLUMNS = [
+    *("benchmark", "metric", "model", "sampler", "steps", "n"),
+    *("value", "low", "high", "unit", "method", "device"),
+]
+_RESAMPLES = 2000
+_LEVEL = 0.95
+
+
+def cell_id(model: str, steps: int) -> str:
+    """Return the item id of a timing."""
+    return digest_of(["timing", model, steps])[:16]
+
+
+def is_timed(plan: Plan, index: Index) -> bool:
+    """Say whether every cell of the plan has been timed in this run."""
+    return all(cell_id(*cell) in index.timings for cell in plan.cells())
+
+
+def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: str) -> None:
+    """Time every cell of the plan and record it; never taken from another run.
+
+    Rounds are interleaved: each goes once through all cells, so that a slow moment of the machine
+    falls on all of them alike. The first round warms up and is not counted.
+
+    Args:
+        plan: The plan.
+        models: Loaded models.
+        store: The run.
+        device: Name of the device, recorded with each timing.
+    """
+    cells = list(plan.cells())
+    items = {cell: [i for i in plan.items if (i.model, i.steps) == cell] for cell in cells}
+    seconds: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
+    with progress("Timing", len(cells) * (ROUNDS + 1), "images") as advance:
+        for turn in range(ROUNDS + 1):
+            for cell in cells:
+                spent = _once(models[cell[0]], items[cell][turn % len(items[cell])])
+                if turn:
+                    seconds[cell].append(round(spent, 6))
+                advance()
+    store.add(
+        [
+            {
+                "kind": "timing",
+                "status": "ok",
+                "key": cell_id(*cell),
+                "item_id": cell_id(*cell),
+                "seconds": seconds[cell],
+                "device": device,
+            }
+            for cell in cells
+        ]
+    )
+
+
+def _once(model: Model, item: WorkItem) -> float:
+    start = time.perf_counter()
+    # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
+    for _ in model.generate([item]):
+        pass
+    return time.perf_counter() - start
+
+
+def timing_table(plan: Plan, index: Index) -> pd.DataFrame:
+    """Return median seconds per image with its interval, for every cell that was timed."""
+    rows = []
+    for model, steps in plan.cells():
+        for record in index.timings.get(cell_id(model, steps), [])[:1]:
+            low, value, high = median_interval(record["seconds"])
+            rows.append(
+                {
+                    "benchmark": BENCHMARK,
+                    "metric": "seconds_per_image",
+                    "model": model,
+                    "sampler": plan.suite.models[model].sampler,
+                    "steps": steps,
+                    "n": len(record["seconds"]),
+                    "value": value,
+                    "low": low,
+                    "high": high,
+                    "unit": "s/image",
+                    "method": "median of interleaved rounds, batch 1; bootstrap interval",
+                    "device": record["device"],
+                }
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def median_interval(seconds: Sequence[float]) -> tuple[float, float, float]:
+    """Return low end, median and high end of a 95 % percentile bootstrap of the median."""
+    values = np.asarray(seconds, dtype=np.float64)
+    draws = np.random.default_rng(0).integers(0, len(values), size=(_RESAMPLES, len(values)))
+    medians = np.median(values[draws], axis=1)
+    low, high = np.quantile(medians, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(np.median(values)), float(high)
+
+
+def has_timing(benchmarks: Mapping[str, Any]) -> bool:
+    """Say whether a suite asks for times."""
+    return BENCHMARK in benchmarks

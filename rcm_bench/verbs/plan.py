@@ -1,0 +1,93 @@
+"""plan: what a run would do and cost, and what is missing for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.manifest import counts
+from rcm_bench.prepare import check_disk, prepare
+from rcm_bench.scoring import unique_scorers
+from rcm_bench.suite_load import load_suite
+from rcm_bench.verbs.run import default_folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellCost:
+    """One row of the plan.
+
+    Args:
+        model: Name of the model.
+        sampler: Name of its sampler.
+        steps: Number of steps.
+        samples: Samples to make.
+        evaluations: Network evaluations in all.
+        seconds: Rough time on a small CPU.
+    """
+
+    model: str
+    sampler: str
+    steps: int
+    samples: int
+    evaluations: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanSummary:
+    """What a run would do.
+
+    Args:
+        suite: Name of the suite.
+        cells: One row for each model and number of steps.
+        counts: Totals, as in the manifest.
+        megabytes: Rough size of the samples.
+        benchmarks: What is measured.
+        out: The folder that ``run`` would use.
+    """
+
+    suite: str
+    cells: list[CellCost]
+    counts: dict[str, Any]
+    megabytes: float
+    benchmarks: list[str]
+    out: Path
+
+
+def plan(suite: str) -> PlanSummary:
+    """Expand a suite and check all that it needs, without sampling.
+
+    Args:
+        suite: Path of a suite, or the name of a shipped one.
+
+    Raises:
+        UserError: Something in the suite or in a file is wrong.
+    """
+    prepared = prepare(load_suite(suite))
+    unique_scorers(prepared.benchmarks)
+    made, models = prepared.plan, prepared.models
+    per_cell = len(made.prompts) * made.suite.prompts.samples_per_prompt
+    cells = []
+    size = 0.0
+    for name, steps in made.cells():
+        cost, evaluations = models[name].cost(), models[name].evaluations(steps) * per_cell
+        size += cost.bytes_per_sample * per_cell
+        cells.append(
+            CellCost(
+                model=name,
+                sampler=made.suite.models[name].sampler,
+                steps=steps,
+                samples=per_cell,
+                evaluations=evaluations,
+                seconds=evaluations * cost.seconds_per_evaluation,
+            )
+        )
+    out = default_folder(prepared)
+    check_disk(prepared, out, {name: per_cell for name, _ in made.cells()})
+    return PlanSummary(
+        suite=made.suite.suite,
+        cells=cells,
+        counts=counts(made, models),
+        megabytes=size / 1e6,
+        benchmarks=[benchmark.name for benchmark in prepared.benchmarks],
+        out=out,
+    )

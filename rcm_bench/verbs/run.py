@@ -1,0 +1,87 @@
+"""run: plan, sample, score, aggregate, report; resumes what is there."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+from rcm_bench import environment, timing
+from rcm_bench.errors import UserError
+from rcm_bench.finish import OpenRun, Outcome, conclude
+from rcm_bench.manifest import make_manifest, run_hash
+from rcm_bench.prepare import Prepared, check_disk, prepare
+from rcm_bench.reuse import adopt
+from rcm_bench.sampling import Work, missing_work, sample
+from rcm_bench.scoring import score, unique_scorers
+from rcm_bench.store import RunStore
+from rcm_bench.suite_load import load_suite
+
+_MAX_SLUG = 40
+
+
+def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> Outcome:
+    """Do what a suite asks for, or what is still missing of it.
+
+    Args:
+        suite: Path of a suite, or the name of a shipped one.
+        out: Run folder; ``runs/<suite>-<short hash>`` by default.
+        limit: Only so many prompts, in proportion over the tasks.
+
+    Raises:
+        UserError: Something in the suite or in a file is wrong; nothing has been sampled.
+    """
+    if limit is not None and limit < 1:
+        raise UserError(f"--limit: expected at least 1 prompt, got {limit}")
+    prepared = prepare(load_suite(suite))
+    unique_scorers(prepared.benchmarks)
+    root = Path(out) if out is not None else default_folder(prepared)
+    device = environment.pick_device()
+    manifest = make_manifest(prepared, environment.environment(device))
+    store = RunStore.create(root, manifest, prepared.plan.prompts)
+    try:
+        return _fill(prepared, store, device, limit)
+    finally:
+        store.close()
+
+
+def _fill(prepared: Prepared, store: RunStore, device: str, limit: int | None) -> Outcome:
+    plan, suite = prepared.plan, prepared.loaded.suite
+    if suite.reuse:
+        adopt(plan, store, [_reused(prepared, i) for i in range(len(suite.reuse))])
+    index = store.index()
+    work = missing_work(plan, index, plan.limited(limit))
+    untimed = timing.has_timing(suite.benchmarks) and not timing.is_timed(plan, index)
+    check_disk(prepared, store.root, _missing(work))
+    if work or untimed:
+        for model in prepared.models.values():
+            model.load(device)
+        name = environment.device_name(device)
+        sample(plan, prepared.models, store, work, device=name)
+        if untimed:
+            timing.measure(plan, prepared.models, store, name)
+    score(plan, store, store.index(), prepared.benchmarks)
+    opened = OpenRun(store=store, plan=plan, benchmarks=prepared.benchmarks)
+    return conclude(opened, limit)
+
+
+def default_folder(prepared: Prepared) -> Path:
+    """Return ``runs/<suite>-<short hash>``; the name of the suite is made safe for a path."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", prepared.loaded.suite.suite).strip("-.")
+    return Path("runs") / f"{slug[:_MAX_SLUG] or 'suite'}-{run_hash(prepared)}"
+
+
+def _reused(prepared: Prepared, position: int) -> Path:
+    """Return a folder of ``reuse:``, relative to the suite's folder or to the working folder."""
+    name = prepared.loaded.suite.reuse[position]
+    beside = prepared.loaded.folder("reuse") / name
+    for folder in (beside, Path(name)):
+        if folder.is_dir():
+            return folder
+    place = prepared.loaded.place("reuse", position)
+    raise UserError(f"{place}: {name}: no such folder, neither in {beside.parent} nor here")
+
+
+def _missing(work: list[Work]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for part in work:
+        counts[part.generate[0].model] += len(part.keep)
+    return counts

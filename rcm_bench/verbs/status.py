@@ -1,0 +1,87 @@
+"""status: what of a run is done, failed and still to do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.finish import missing_scores, open_run
+from rcm_bench.tables import run_tables
+from rcm_bench.timing import has_timing, is_timed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CellStatus:
+    """How far one model at one number of steps is."""
+
+    model: str
+    steps: int
+    planned: int
+    sampled: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunStatus:
+    """How far a run is.
+
+    Args:
+        run_dir: The run folder.
+        suite: Name of the suite.
+        cells: One row for each model and number of steps.
+        unscored: Samples that lack a score.
+        timed: True if times were measured, or are not asked for.
+        failures: What failed, as (what, message, how often).
+        faults: Damaged records.
+    """
+
+    run_dir: Path
+    suite: str
+    cells: list[CellStatus]
+    unscored: int
+    timed: bool
+    failures: list[tuple[str, str, int]]
+    faults: list[str]
+
+    @property
+    def whole(self) -> bool:
+        """Return True if nothing is left to do."""
+        sampled = all(cell.sampled == cell.planned for cell in self.cells)
+        return sampled and not self.unscored and self.timed
+
+
+def status(run: str | Path) -> RunStatus:
+    """Count what a run's records say.
+
+    Args:
+        run: A run folder.
+
+    Raises:
+        UserError: It is no run folder.
+    """
+    opened = open_run(Path(run))
+    plan, index = opened.plan, opened.store.index()
+    tables = run_tables(plan, index, opened.benchmarks)
+    cells = []
+    for model, steps in plan.cells():
+        own = tables.samples.query("model == @model and steps == @steps")["status"]
+        cells.append(
+            CellStatus(
+                model=model,
+                steps=steps,
+                planned=len(own),
+                sampled=int((own == "ok").sum()),
+                failed=int((own == "failed").sum()),
+            )
+        )
+    groups = tables.failures.groupby(["stage", "status", "message"], as_index=False)
+    counted: Any = groups.size().rename(columns={"size": "times"}).itertuples()
+    _, unscored = missing_scores(plan, index, opened.benchmarks, plan.limited(None))
+    return RunStatus(
+        run_dir=opened.store.root,
+        suite=plan.suite.suite,
+        cells=cells,
+        unscored=unscored,
+        timed=not has_timing(plan.suite.benchmarks) or is_timed(plan, index),
+        failures=[(f"{r.stage} {r.status}", str(r.message), int(r.times)) for r in counted],
+        faults=index.faults,
+    )

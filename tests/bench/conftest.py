@@ -1,0 +1,53 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).parent / "plugins"
+SUITE = """\
+suite: tiny
+models:
+  teacher: {kind: fake, role: teacher, sampler: flow, steps: [1, 4]}
+  student: {kind: fake, sampler: few, level: 0.9}
+samplers:
+  flow: {kind: euler}
+  few: {kind: consistency}
+steps: [1, 2]
+prompts: {file: prompts.txt, samples_per_prompt: 3}
+benchmarks: {brightness: {}}
+run: {batch_size: 8}
+"""
+PROMPTS = "".join(f"prompt number {i}\n" for i in range(6))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def plugins():
+    """The fake model and benchmark, found through real entry points."""
+    sys.path.insert(0, str(PLUGINS))
+    yield
+    sys.path.remove(str(PLUGINS))
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """Write a suite (the tiny one, or with changes) and return its path."""
+
+    def write(text=SUITE, prompts=PROMPTS, name="tiny.yaml", **replaced):
+        for old, new in replaced.items():
+            assert old in text
+            text = text.replace(old, new)
+        (tmp_path / "prompts.txt").write_text(prompts, encoding="utf-8")
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def environment():
+    """Environment of a subprocess that can import this checkout and the plug-ins."""
+    root = Path(__file__).parents[2]
+    parts = [root, root / "distill", root / "kernels", root / "reports", PLUGINS]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, parts)), "OMP_NUM_THREADS": "1"}
