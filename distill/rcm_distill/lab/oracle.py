@@ -64,30 +64,49 @@ class SceneReading(NamedTuple):
     high_frequency_rendered: float
 
 
-class _Analysis(NamedTuple):
+class Analysis(NamedTuple):
+    """What the three steps found, and the confidence of every component (N,)."""
+
     background: Background
     parts: Components
     fit: Fit
     score: Tensor
 
 
-def confidence(overlap: Tensor, margin: Tensor, color_distance: Tensor) -> Tensor:
-    """Return P(class and colour are right) by the fitted logistic model, (N,)."""
-    bias, on_overlap, on_margin, on_color = settings.SCORE_WEIGHTS
-    logit = bias - on_overlap * torch.log(1.02 - overlap) + on_margin * margin
-    return torch.sigmoid(logit + on_color * color_distance)
+class Features(NamedTuple):
+    """What the confidence is made of: inputs of the two logistic functions, (N, 3) and (N, 2)."""
+
+    shape: Tensor
+    color: Tensor
 
 
-def analyse(images: Tensor) -> _Analysis:
+def features(fit: Fit, parts: Components) -> Features:
+    """Compute the inputs of the confidence, each with a leading column of ones."""
+    one = torch.ones_like(fit.overlap)
+    overlap = torch.logit(fit.overlap.clamp(*settings.OVERLAP_RANGE))
+    margin = torch.log(fit.margin + settings.MARGIN_OFFSET)
+    return Features(
+        shape=torch.stack([one, overlap, margin], 1),
+        color=torch.stack([one, parts.color_lead], 1),
+    )
+
+
+def _confidence(inputs: Features) -> Tensor:
+    on_shape = torch.tensor(settings.SHAPE_WEIGHTS, device=inputs.shape.device)
+    on_color = torch.tensor(settings.COLOR_WEIGHTS, device=inputs.color.device)
+    return torch.sigmoid(inputs.shape @ on_shape) * torch.sigmoid(inputs.color @ on_color)
+
+
+def analyse(images: Tensor) -> Analysis:
     """Fit images (B, 3, 40, 40) in [-1, 1]; the tensors behind ``read``."""
     background = fit_background(images)
     parts = segment(images, background.image)
     fit = fit_shapes(images, background.image, parts)
-    score = confidence(fit.overlap, fit.margin, parts.color_distance)
-    return _Analysis(background=background, parts=parts, fit=fit, score=score)
+    score = _confidence(features(fit, parts))
+    return Analysis(background=background, parts=parts, fit=fit, score=score)
 
 
-def _as_scenes(num: int, analysis: _Analysis) -> Scenes:
+def _as_scenes(num: int, analysis: Analysis) -> Scenes:
     """Arrange readings into scenes with as many slots as the fullest image needs."""
     image = analysis.parts.image
     counts = torch.bincount(image, minlength=num)
@@ -114,7 +133,7 @@ def _high_frequency(images: Tensor) -> Tensor:
     return ((images - smooth(images)) / 2).square().mean((1, 2, 3))
 
 
-def _objects(num: int, analysis: _Analysis) -> list[list[Reading]]:
+def _objects(num: int, analysis: Analysis) -> list[list[Reading]]:
     fit, parts = analysis.fit, analysis.parts
     found: list[list[Reading]] = [[] for _ in range(num)]
     columns = (parts.image, fit.cls, parts.color, analysis.score, parts.box, fit.pose)

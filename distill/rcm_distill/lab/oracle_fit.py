@@ -15,6 +15,7 @@ from torch.nn import functional
 from rcm_distill.lab import oracle_settings as settings
 from rcm_distill.lab.grammar import SHAPES
 from rcm_distill.lab.layout import SIZE
+from rcm_distill.lab.oracle_background import smooth
 from rcm_distill.lab.oracle_segment import Components
 from rcm_distill.lab.render import palette
 from rcm_distill.lab.shapes import distance, distance_gradient
@@ -137,10 +138,10 @@ def _propose(patches: _Patches) -> _Candidates:
     origin = torch.stack([patches.x[:, :1], patches.y[:, :1]], -1)
     local = (p - origin + 0.5) * (2 / side) - 1
     stack = (patches.alpha * patches.weight).view(n, 1, side, side)
-    seen = functional.grid_sample(stack, local.unsqueeze(1), align_corners=False).view(n, -1)
+    seen = functional.grid_sample(stack, local.unsqueeze(1), align_corners=False).flatten(1)
     templates = _templates(device)
     error = (templates.alpha**2).sum(1) - 2 * seen @ templates.alpha.T
-    per_class = error.view(n, len(SHAPES), -1).min(2)
+    per_class = error.unflatten(1, (len(SHAPES), -1)).min(2)
     cls = per_class.values.topk(settings.CANDIDATES, dim=1, largest=False).indices
     row = cls * len(settings.ANGLES) + per_class.indices.gather(1, cls)
     radius = moments.scale.unsqueeze(1) / templates.scale[row]
@@ -209,18 +210,29 @@ def _refine(cls: Tensor, start: Tensor, patches: _Patches) -> Tensor:
     return best
 
 
+def _soften(values: Tensor) -> Tensor:
+    """Blur flattened patches (M, P); returns (M, P)."""
+    side = settings.WINDOW
+    images = values.view(-1, 1, side, side)
+    for _ in range(settings.SOFTENINGS):
+        images = smooth(images)
+    return images.flatten(1)
+
+
 def _overlap(cls: Tensor, pose: Tensor, patches: _Patches) -> Tensor:
-    """Return the soft intersection over union of observed and rendered alpha, (M,)."""
-    alpha = _draw(cls, pose, patches.x, patches.y).alpha
-    both = (torch.minimum(alpha, patches.alpha) * patches.weight).sum(1)
-    either = (torch.maximum(alpha, patches.alpha) * patches.weight).sum(1)
-    return both / either.clamp(min=1.0)
+    """Return the soft intersection over union of observed and rendered alpha, (M,).
+
+    Both are blurred first: noise and soft edges then cost little, a wrong outline costs as much.
+    """
+    alpha = _soften(_draw(cls, pose, patches.x, patches.y).alpha * patches.weight)
+    seen = _soften(patches.alpha * patches.weight)
+    return torch.minimum(alpha, seen).sum(1) / torch.maximum(alpha, seen).sum(1).clamp(min=1.0)
 
 
 def fit_shapes(images: Tensor, background: Tensor, parts: Components) -> Fit:
     """Fit every component of images (B, 3, S, S) in front of grey backgrounds (B, S, S).
 
-    A component that is larger than the window loses overlap in proportion.
+    A component that exceeds the window is no shape of the world: its overlap is 0.
     """
     patches = _cut(images, background, parts)
     candidates = _propose(patches)
@@ -229,8 +241,8 @@ def fit_shapes(images: Tensor, background: Tensor, parts: Components) -> Fit:
     cls = candidates.cls.flatten()
     pose = _refine(cls, candidates.pose.flatten(0, 1), repeated)
     overlap = _overlap(cls, pose, repeated).view(-1, k)
-    seen = ((patches.alpha > 0.5) * patches.weight).sum(1)
-    overlap = overlap * (seen / parts.area).clamp(max=1.0).unsqueeze(1)
+    extent = (parts.box[:, 2:] - parts.box[:, :2]).amax(1, keepdim=True)
+    overlap = overlap * (extent <= settings.WINDOW)
     top = overlap.topk(2, dim=1)
     row = torch.arange(len(overlap), device=overlap.device)
     first = top.indices[:, 0]

@@ -23,7 +23,8 @@ class Components(NamedTuple):
         area: Pixels, (N,).
         box: Tight boxes x0, y0, x1, y1, exclusive, (N, 4).
         color: Index of the nearest palette entry, (N,).
-        color_distance: Distance of the core's mean colour from it, (N,).
+        color_lead: (d2 - d1) / (d2 + d1) of the core's mean colour and the nearest two entries:
+            1 = exactly an entry, 0 = half-way between two, (N,).
     """
 
     label: Tensor
@@ -31,7 +32,7 @@ class Components(NamedTuple):
     area: Tensor
     box: Tensor
     color: Tensor
-    color_distance: Tensor
+    color_lead: Tensor
 
 
 def _noise(images: Tensor) -> Tensor:
@@ -49,8 +50,9 @@ def _foreground(images: Tensor, background: Tensor) -> Tensor:
     d = torch.linalg.vector_norm(clean - background.unsqueeze(1), dim=1)
     # The binomial kernel leaves 3/8 of the noise; three channels add up in the distance.
     left = torch.where(noisy, 0.375 * noise, noise).squeeze(1) * 3**0.5
-    floor = (settings.NOISE_FLOOR * left).clamp(min=settings.FLOOR)
-    peak = functional.max_pool2d(d.unsqueeze(1), 5, stride=1, padding=2).squeeze(1)
+    floor = (settings.NOISE_FLOOR * left).clamp(settings.FLOOR, settings.FLOOR_MAX)
+    rows = functional.max_pool2d(d.unsqueeze(1), (5, 1), stride=1, padding=(2, 0))
+    peak = functional.max_pool2d(rows, (1, 5), stride=1, padding=(0, 2)).squeeze(1)
     mask: Tensor = (d > floor) & (d > settings.FRACTION * peak)
     return mask
 
@@ -107,12 +109,13 @@ def segment(images: Tensor, background: Tensor) -> Components:
     index = torch.arange(len(images), device=images.device).view(-1, 1, 1).expand_as(labels.image)
     owner[labels.image.flatten()] = index.flatten()
     colors = _core_colors(images, labels.image, num)
-    nearest = torch.cdist(colors, palette(images.device)).min(1)
+    nearest = torch.cdist(colors, palette(images.device)).topk(2, dim=1, largest=False)
+    first, second = nearest.values.unbind(1)
     return Components(
         label=labels.image,
         image=owner[1:],
         area=labels.area,
         box=_boxes(labels.image, num),
-        color=nearest.indices,
-        color_distance=nearest.values,
+        color=nearest.indices[:, 0],
+        color_lead=(second - first) / (second + first),
     )

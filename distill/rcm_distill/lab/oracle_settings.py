@@ -17,18 +17,23 @@ BACKGROUND_STEPS = 3  # Gauss-Newton steps
 FLOOR = 0.24  # half of the least distance between a palette colour and a background grey
 FRACTION = 0.5  # of the greatest distance within 2 px: the contour at half coverage
 NOISY = 0.06  # noise level per channel above which the image is smoothed before it is segmented
-NOISE_FLOOR = 3.0  # the floor is at least this multiple of the noise level that smoothing leaves
+NOISE_FLOOR = 3.0  # the floor is at least this multiple of the noise that smoothing leaves
+FLOOR_MAX = 0.8  # ... but no more than this: fine structure is not to hide as noise
 MIN_AREA = 12  # px; the smallest object of the world covers about 25, smaller components are noise
 
 # Fits of shapes to components.
-WINDOW = 25  # px, side of the patch that is fitted
+WINDOW = 23  # px, side of the patch that is fitted; what exceeds it is no shape (overlap 0)
 COARSE = 20  # side of the normalised patch in the template match
 COARSE_EXTENT = 2.2  # its half side, in radii of the disc of equal area
 ANGLES = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
 CANDIDATES = 3  # classes refined
-FIT_STEPS = 5  # Levenberg steps
+FIT_STEPS = 4  # Levenberg steps
 RADIUS = (3.0, 12.0)  # px, limits of a fitted radius
 ANGLE_MAX = 0.45  # rad, limit of a fitted angle
+SOFTENINGS = 1  # binomial blurs of both alphas before their overlap is taken
 
-# Confidence: logistic of weights . (1, -log(1.02 - overlap), margin, color_distance).
-SCORE_WEIGHTS = (-4.0, 3.0, 4.0, -2.0)
+# Confidence: P(class right) P(colour right), each a logistic function fitted by calibration.py.
+SHAPE_WEIGHTS = (7.07, 1.39, 3.14)  # of 1, logit(overlap), log(margin + MARGIN_OFFSET)
+COLOR_WEIGHTS = (-0.56, 10.14)  # of 1, color_lead
+OVERLAP_RANGE = (0.01, 0.995)  # the overlap is clipped to this before its logit
+MARGIN_OFFSET = 0.01
