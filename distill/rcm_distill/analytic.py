@@ -23,7 +23,7 @@ class _Moments(NamedTuple):
     centred: Tensor  # x_t less its mean
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Gaussian:
     """The ideal denoiser of data N(mean, std^2 I): a teacher, or the critic of such a student.
 
@@ -43,7 +43,7 @@ class Gaussian:
         return Prediction(cos_t * sin_t * centred / variance - sin_t * x0, x0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GaussianConsistency:
     """The exact consistency function of N(mean, std^2 I): where a student should end.
 
@@ -70,7 +70,7 @@ class GaussianConsistency:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class GaussianMixture:
     """The ideal denoiser of a mixture sum_k weight_k N(mean_k, std_k^2 I) in D dimensions.
 

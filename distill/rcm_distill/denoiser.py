@@ -34,7 +34,9 @@ class Denoiser(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+# Denoisers compare by identity (eq=False): tensors inside have no one answer to ==, and torch 2.11
+# hashes an object that torch.compile sees being made before its fields are set.
+@dataclass(frozen=True, slots=True, eq=False)
 class VelocityDenoiser:
     """A rectified-flow velocity network ``net(x_rf, t_rf, cond) -> v`` as a TrigFlow denoiser.
 
@@ -78,7 +80,7 @@ class VelocityDenoiser:
         return Prediction(F_from_velocity(v, x_t, t_B), (x_t - sin_t * v) / (cos_t + sin_t))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Guided:
     denoiser: Denoiser
     weight: float
