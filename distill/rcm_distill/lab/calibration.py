@@ -72,10 +72,11 @@ def _grade(images: Bytes, scenes: Scenes | None) -> Graded:
         if scenes is not None:
             truth = compare(Scenes(*(t[start:stop] for t in scenes)), analysis)
         rows.append(Graded(inputs.shape, inputs.color, truth.cls, truth.color, analysis.score))
-    return _join(rows)
+    return join(rows)
 
 
-def _join(rows: list[Graded]) -> Graded:
+def join(rows: list[Graded]) -> Graded:
+    """Concatenate graded readings."""
     return Graded(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
@@ -98,7 +99,7 @@ def calibration_set(seed: int, scale: float = 1.0) -> CalibrationSet:
     for index, damage in enumerate(MILD):
         scenes = sample_training(int(scale * NUM_NO_SHAPES), generator).scenes
         groups["no_shapes"].append(_grade(damage(no_shapes(scenes, seed + index), rng), None))
-    return CalibrationSet(**{name: _join(rows) for name, rows in groups.items()})
+    return CalibrationSet(**{name: join(rows) for name, rows in groups.items()})
 
 
 def fit_logistic(x: Tensor, right: Tensor, ridge: float = 1e-7) -> NDArray[np.float64]:
@@ -136,15 +137,15 @@ def reliability(graded: Graded) -> list[str]:
 def main() -> None:
     """Fit and print the weights, then how reliable those in use are on fresh images."""
     train = calibration_set(SEED)
-    classes = _join([train.mild, train.no_shapes])
-    colors = _join([train.mild, train.severe])
+    classes = join([train.mild, train.no_shapes])
+    colors = join([train.mild, train.severe])
     for name, x, right in (
         ("SHAPE_WEIGHTS", classes.shape, classes.cls_right),
         ("COLOR_WEIGHTS", colors.color, colors.color_right),
     ):
         print(name, "=", tuple(round(w, 2) for w in fit_logistic(x, right).tolist()))
     fresh = calibration_set(SEED + 1000, 0.5)
-    print("\n".join(reliability(_join([fresh.mild, fresh.no_shapes]))))
+    print("\n".join(reliability(join([fresh.mild, fresh.no_shapes]))))
 
 
 if __name__ == "__main__":

@@ -141,7 +141,7 @@ def _propose(patches: _Patches) -> _Candidates:
     seen = functional.grid_sample(stack, local.unsqueeze(1), align_corners=False).flatten(1)
     templates = _templates(device)
     error = (templates.alpha**2).sum(1) - 2 * seen @ templates.alpha.T
-    per_class = error.unflatten(1, (len(SHAPES), -1)).min(2)
+    per_class = error.view(n, len(SHAPES), len(settings.ANGLES)).min(2)
     cls = per_class.values.topk(settings.CANDIDATES, dim=1, largest=False).indices
     row = cls * len(settings.ANGLES) + per_class.indices.gather(1, cls)
     radius = moments.scale.unsqueeze(1) / templates.scale[row]
