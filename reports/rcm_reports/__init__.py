@@ -1,6 +1,7 @@
 """Results to tables, plots and one self-contained page; a pure function of what a run stored.
 
-Nothing here imports torch or the harness: a report can be rebuilt anywhere from the tables and files of a run.
+Nothing here imports torch or the harness: a report can be rebuilt anywhere from the tables and
+files of a run.
 """
 
 from rcm_reports.inputs import ReportInput

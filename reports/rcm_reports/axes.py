@@ -43,6 +43,15 @@ def padded(values: Iterable[float], *, log: bool = False) -> tuple[float, float]
     return low - air, high + air
 
 
+def focus(main: Iterable[float], others: Iterable[float]) -> tuple[float, float]:
+    """Return a range that shows the main values well: others may fall outside if they would crush them."""
+    main, others = list(main), list(others)
+    wide = padded([*main, *others])
+    narrow = padded(main)
+    crushed = wide[1] - wide[0] > 1.7 * (narrow[1] - narrow[0])
+    return narrow if crushed and any(math.isfinite(value) for value in main) else wide
+
+
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
     """Return round numbers inside a range, about ``count`` of them."""
     raw = (high - low) / max(count, 1)

@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from rcm_reports.axes import Scale, padded, spread, tick_text, ticks
+from rcm_reports.axes import Scale, focus, spread, tick_text, ticks
 from rcm_reports.formatting import ELLIPSIS, decimals_for, interval, known, number
 from rcm_reports.palette import Style
 from rcm_reports.study import Metric, Study
 from rcm_reports.svg import Size, chart, marker, polyline, tag, text
 
-WIDE = Size(760, 430, left=128, right=20, top=34, bottom=48)
+WIDE = Size(640, 440, left=112, right=12, top=34, bottom=48)
 NARROW = Size(360, 340, left=84, right=10, top=34, bottom=44)
 SMALL = Size(260, 190, left=44, right=10, top=16, bottom=30)
 
@@ -27,11 +27,12 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One model in a chart."""
+    """One model in a chart; ``own`` if it is the teacher itself at fewer steps."""
 
     label: str
     style: Style
     points: list[Point]
+    own: bool
 
 
 class Level(NamedTuple):
@@ -59,7 +60,8 @@ def lines_of(study: Study, metric: Metric) -> list[Line]:
             tip += interval(value.low, value.high, decimals)
             points.append(Point(cell.steps, value.value, value.low, value.high, tip))
         if points:
-            lines.append(Line(study.label(series), study.style(series), points))
+            own = series not in study.students
+            lines.append(Line(study.label(series), study.style(series), points, own))
     return lines
 
 
@@ -77,22 +79,54 @@ def level_of(study: Study, metric: Metric) -> Level | None:
 def steps_chart(ident: str, study: Study, metric: Metric, size: Size) -> Markup:
     """Return the chart of a metric against steps."""
     lines, level = lines_of(study, metric), level_of(study, metric)
-    numbers = [y for line in lines for p in line.points for y in (p.y, p.low, p.high)]
-    numbers += [level.y, level.low, level.high] if level else []
     x = Scale(*_steps_range(study), size.left + 8, size.width - size.right - 14, log=True)
-    y = Scale(*padded(numbers), size.height - size.bottom, size.top)
+    y = Scale(*_values_range(lines, level), size.height - size.bottom, size.top)
     small = size is SMALL
-    body = [_grid(study, x, y, size)]
+    body = [_grid(study, x, y, size), _clip_path(ident, size)]
     if level:
         body.append(_level(level, y, size, named=not small))
-    body += [_band(line, x, y) for line in lines]
-    body += [_line(line, x, y, small=small) for line in lines]
+    drawn = [_band(line, x, y) for line in lines]
+    drawn += [_line(line, x, y, small=small) for line in lines]
+    body.append(tag("g", *drawn, clip_path=f"url(#{ident}-c)"))
     if not small:
-        body += [_names(lines, x, y, size), _axis_titles(metric, size)]
+        body += [_names(lines, x, y, size), _outside(lines, y, size), _axis_titles(metric, size)]
     description = "; ".join(point.tip for line in lines for point in line.points)
     title = f"{metric.full_title} against sampling steps"
     kind = "chart chart-small" if small else f"chart {'wide' if size is WIDE else 'narrow'}"
     return chart(ident, title, description, size, *body, css=kind)
+
+
+def _values_range(lines: Sequence[Line], level: Level | None) -> tuple[float, float]:
+    """Keep the axis on the students and the level; a teacher at one step would crush them."""
+    level_values = [level.y, level.low, level.high] if level else []
+    return focus(
+        [
+            *level_values,
+            *(v for line in lines if not line.own for p in line.points for v in p[1:4]),
+        ],
+        [v for line in lines if line.own for p in line.points for v in p[1:4]],
+    )
+
+
+def _clip_path(ident: str, size: Size) -> Markup:
+    width, height = size.width - size.left, size.height - size.bottom - size.top
+    area = tag("rect", x=size.left - 8, y=size.top - 8, width=width, height=height + 8)
+    return tag("clipPath", area, id=f"{ident}-c")
+
+
+def _outside(lines: Sequence[Line], y: Scale, size: Size) -> Markup:
+    """Say in words which points lie outside the axis."""
+    parts = []
+    for line in lines:
+        hidden = [p for p in line.points if not y.low <= p.y <= y.high]
+        if hidden:
+            where = ", ".join(f"{number(p.y, 2)} at {p.x:g}" for p in reversed(hidden))
+            arrow = "\N{DOWNWARDS ARROW}" if hidden[0].y < y.low else "\N{UPWARDS ARROW}"
+            parts.append(f"{arrow} {_clip(line.label, 14)}: {where}")
+    said = "; ".join(parts)
+    return text(
+        size.width - size.right - 4, size.height - size.bottom - 9, said, anchor="end", css="tick"
+    )
 
 
 def _steps_range(study: Study) -> tuple[float, float]:
@@ -173,8 +207,9 @@ def _line(line: Line, x: Scale, y: Scale, *, small: bool) -> Markup:
 def _names(lines: Sequence[Line], x: Scale, y: Scale, size: Size) -> Markup:
     """Names stand left of the fewest steps, where models differ most and no line passes."""
     first = min(point.x for line in lines for point in line.points) if lines else 1.0
-    started = [line for line in lines if line.points[0].x == first]
-    late = [line for line in lines if line.points[0].x != first]
+    inside = [line for line in lines if y.low <= line.points[0].y <= y.high]
+    started = [line for line in inside if line.points[0].x == first]
+    late = [line for line in inside if line.points[0].x != first and not line.own]
     heights = spread(
         [y(line.points[0].y) for line in started], 17, size.top, size.height - size.bottom
     )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
-from rcm_reports.axes import Scale, log_ticks, padded, tick_text, ticks
+from rcm_reports.axes import Scale, focus, log_ticks, padded, tick_text, ticks
 from rcm_reports.chart_lines import _clip
 from rcm_reports.formatting import known
 from rcm_reports.palette import Style
@@ -29,11 +29,12 @@ class Dot(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """One model's configurations, by ascending steps."""
+    """One model's configurations by ascending steps; ``own`` if it is the teacher itself."""
 
     label: str
     style: Style
     dots: list[Dot]
+    own: bool
 
 
 class Axis(NamedTuple):
@@ -53,19 +54,32 @@ def scatter_chart(
 ) -> Markup:
     """Return a scatter of quality against something else."""
     size = PANEL
+    vertical = _vertical(trails)
+    trails = [each for trail in trails if (each := _inside(trail, vertical)).dots]
     dots = [dot for trail in trails for dot in trail.dots]
     across = padded([v for d in dots for v in (d.x, d.x_low, d.x_high)], log=axis.log)
     x = Scale(*across, size.left + 6, size.width - size.right, log=axis.log)
-    y = Scale(
-        *padded([v for d in dots for v in (d.y, d.y_low, d.y_high)]),
-        size.height - size.bottom,
-        size.top,
-    )
+    y = Scale(*vertical, size.height - size.bottom, size.top)
     body = [_grid(axis, x, y), _titles(quality, axis)]
     body += [_trail(trail, x, y) for trail in trails]
     body.append(_labels(trails, x, y))
     description = "; ".join(dot.tip for dot in dots)
     return chart(ident, title, description, size, *body, css="chart chart-panel")
+
+
+def _vertical(trails: Sequence[Trail]) -> tuple[float, float]:
+    """Keep the axis on the students and the teacher at its most steps, as in the chart of steps."""
+
+    def values(dots: Sequence[Dot]) -> list[float]:
+        return [value for dot in dots for value in (dot.y, dot.y_low, dot.y_high)]
+
+    main = [dot for trail in trails for dot in (trail.dots[-1:] if trail.own else trail.dots)]
+    return focus(values(main), values([dot for trail in trails if trail.own for dot in trail.dots]))
+
+
+def _inside(trail: Trail, vertical: tuple[float, float]) -> Trail:
+    low, high = vertical
+    return trail._replace(dots=[dot for dot in trail.dots if low <= dot.y <= high])
 
 
 def _grid(axis: Axis, x: Scale, y: Scale) -> Markup:
@@ -103,7 +117,7 @@ def _trail(trail: Trail, x: Scale, y: Scale) -> Markup:
             parts.append(
                 tag("line", x1=x(d.x), x2=x(d.x), y1=y(d.y_low), y2=y(d.y_high), class_="whisker")
             )
-        if known(d.x_low, d.x_high) and d.x_low > 0:
+        if known(d.x_low, d.x_high) and (d.x_low > 0 or not x.log):
             parts.append(
                 tag("line", x1=x(d.x_low), x2=x(d.x_high), y1=y(d.y), y2=y(d.y), class_="whisker")
             )
@@ -114,6 +128,7 @@ def _trail(trail: Trail, x: Scale, y: Scale) -> Markup:
 def _labels(trails: Sequence[Trail], x: Scale, y: Scale) -> Markup:
     """Put each label at the first place around its point that is free; names go to the most steps."""
     taken: list[Box] = [_around(x(d.x), y(d.y), 5, 5) for trail in trails for d in trail.dots]
+    taken += [box for trail in trails for dot in trail.dots for box in _whisker_boxes(dot, x, y)]
     parts = []
     wanted = [
         (trail, trail.dots[-1], f"{_clip(trail.label, 12)} {trail.dots[-1].steps}")
@@ -125,6 +140,15 @@ def _labels(trails: Sequence[Trail], x: Scale, y: Scale) -> Markup:
         taken.append(box)
         parts.append(text((box[0] + box[2]) / 2, box[3] - 3, content, anchor="middle"))
     return tag("g", *parts)
+
+
+def _whisker_boxes(dot: Dot, x: Scale, y: Scale) -> list[Box]:
+    boxes = []
+    if known(dot.y_low, dot.y_high):
+        boxes.append((x(dot.x) - 1, y(dot.y_high), x(dot.x) + 1, y(dot.y_low)))
+    if known(dot.x_low, dot.x_high) and (dot.x_low > 0 or not x.log):
+        boxes.append((x(dot.x_low), y(dot.y) - 1, x(dot.x_high), y(dot.y) + 1))
+    return boxes
 
 
 def _around(x: float, y: float, half_width: float, half_height: float) -> Box:

@@ -1,8 +1,8 @@
-"""Numbers and foreign text as people read them; a number that is not there is never written as 0."""
+"""Numbers and foreign text as people read them; a missing number is never written as 0."""
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 MINUS = "\N{MINUS SIGN}"
@@ -10,6 +10,7 @@ PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 DASH = "\N{EN DASH}"
 NBSP = "\N{NO-BREAK SPACE}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
+DOT = "\N{MIDDLE DOT}"
 RETURN = "\N{RETURN SYMBOL}"
 NO_INTERVAL = "no interval"
 
@@ -50,7 +51,7 @@ def interval(low: float | None, high: float | None, decimals: int, *, sign: bool
     if not known(low, high):
         return NO_INTERVAL
     write = signed if sign else number
-    return f"[{write(low, decimals)}, {write(high, decimals)}]"
+    return f"[{write(low, decimals)},{NBSP}{write(high, decimals)}]"
 
 
 def half_interval(low: float | None, high: float | None, decimals: int) -> str:
@@ -69,7 +70,7 @@ def percent_interval(low: float | None, high: float | None) -> str:
     """Return the interval of a ratio in percent, or words where there is none."""
     if low is None or high is None or not known(low, high):
         return f"({NO_INTERVAL})"
-    return f"[{number(100 * low, 0)}, {number(100 * high, 0)}]"
+    return f"[{number(100 * low, 0)},{NBSP}{number(100 * high, 0)}]"
 
 
 def share(part: float, whole: float) -> str:
@@ -88,6 +89,16 @@ def count(value: float) -> str:
 def plural(value: int, word: str) -> str:
     """Return ``"1 prompt"``, ``"2 prompts"``."""
     return f"{count(value)}{NBSP}{word}{'' if value == 1 else 's'}"
+
+
+def steps_text(steps: int) -> str:
+    """Return ``"1 step"``, ``"4 steps"``."""
+    return f"{steps} step{'' if steps == 1 else 's'}"
+
+
+def listing(words: Sequence[str]) -> str:
+    """Return ``"a"``, ``"a and b"``, ``"a, b and c"``."""
+    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def duration(seconds: float | None) -> str:
@@ -111,10 +122,10 @@ def _three_digits(value: float) -> str:
 
 
 def visible(text: object, limit: int | None = None) -> str:
-    """Return foreign text that is safe to look at: nothing hidden, nothing that turns its neighbours around.
+    """Return foreign text that is safe to look at: nothing hidden, no neighbour turned around.
 
-    Line breaks become a symbol, control characters (bidirectional overrides among them) and lone surrogates
-    become their code point in words; text longer than ``limit`` is cut and says how long it was.
+    Line breaks become a symbol, control characters (bidirectional overrides among them) and lone
+    surrogates become their code point; text longer than ``limit`` is cut and says how long it was.
     """
     whole = str(text)
     cut = whole if limit is None or len(whole) <= limit else whole[:limit]

@@ -1,4 +1,4 @@
-"""Which samples the page shows: the same prompt and seed in one row, models and steps side by side."""
+"""Which samples the page shows: one prompt and seed in a row, models and steps side by side."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -68,15 +68,16 @@ class Gallery:
 
 
 def column_groups(study: Study) -> list[Group]:
-    """Return the columns: the reference, its own few steps, then every other line."""
+    """Return the columns: the reference before its own fewer steps, then every other line."""
     groups = []
     if study.reference is not None:
         first = study.reference.series
         style = study.style(first).css
-        groups.append(Group(study.label(first), style, [study.reference]))
+        fewer = [cell for cell in reversed(study.cells(first)) if cell != study.reference]
+        groups.append(Group(study.label(first), style, [study.reference, *fewer]))
     for series in study.series:
-        cells = [cell for cell in reversed(study.cells(series)) if cell != study.reference]
-        if cells:
+        cells = list(reversed(study.cells(series)))
+        if cells and (study.reference is None or series != study.reference.series):
             groups.append(Group(study.label(series), study.style(series).css, cells))
     return groups
 
@@ -111,7 +112,7 @@ def build_gallery(album: Album) -> Gallery:
 
 
 def build_spread(album: Album) -> Spread | None:
-    """Return the first prompt of the first task with all its seeds; None where there is only one seed."""
+    """Return the first prompt with all its seeds; None where there is only one seed."""
     seeds = album.seeds[:4]
     if len(seeds) < 2 or not album.prompts:
         return None

@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no other file, no script to be read."""
+"""The report as one HTML page that needs nothing else: no network, no other file, no script."""
 
 import base64
 import hashlib
@@ -13,14 +13,14 @@ from markupsafe import Markup
 
 from rcm_reports.chart_lines import NARROW, SMALL, WIDE, steps_chart
 from rcm_reports.completeness import completeness
-from rcm_reports.formatting import known, visible
+from rcm_reports.formatting import visible
 from rcm_reports.gallery import build_gallery, build_spread, shots_json
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.pictures import album
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.regressions import build_regressions
 from rcm_reports.score_tables import benchmark_sections, time_table
-from rcm_reports.study import Metric, Study, build_study
+from rcm_reports.study import Study, build_study
 from rcm_reports.svg import marker, tag
 from rcm_reports.tradeoffs import tradeoff_charts
 from rcm_reports.verdict import verdict
@@ -80,7 +80,7 @@ def page_text(report: ReportInput) -> str:
         "receipt": build_receipt(report, study),
         "command": command(report.manifest),
         "shots": Markup(_inert(shots_json(shown))),  # noqa: S704
-        "steps": [step for step in reversed(study.steps)],
+        "steps": list(reversed(study.steps)),
         "study": study,
     }
     return _environment().get_template("report.html.jinja").render(context)
@@ -111,7 +111,7 @@ def _facts(report: ReportInput, study: Study) -> list[str]:
 
 def _steps_charts(study: Study) -> list[Markup]:
     metric = study.quality
-    if metric is None or not _measured(study, metric) or not metric.headline:
+    if metric is None or not study.measured(metric) or not metric.headline:
         return []
     return [steps_chart(f"steps-{size.width}", study, metric, size) for size in (WIDE, NARROW)]
 
@@ -120,15 +120,11 @@ def _small_charts(study: Study) -> list[tuple[str, Markup]]:
     """Return one small chart for each other metric, with its title."""
     main = study.quality if study.quality is not None and study.quality.headline else None
     metrics = [
-        m for m in study.metrics if m != main and not m.name.endswith("nfe") and _measured(study, m)
+        m for m in study.metrics if m != main and not m.name.endswith("nfe") and study.measured(m)
     ]
     return [
         (m.full_title, steps_chart(f"small-{i}", study, m, SMALL)) for i, m in enumerate(metrics)
     ]
-
-
-def _measured(study: Study, metric: Metric) -> bool:
-    return any(key == metric.key and known(value.value) for (key, _), value in study.values.items())
 
 
 def _key(study: Study, index: int) -> Markup:

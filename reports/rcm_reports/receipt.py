@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from rcm_reports.formatting import count, number, plural, visible
+from rcm_reports.formatting import DOT, count, number, plural, visible
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.study import Study
 
@@ -28,7 +28,7 @@ def build_receipt(report: ReportInput, study: Study) -> list[Part]:
     parts = [
         Part("Run", _run(report)),
         Part("Protocol", _entries(manifest.get("protocol") or {})),
-        *(_model(str(name), card) for name, card in (manifest.get("models") or {}).items()),
+        Part("Models", _entries(manifest.get("models") or {})),
         Part("Environment", _entries(manifest.get("environment") or {})),
         Part("Statistics", _statistics(report, study)),
     ]
@@ -57,19 +57,11 @@ def _run(report: ReportInput) -> list[Entry]:
     ]
     plan = manifest.get("plan") or {}
     entries += [
-        (f"Planned {key.replace('_', ' ')}", value)
+        (f"Planned {str(key).removeprefix('num_').replace('_', ' ')}", value)
         for key, value in plan.items()
         if value is not None
     ]
     return [Entry(visible(name, 80), _text(value)) for name, value in entries if value is not None]
-
-
-def _model(name: str, card: Any) -> Part:
-    given = card if isinstance(card, Mapping) else {"card": card}
-    return Part(
-        f"Model {visible(name, 60)}",
-        _entries({key: value for key, value in given.items() if value is not None}),
-    )
 
 
 def _entries(tree: Any, path: str = "") -> list[Entry]:
@@ -78,12 +70,11 @@ def _entries(tree: Any, path: str = "") -> list[Entry]:
         return [Entry(path or "value", _text(tree))]
     entries: list[Entry] = []
     for key, value in tree.items():
+        if value is None:
+            continue
         name = visible(key, 80).replace("_", " ")
         entries += _entries(value, f"{path} {DOT} {name}" if path else name)
     return entries
-
-
-DOT = "\N{MIDDLE DOT}"
 
 
 def _text(value: Any) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rcm_reports.formatting import known, number, visible
+from rcm_reports.formatting import DOT, known, number, steps_text, visible
 from rcm_reports.gallery import PROMPT_LENGTH
 from rcm_reports.pictures import Album, Shot
 from rcm_reports.study import Cell, Series
@@ -78,12 +78,9 @@ def _strip(album: Album, series: Series, cells: Sequence[Cell], prompt_id: str) 
     text, task = album.prompts[prompt_id]
     shots = [album.take(cell, prompt_id, seed) for cell in (reference, *cells)]
     parts = [f"teacher {_tally(album, reference, prompt_id)}"]
-    parts += [
-        f"{cell.steps} step{'' if cell.steps == 1 else 's'} {_tally(album, cell, prompt_id)}"
-        for cell in cells
-    ]
+    parts += [f"{steps_text(cell.steps)} {_tally(album, cell, prompt_id)}" for cell in cells]
     return Regression(
-        visible(text, PROMPT_LENGTH), visible(task, 60), seed, shots, ", ".join(parts)
+        visible(text, PROMPT_LENGTH), visible(task, 60), seed, shots, f" {DOT} ".join(parts)
     )
 
 
@@ -105,5 +102,5 @@ def _telling_seed(album: Album, reference: Cell, cells: Sequence[Cell], prompt_i
 def _tally(album: Album, cell: Cell, prompt_id: str) -> str:
     values = _values(album, cell, prompt_id)
     if values and all(value in (0.0, 1.0) for value in values):
-        return f"{round(sum(values))} of {len(values)} right"
+        return f"{round(sum(values))}/{len(values)}"
     return number(_mean(album, cell, prompt_id), 3)

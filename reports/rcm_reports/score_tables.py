@@ -66,11 +66,14 @@ def benchmark_sections(study: Study) -> list[Section]:
     names = dict.fromkeys(metric.benchmark for metric in study.metrics)
     sections = []
     for place, name in enumerate(name for name in names if name not in TIME_BENCHMARKS):
-        metrics = [metric for metric in study.metrics if metric.benchmark == name]
+        metrics = [m for m in study.metrics if m.benchmark == name and study.measured(m)]
         head = next((metric for metric in metrics if metric.headline), None)
         main = _main_table(study, head) if head else None
-        parts = _parts_table(study, metrics) if len(metrics) > 1 or main is None else None
+        rest = [metric for metric in metrics if metric != head]
+        parts = _parts_table(study, rest) if rest else None
         about = head.about if head else ""
+        if not metrics:
+            continue
         sections.append(
             Section(f"benchmark-{place + 1}", benchmark_title(name), about, main, parts)
         )
@@ -79,18 +82,17 @@ def benchmark_sections(study: Study) -> list[Section]:
 
 def _main_table(study: Study, metric: Metric) -> ScoreTable:
     decimals = _decimals(study, [metric])
-    usual = _usual_counts(study, [metric])
+    usual = _usual_counts(study, metric)
     rows = []
     for series in study.series:
         cells = [Cell(series, steps) for steps in study.steps]
         entries = [_entry(study, metric, cell, decimals, usual) for cell in cells]
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
-    return ScoreTable(_caption(study, metric.full_title, metric, usual), _step_heads(study), rows)
+    return ScoreTable(_caption(study, metric.full_title, [metric]), _step_heads(study), rows)
 
 
 def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
-    usual = _usual_counts(study, metrics)
     decimals = {metric.key: _decimals(study, [metric]) for metric in metrics}
     rows = []
     for series in study.series:
@@ -104,8 +106,8 @@ def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
     columns = [
         f"{metric.title} ({metric.unit})" if _mixed(metrics) else metric.title for metric in metrics
     ]
-    title = f"{benchmark_title(metrics[0].benchmark)}, every part"
-    return ScoreTable(_caption(study, title, metrics[0], usual), columns, rows)
+    title = f"{benchmark_title(metrics[0].benchmark)}, part by part"
+    return ScoreTable(_caption(study, title, metrics), columns, rows)
 
 
 def _mixed(metrics: list[Metric]) -> bool:
@@ -210,23 +212,28 @@ def _decimals(study: Study, metrics: Iterable[Metric]) -> int:
     return decimals_for((value.low, value.high) for value in _of(study, metrics))
 
 
-def _usual_counts(study: Study, metrics: list[Metric]) -> tuple[int, int]:
-    """Return the most frequent (prompts, samples) of the first metric, the headline where there is one."""
-    counts = Counter((value.n_prompts, value.n_samples) for value in _of(study, metrics[:1]))
+def _usual_counts(study: Study, metric: Metric) -> tuple[int, int]:
+    """Return the most frequent (prompts, samples) of a metric's cells."""
+    counts = Counter((value.n_prompts, value.n_samples) for value in _of(study, [metric]))
     return max(counts, key=lambda pair: (counts[pair], pair)) if counts else (0, 0)
 
 
-def _caption(study: Study, title: str, metric: Metric, usual: tuple[int, int]) -> str:
-    way = "higher is better" if metric.higher_is_better else "lower is better"
-    unit = f" ({metric.unit})" if metric.unit else ""
-    missing = sum(value.n_missing for value in _of(study, [metric]))
-    n = (
-        f"n = {plural(usual[1], 'sample')} of {plural(usual[0], 'prompt')} per cell"
-        if usual[0]
-        else "n unknown"
-    )
-    gaps = f"{plural(missing, 'sample')} missing" if missing else "none missing"
-    return f"{title}{unit}, {way}. {n}, {gaps}."
+def _caption(study: Study, title: str, metrics: list[Metric]) -> str:
+    units = {metric.unit for metric in metrics}
+    unit = f" ({metrics[0].unit})" if len(units) == 1 and metrics[0].unit else ""
+    ways = {metric.higher_is_better for metric in metrics}
+    way = f", {'higher' if metrics[0].higher_is_better else 'lower'} is better" * (len(ways) == 1)
+    counts = {_usual_counts(study, metric) for metric in metrics}
+    prompts, samples = ({pair[place] for pair in counts} for place in (0, 1))
+    n = f"n = {_range(samples, 'sample')} of {_range(prompts, 'prompt')} per cell"
+    missing = max(sum(value.n_missing for value in _of(study, [metric])) for metric in metrics)
+    gaps = f"{plural(missing, 'sample')} missing in all" if missing else "none missing"
+    return f"{title}{unit}{way}. {n if max(prompts) else 'n unknown'}, {gaps}."
+
+
+def _range(counts: set[int], word: str) -> str:
+    low, high = min(counts), max(counts)
+    return plural(high, word) if low == high else f"{low} to {plural(high, word)}"
 
 
 def _step_heads(study: Study) -> list[str]:

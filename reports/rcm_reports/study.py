@@ -11,6 +11,7 @@ from rcm_reports.palette import Style, style_of
 
 BENCHMARK_TITLES = {"geneval": "GenEval", "vbench": "VBench", "latency": "Time"}
 TIME_BENCHMARKS = frozenset({"latency", "timing"})
+NOT_QUALITY = TIME_BENCHMARKS | {"diversity"}
 
 
 class Series(NamedTuple):
@@ -87,7 +88,7 @@ class Study:
         series: Lines in the order of the report: the reference first.
         steps: All numbers of steps, ascending.
         reference: What all is compared with, or None.
-        metrics: Metrics that have measurements or are declared, in order.
+        metrics: Metrics that are declared or measured, in order.
         values: Measurements by (metric key, cell).
         pairs: Paired differences by (metric key, cell).
         timings: Times by (metric key, cell).
@@ -124,6 +125,10 @@ class Study:
         """Return the metric of that key."""
         return next((metric for metric in self.metrics if metric.key == key), None)
 
+    def measured(self, metric: Metric) -> bool:
+        """Return True if the metric has a value anywhere."""
+        return any(key == metric.key and known(v.value) for (key, _), v in self.values.items())
+
     @property
     def students(self) -> tuple[Series, ...]:
         """Return the lines that are not the reference's model."""
@@ -133,12 +138,14 @@ class Study:
 
     @property
     def quality(self) -> Metric | None:
-        """Return the metric that the verdict is about: the first headline that is no time or diversity."""
-        headlines = [metric for metric in self.metrics if metric.headline] or list(self.metrics)
-        plain = [
-            each for each in headlines if each.benchmark not in TIME_BENCHMARKS | {"diversity"}
-        ]
-        return plain[0] if plain else None
+        """Return the metric that the verdict is about: the first headline but diversity and time.
+
+        It may be declared and not measured: a limited run has no total.
+        """
+        others = [each for each in self.metrics if each.benchmark not in NOT_QUALITY]
+        headlines = [each for each in others if each.headline]
+        totals = [each for each in others if each.name in ("overall", "total")]
+        return next(iter(headlines or totals or others), None)
 
     @property
     def diversity(self) -> Metric | None:
@@ -244,10 +251,8 @@ def _ordered(
 
 def _metrics(manifest: Mapping[str, Any], measured: list[str]) -> tuple[Metric, ...]:
     declared: Mapping[str, Mapping[str, Any]] = manifest.get("metrics") or {}
-    keys = [key for key in declared if key in set(measured)]
-    keys += [key for key in dict.fromkeys(measured) if key not in declared]
     metrics = []
-    for key in keys:
+    for key in dict.fromkeys([*declared, *measured]):
         benchmark, _, name = key.partition(".")
         info = declared.get(key, {})
         metrics.append(

@@ -58,7 +58,8 @@ def _scatter(name: str, study: Study, axis: Axis, across: Across) -> Markup | No
             tip += f"{axis.title.removesuffix(', higher is better')} {axis.write(x.value) if axis.log else number(x.value, 3)}"
             dots.append(Dot(cell.steps, x.value, x.low, x.high, y.value, y.low, y.high, tip))
         if dots:
-            trails.append(Trail(study.label(series), study.style(series), dots))
+            own = series not in study.students
+            trails.append(Trail(study.label(series), study.style(series), dots, own))
     if not trails:
         return None
     title = f"{quality.full_title} against {axis.title.removesuffix(', higher is better')}"

@@ -1,22 +1,48 @@
 """The answer in plain words, made from the paired table and nothing else.
 
-Students are told apart from the teacher by the paired test of the run; from each other only where their
-intervals do not touch, which is the more cautious rule.
+Students are told apart from the teacher by the paired test of the run; from each other only where
+the intervals of their differences do not touch, which is the more cautious rule.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rcm_reports.completeness import Completeness
-from rcm_reports.formatting import interval, known, number, percent, percent_interval, share, signed
+from rcm_reports.formatting import (
+    interval,
+    known,
+    listing,
+    number,
+    percent,
+    percent_interval,
+    share,
+    signed,
+    steps_text,
+)
 from rcm_reports.study import Cell, Metric, Pair, Study
+
+TIE_CAVEAT = (
+    "A tie means that this many prompts do not tell a student from its teacher; "
+    "it does not show that they are equal."
+)
+
+
+class Standing(NamedTuple):
+    """One line at one number of steps: its name, the class of its colour, its share, tied or not."""
+
+    label: str
+    css: str
+    text: str
+    tied: bool
+    is_teacher: bool
 
 
 class Rung(NamedTuple):
-    """What happens at one number of steps."""
+    """What happens at one number of steps: who leads in words, then everybody's numbers."""
 
-    steps: int
-    text: str
+    steps: str
+    words: str
+    standings: list[Standing]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,116 +51,103 @@ class Verdict:
 
     Args:
         lead: One or two sentences.
-        rungs: One sentence per number of steps, most steps first.
+        rungs: One per number of steps, most steps first.
         caveats: What limits the answer.
     """
 
     lead: str
-    rungs: tuple[Rung, ...]
-    caveats: tuple[str, ...]
+    rungs: tuple[Rung, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 def verdict(study: Study, completeness: Completeness) -> Verdict:
     """Say how close the students come, or why that cannot be said."""
-    caveats = completeness.remarks()
+    remarks = completeness.remarks()
     metric = study.quality
-    if metric is None or not _has_total(study, metric):
-        return Verdict(lead=_no_total(completeness), rungs=(), caveats=tuple(caveats))
+    if metric is None or not study.measured(metric):
+        return Verdict(lead=_no_total(completeness), caveats=tuple(remarks))
     if not completeness.whole:
-        caveats.insert(0, f"This run is not complete: {completeness.reason()}.")
-    if study.reference is None:
-        return Verdict(lead=_without_reference(study, metric), rungs=(), caveats=tuple(caveats))
+        remarks.insert(0, f"This run is not complete: {completeness.reason()}.")
+    if study.reference is None or (metric.key, study.reference) not in study.values:
+        return Verdict(lead=_without_reference(study, metric), caveats=tuple(remarks))
     best = _best(study, metric)
     if best is None:
-        return Verdict(lead=_reference_only(study, metric), rungs=(), caveats=tuple(caveats))
-    rungs = tuple(
-        Rung(steps, text)
-        for steps in reversed(study.steps)
-        if (text := _rung(study, metric, steps))
-    )
-    if any(_is_tied(study, metric, cell) for cell in _student_cells(study, metric)):
-        caveats.append(
-            "A tie means that this many prompts do not tell the two apart; it does not show that they are equal."
-        )
-    return Verdict(lead=_lead(study, metric, best), rungs=rungs, caveats=tuple(caveats))
-
-
-def _has_total(study: Study, metric: Metric) -> bool:
-    return any(key == metric.key and known(value.value) for (key, _), value in study.values.items())
+        return Verdict(lead=_reference_only(study, metric), caveats=tuple(remarks))
+    cells = _student_cells(study, metric)
+    if any(study.pairs[metric.key, cell].tied for cell in cells):
+        remarks.append(TIE_CAVEAT)
+    steps = sorted({cell.steps for cell in cells}, reverse=True)
+    rungs = tuple(_rung(study, metric, each) for each in steps)
+    return Verdict(lead=_lead(study, metric, best), rungs=rungs, caveats=tuple(remarks))
 
 
 def _no_total(completeness: Completeness) -> str:
-    reason = completeness.reason()
-    if reason:
-        return f"No verdict: this run is not complete ({reason}), so no benchmark total is given. The parts below stand as they are."
-    return "No verdict: nothing was measured that a total could be made of."
+    if completeness.whole:
+        return "No verdict: nothing was measured that a total could be made of."
+    return (
+        f"No verdict: this run is not complete ({completeness.reason()}), so no benchmark total is "
+        "given. The parts below stand as they are."
+    )
 
 
 def _without_reference(study: Study, metric: Metric) -> str:
-    cell = max(
-        (
-            cell
-            for key, cell in study.values
-            if key == metric.key and known(study.values[key, cell].value)
-        ),
-        key=lambda cell: (
-            study.values[metric.key, cell].value * (1 if metric.higher_is_better else -1)
-        ),
-    )
+    sign = 1 if metric.higher_is_better else -1
+    found = {
+        cell: value
+        for (key, cell), value in study.values.items()
+        if key == metric.key and known(value.value)
+    }
+    best = max(found, key=lambda cell: (sign * found[cell].value, -cell.steps))
     return (
-        f"No teacher to compare with: the numbers stand alone. Best is {study.label(cell.series)} at "
-        f"{_steps(cell.steps)} with {_value(study, metric, cell)} in {metric.full_title}."
+        "No teacher to compare with, so the numbers stand alone. The best is "
+        f"{study.label(best.series)} at {steps_text(best.steps)}: {metric.full_title} "
+        f"{_value(study, metric, best)}."
     )
 
 
 def _reference_only(study: Study, metric: Metric) -> str:
     assert study.reference is not None
-    name = study.label(study.reference.series)
+    series = study.reference.series
     text = (
-        f"Only {name} was measured: {_value(study, metric, study.reference)} in {metric.full_title} "
-        f"at {_steps(study.reference.steps)}"
+        f"Only {study.label(series)} was measured: {metric.full_title} "
+        f"{_value(study, metric, study.reference)} at {steps_text(study.reference.steps)}."
     )
-    fewer = [
-        cell for cell in study.cells(study.reference.series) if (metric.key, cell) in study.pairs
+    fewer = [cell for cell in reversed(study.cells(series)) if _pair(study, metric, cell)]
+    kept = [
+        f"{_kept(study, metric, cell)} at {steps_text(cell.steps)}"
+        for cell in fewer
+        if cell != study.reference
     ]
-    parts = [
-        f"{_steps(cell.steps)} keep {_kept(study.pairs[metric.key, cell])}"
-        for cell in reversed(fewer)
-    ]
-    return text + ("; of that, " + ", ".join(parts) if parts else "") + "."
+    return f"{text} Of that it keeps {listing(kept)}." if kept else text
 
 
 def _lead(study: Study, metric: Metric, best: Cell) -> str:
-    name = study.label(best.series)
-    text = f"At {_steps(best.steps)} {_claim(study, metric, best)}{_cost(study, best)}{_diverse(study, best)}"
+    name, title = study.label(best.series), metric.full_title
+    first = f"At {steps_text(best.steps)} {name} {_claim(study, metric, best, title)}"
+    first += _cost(study, best) + _diversity(study, best)
     fewest = min(
-        (cell for cell in study.cells(best.series) if (metric.key, cell) in study.pairs),
+        (cell for cell in study.cells(best.series) if _pair(study, metric, cell)),
         key=lambda cell: cell.steps,
     )
-    if fewest.steps < best.steps:
-        pair = study.pairs[metric.key, fewest]
-        text += f"; at {_steps(fewest.steps)} {_kept(pair, metric)}{_diverse(study, fewest)}"
-    return text.replace("{name}", name) + "."
+    if fewest == best:
+        return first + "."
+    then = f"At {steps_text(fewest.steps)} it {_claim(study, metric, fewest, '')}"
+    return f"{first}. {then}{_diversity(study, fewest)}."
 
 
-def _claim(study: Study, metric: Metric, cell: Cell) -> str:
-    """Say what the best student does, with ``{name}`` where its name goes."""
-    pair = study.pairs[metric.key, cell]
-    title = metric.full_title
+def _claim(study: Study, metric: Metric, cell: Cell, title: str) -> str:
+    """Say how a student stands; the first time with the metric's title, later without."""
+    pair, kept = study.pairs[metric.key, cell], _kept(study, metric, cell)
+    where = f" in {title}" if title else ""
+    whose = f"its teacher\N{RIGHT SINGLE QUOTATION MARK}s {title} score" if title else "the score"
+    share_known = known(pair.ratio) and metric.higher_is_better
     if pair.tied:
-        return f"{{name}} cannot be told apart from its teacher in {title} (a tie: {_kept(pair, metric)})"
-    if known(pair.ratio) and metric.higher_is_better and pair.ratio > 1:
-        return f"{{name}} exceeds its teacher in {title} ({_kept(pair, metric)})"
-    if known(pair.ratio) and metric.higher_is_better:
-        return f"{{name}} keeps {_kept(pair, metric)} of its teacher's {title} score"
-    return f"{{name}} differs from its teacher in {title} by {_kept(pair, metric)}"
-
-
-def _kept(pair: Pair, metric: Metric | None = None) -> str:
-    """Return a paired result as the share of the teacher's score, or as a difference where that has no meaning."""
-    if known(pair.ratio) and (metric is None or metric.higher_is_better):
-        return f"{percent(pair.ratio)} {percent_interval(pair.ratio_low, pair.ratio_high)}"
-    return f"{signed(pair.difference, 3)} {interval(pair.low, pair.high, 3, sign=True)}"
+        return f"ties with its teacher{where} ({kept}{' of its score' if share_known else ''})"
+    if not share_known:
+        return f"differs from its teacher{where} by {kept}"
+    if pair.ratio > 1:
+        return f"scores higher than its teacher{where} ({kept} of its score)"
+    return f"keeps {kept} of {whose}"
 
 
 def _cost(study: Study, cell: Cell) -> str:
@@ -142,28 +155,38 @@ def _cost(study: Study, cell: Cell) -> str:
     mine, full = study.nfe.get(cell), study.nfe.get(study.reference)
     if mine is None or not full:
         return ""
-    if mine == full:
-        return " with as many network evaluations"
-    return f" with {share(mine, full)} of the network evaluations"
+    return f" at {share(mine, full)} of the network evaluations" if mine != full else ""
 
 
-def _diverse(study: Study, cell: Cell) -> str:
+def _diversity(study: Study, cell: Cell) -> str:
     metric = study.diversity
-    pair = study.pairs.get((metric.key, cell)) if metric else None
-    if pair is None or not known(pair.ratio):
+    pair = _pair(study, metric, cell) if metric else None
+    if metric is None or pair is None or not known(pair.ratio):
         return ""
+    kept = _kept(study, metric, cell)
     if pair.tied:
-        return f" and a diversity that is tied with the teacher's ({_kept(pair)})"
-    return f" and {_kept(pair)} of the diversity"
+        return f", and ties with it in diversity ({kept})"
+    return (
+        f", and keeps {kept} of its diversity" if pair.ratio <= 1 else f", and varies more ({kept})"
+    )
+
+
+def _kept(study: Study, metric: Metric, cell: Cell) -> str:
+    """Return the share of the teacher's score, or the difference where a share has no meaning."""
+    pair = study.pairs[metric.key, cell]
+    if known(pair.ratio) and metric.higher_is_better:
+        return f"{percent(pair.ratio)} {percent_interval(pair.ratio_low, pair.ratio_high)}"
+    return f"{signed(pair.difference, 3)} {interval(pair.low, pair.high, 3, sign=True)}"
+
+
+def _pair(study: Study, metric: Metric, cell: Cell) -> Pair | None:
+    pair = study.pairs.get((metric.key, cell))
+    return pair if pair is not None and known(pair.difference) else None
 
 
 def _student_cells(study: Study, metric: Metric) -> list[Cell]:
-    return [
-        cell
-        for series in study.students
-        for cell in study.cells(series)
-        if (metric.key, cell) in study.pairs and known(study.pairs[metric.key, cell].difference)
-    ]
+    cells = [cell for series in study.students for cell in study.cells(series)]
+    return [cell for cell in cells if _pair(study, metric, cell)]
 
 
 def _ranked(study: Study, metric: Metric, steps: int) -> list[Cell]:
@@ -175,43 +198,59 @@ def _ranked(study: Study, metric: Metric, steps: int) -> list[Cell]:
 
 def _best(study: Study, metric: Metric) -> Cell | None:
     """Return the best student at the most steps that any student was run at."""
-    most = max((cell.steps for cell in _student_cells(study, metric)), default=0)
-    return _ranked(study, metric, most)[0] if most else None
+    most = max((cell.steps for cell in _student_cells(study, metric)), default=None)
+    return None if most is None else _ranked(study, metric, most)[0]
 
 
-def _rung(study: Study, metric: Metric, steps: int) -> str:
+def _rung(study: Study, metric: Metric, steps: int) -> Rung:
     ranked = _ranked(study, metric, steps)
-    if not ranked:
-        return ""
+    standings = [_standing(study, metric, cell) for cell in ranked]
+    if study.reference is not None:
+        own = Cell(study.reference.series, steps)
+        if own != study.reference and _pair(study, metric, own):
+            standings.append(_standing(study, metric, own))
+    return Rung(steps_text(steps), _who_leads(study, metric, ranked), standings)
+
+
+def _who_leads(study: Study, metric: Metric, ranked: list[Cell]) -> str:
     first, rest = ranked[0], ranked[1:]
-    text = f"{study.label(first.series)} {_short(study, metric, first)}"
+    name = study.label(first.series)
     behind = [cell for cell in rest if _apart(study, metric, first, cell)]
-    close = [cell for cell in rest if not _apart(study, metric, first, cell)]
-    if close:
-        text += f", not told apart from {_listed(study, metric, close)}"
-    if behind:
-        text += f"{'; ahead' if close else ', ahead'} of {_listed(study, metric, behind)}"
-    return text + _own_steps(study, metric, steps) + "."
-
-
-def _own_steps(study: Study, metric: Metric, steps: int) -> str:
-    """Say what the teacher itself does at so few steps: what distillation has to beat."""
-    assert study.reference is not None
-    cell = Cell(study.reference.series, steps)
-    pair = study.pairs.get((metric.key, cell))
-    if pair is None or cell == study.reference or not known(pair.difference):
+    close = [cell for cell in rest if cell not in behind]
+    if not rest:
         return ""
-    return f"; undistilled, {study.label(cell.series)} itself {_short(study, metric, cell)}"
+    near = listing([study.label(cell.series) for cell in close])
+    if not behind:
+        return (
+            f"{name} and {near} are not told apart."
+            if len(close) == 1
+            else (f"{listing([study.label(cell.series) for cell in ranked])} are not told apart.")
+        )
+    text = f"{name} leads {listing([_lead_over(study, metric, first, cell) for cell in behind])}"
+    return (
+        f"{text}; {near} {'is' if len(close) == 1 else 'are'} not told apart from it."
+        if close
+        else f"{text}."
+    )
 
 
-def _short(study: Study, metric: Metric, cell: Cell) -> str:
-    pair = study.pairs[metric.key, cell]
-    return _kept(pair, metric) + (" (tie with the teacher)" if pair.tied else "")
+def _lead_over(study: Study, metric: Metric, first: Cell, other: Cell) -> str:
+    mine, theirs = study.pairs[metric.key, first], study.pairs[metric.key, other]
+    name = study.label(other.series)
+    if not known(mine.ratio, theirs.ratio) or not metric.higher_is_better:
+        return name
+    return f"{name} by {number(100 * (mine.ratio - theirs.ratio), 0)} points"
 
 
-def _listed(study: Study, metric: Metric, cells: list[Cell]) -> str:
-    names = [f"{study.label(cell.series)} {_short(study, metric, cell)}" for cell in cells]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
+    is_teacher = study.reference is not None and cell.series.model == study.reference.series.model
+    return Standing(
+        study.label(cell.series),
+        study.style(cell.series).css,
+        _kept(study, metric, cell),
+        bool(study.pairs[metric.key, cell].tied),
+        is_teacher,
+    )
 
 
 def _apart(study: Study, metric: Metric, one: Cell, other: Cell) -> bool:
@@ -221,14 +260,6 @@ def _apart(study: Study, metric: Metric, one: Cell, other: Cell) -> bool:
     return first.low > second.high or second.low > first.high
 
 
-def _is_tied(study: Study, metric: Metric, cell: Cell) -> bool:
-    return bool(study.pairs[metric.key, cell].tied)
-
-
 def _value(study: Study, metric: Metric, cell: Cell) -> str:
     value = study.values[metric.key, cell]
     return f"{number(value.value, 3)} {interval(value.low, value.high, 3)}"
-
-
-def _steps(steps: int) -> str:
-    return f"{steps} step{'' if steps == 1 else 's'}"

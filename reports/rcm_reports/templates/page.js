@@ -130,9 +130,12 @@
     const rows = tables.flatMap((table) => [...table.tBodies[0].rows]);
     const more = document.getElementById("more");
     const referenceSteps = data.reference < 0 ? null : data.cells[data.reference][1];
+    const model = (el) => data.cells[data.shots[Number(el.dataset.k)][0]][0];
+    const inSteps = (el) => !form.s.value || el.closest("td").dataset.s === form.s.value;
+    const wrong = (row) => [...row.querySelectorAll(".shot.wrong")].filter(inSteps);
     const lost = (row) => {
-      const cells = [...row.querySelectorAll(".shot")];
-      return cells[0].classList.contains("right") && cells.some((el) => el.classList.contains("wrong"));
+      const first = row.querySelector(".shot");
+      return first.classList.contains("right") && wrong(row).some((el) => model(el) !== model(first));
     };
     const keep = (row) => {
       const wanted = form.outcome.value;
@@ -140,7 +143,7 @@
       return text.includes(form.find.value.trim().toLowerCase())
         && (!form.task.value || row.dataset.task === form.task.value)
         && (wanted !== "lost" || lost(row))
-        && (wanted !== "wrong" || row.querySelector(".shot.wrong") !== null);
+        && (wanted !== "wrong" || wrong(row).length > 0);
     };
     const filter = () => {
       rows.forEach((row) => { row.hidden = !keep(row); });
@@ -169,7 +172,7 @@
           start += n;
         });
       });
-      arm();
+      filter();
     };
     form.addEventListener("input", (event) => (event.target.name === "s" ? steps() : filter()));
     form.addEventListener("submit", (event) => event.preventDefault());
