@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import ConfigDict
+
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 class Benchmark:
     """Peak signal-to-noise ratio and sharpness against the re-rendered scene."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "detail"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {
         "psnr": MetricInfo(

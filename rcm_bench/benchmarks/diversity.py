@@ -16,6 +16,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
+from pydantic import ConfigDict
 
 from rcm_bench.types import MetricInfo
 
@@ -114,6 +115,7 @@ def _prompt_rows(
 class Benchmark:
     """Diversity of the shapes laboratory, where the truth is known."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "diversity"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {
         "overall": _metric(

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import ConfigDict
+
 from rcm_bench.geneval_rules import TASKS
 from rcm_bench.types import MetricInfo
 
@@ -33,6 +35,7 @@ class Benchmark:
 
     detector: Literal["lab"] = "lab"
 
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "geneval"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {
         "overall": MetricInfo(

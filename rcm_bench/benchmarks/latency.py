@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import ConfigDict
+
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 class Benchmark:
     """Network evaluations and time of each sample; nothing is scored."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "latency"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {
         "seconds_per_image": MetricInfo(

@@ -85,7 +85,9 @@ def wilson(share: float, n: float, quantile: float) -> tuple[float, float]:
     centre = share + quantile**2 / (2 * n)
     half = quantile * float(np.sqrt(share * (1 - share) / n + quantile**2 / (4 * n**2)))
     scale = 1 + quantile**2 / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    # Rounding must not push the proportion itself, which may be 0 or 1, out of its interval.
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
 def _effective_number(clusters: Clusters, spread: Spread, population: Population) -> float:
