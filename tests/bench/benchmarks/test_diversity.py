@@ -45,12 +45,8 @@ def test_a_lost_object_leaves_only_the_background() -> None:
 
 
 def measured(samples, details, model="m"):
-    scores = make_scores(
-        samples,
-        "scene",
-        [math.nan if d is None else 1.0 for d in details],
-        [d or {} for d in details],
-    )
+    values = [math.nan if d is None else 1.0 for d in details]
+    scores = make_scores(samples, "scene", values, [d or {} for d in details])
     cell = samples[["model", "steps"]].drop_duplicates().iloc[0]
     reference = Reference(model=cell["model"], steps=int(cell["steps"]))
     table = aggregate(samples, scores, [Benchmark()], reference, "abc").measurements
@@ -98,15 +94,9 @@ def test_a_cell_without_scenes_is_missing_not_zero() -> None:
 def as_details(scenes: Scenes, index: int, prompt) -> dict:
     """Describe a true scene as the scorer would."""
     free = [c.color is None for c in prompt.include for _ in range(c.count)]
-    slots = [
-        slot(
-            COLORS[scenes.color[index, j]],
-            scenes.xy[index, j].tolist(),
-            float(scenes.radius[index, j]),
-            f,
-        )
-        for j, f in enumerate(free)
-    ]
+    xy, radius = scenes.xy[index].tolist(), scenes.radius[index].tolist()
+    names = [COLORS[c] for c in scenes.color[index]]
+    slots = [slot(names[j], xy[j], radius[j], f) for j, f in enumerate(free)]
     truth = {k: None if math.isnan(v) else v for k, v in true_dispersion(prompt)._asdict().items()}
     tone = float(scenes.background[index, 0])
     return scene(*slots, tone=tone, exchangeable=prompt.task == "counting", truth=truth)
@@ -114,20 +104,21 @@ def as_details(scenes: Scenes, index: int, prompt) -> dict:
 
 @pytest.fixture(scope="module")
 def world():
-    """Scenes of the world itself, K seeds a prompt, and copies of the first seed."""
+    """Scenes of the world itself, K seeds a prompt; copies of the first seed; one copy among K."""
     seed = int(np.random.default_rng().integers(2**31))
     print("seed", seed)
     generator = torch.Generator().manual_seed(seed)
     prompts = prompt_set(40, seed=seed)
     samples = make_samples(
-        [("truth", "x", 1), ("copies", "x", 1)],
+        [("truth", "x", 1), ("copies", "x", 1), ("one copy", "x", 1)],
         [(f"p{i:03d}", p.task) for i, p in enumerate(prompts)],
         seeds=K,
     )
     scenes = sample_scenes([p for p in prompts for _ in range(K)], generator)
     details = [as_details(scenes, i * K + k, p) for i, p in enumerate(prompts) for k in range(K)]
     copies = [details[i - i % K] for i in range(len(details))]
-    scores = make_scores(samples, "scene", np.ones(len(samples)), details + copies)
+    twins = [details[i - 1] if i % K == 1 else d for i, d in enumerate(details)]
+    scores = make_scores(samples, "scene", np.ones(len(samples)), details + copies + twins)
     reference = Reference(model="truth", steps=1)
     return aggregate(samples, scores, [Benchmark()], reference, "abc")
 
@@ -145,8 +136,17 @@ def test_copies_have_no_diversity_and_are_told_apart(world) -> None:
     found = world.measurements.query("model == 'copies'")
     np.testing.assert_allclose(found["value"], 0.0, atol=1e-12)
     assert found["method"].str.startswith("no interval: all prompts gave the same value").all()
-    assert not world.paired["tied"].any()
-    assert (world.paired["difference_high"] < -0.8).all()
+    pairs = world.paired.query("model == 'copies'")
+    assert not pairs["tied"].any()
+    assert (pairs["difference_high"] < -0.8).all()
+
+
+def test_a_known_dose_of_copies_gives_its_share(world) -> None:
+    """One copy among four seeds makes one of the six pairs equal."""
+    found = world.measurements.query("model == 'one copy'").set_index("metric")
+    for name in ("overall", *ATTRIBUTES):
+        value, se = found.loc[name, ["value", "se"]]
+        assert abs(value - 5 / 6) < 5 * se + 0.01, name
 
 
 def test_tables_hold_every_metric(world) -> None:
