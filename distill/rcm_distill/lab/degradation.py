@@ -180,7 +180,8 @@ Scenes of the shapes laboratory, rendered, damaged by a known dose and read back
   (quality, no chroma subsampling), applied in this order.
 - exact: exactly the true shapes in their colours were read (exact_low, exact_high: Wilson, 95 %);
   counted: as many objects as there are; cls, color: share of true objects whose shape, colour was
-  read where they lie; relation: share of position prompts whose relation was read, by GenEval's rule.
+  read where they lie; relation: share of position prompts whose relation was read by GenEval's
+  rule.
 - detected, confident: share of true objects read rightly with a score above {DETECTED} and
   {CONFIDENT}, GenEval's thresholds in general and for counting.
 - residual: root mean square of image minus re-rendered scene, image range 0 to 1, mean.

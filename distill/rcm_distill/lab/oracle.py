@@ -83,10 +83,9 @@ class Features(NamedTuple):
 def features(fit: Fit, parts: Components) -> Features:
     """Compute the inputs of the confidence, each with a leading column of ones."""
     one = torch.ones_like(fit.overlap)
-    overlap = torch.logit(fit.overlap.clamp(*settings.OVERLAP_RANGE))
     margin = torch.log(fit.margin + settings.MARGIN_OFFSET)
     return Features(
-        shape=torch.stack([one, overlap, margin], 1),
+        shape=torch.stack([one, margin, fit.misfit], 1),
         color=torch.stack([one, parts.color_lead], 1),
     )
 

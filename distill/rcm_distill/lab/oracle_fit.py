@@ -29,12 +29,14 @@ class Fit(NamedTuple):
         pose: Centre x, y in px, radius in px, angle in rad, (N, 4).
         overlap: Soft intersection over union of observed and rendered alpha, 0 to 1, (N,).
         margin: Its lead over the next class refined, (N,).
+        misfit: Greatest difference between the two softened alphas, 0 to 1, (N,).
     """
 
     cls: Tensor
     pose: Tensor
     overlap: Tensor
     margin: Tensor
+    misfit: Tensor
 
 
 class _Patches(NamedTuple):
@@ -219,20 +221,31 @@ def _soften(values: Tensor) -> Tensor:
     return images.flatten(1)
 
 
-def _overlap(cls: Tensor, pose: Tensor, patches: _Patches) -> Tensor:
-    """Return the soft intersection over union of observed and rendered alpha, (M,).
+class _Match(NamedTuple):
+    """Agreement of observed and rendered alpha: soft overlap, and greatest difference, (M,)."""
+
+    overlap: Tensor
+    misfit: Tensor
+
+
+def _match(cls: Tensor, pose: Tensor, patches: _Patches) -> _Match:
+    """Compare observed and rendered alpha.
 
     Both are blurred first: noise and soft edges then cost little, a wrong outline costs as much.
     """
     alpha = _soften(_draw(cls, pose, patches.x, patches.y).alpha * patches.weight)
     seen = _soften(patches.alpha * patches.weight)
-    return torch.minimum(alpha, seen).sum(1) / torch.maximum(alpha, seen).sum(1).clamp(min=1.0)
+    either = torch.maximum(alpha, seen).sum(1).clamp(min=1.0)
+    return _Match(
+        overlap=torch.minimum(alpha, seen).sum(1) / either,
+        misfit=(alpha - seen).abs().amax(1),
+    )
 
 
 def fit_shapes(images: Tensor, background: Tensor, parts: Components) -> Fit:
     """Fit every component of images (B, 3, S, S) in front of grey backgrounds (B, S, S).
 
-    A component that exceeds the window is no shape of the world: its overlap is 0.
+    A component that exceeds the window is no shape of the world: overlap 0, misfit 1.
     """
     patches = _cut(images, background, parts)
     candidates = _propose(patches)
@@ -240,9 +253,9 @@ def fit_shapes(images: Tensor, background: Tensor, parts: Components) -> Fit:
     repeated = _Patches(*(t.repeat_interleave(k, 0) for t in patches))
     cls = candidates.cls.flatten()
     pose = _refine(cls, candidates.pose.flatten(0, 1), repeated)
-    overlap = _overlap(cls, pose, repeated).view(-1, k)
-    extent = (parts.box[:, 2:] - parts.box[:, :2]).amax(1, keepdim=True)
-    overlap = overlap * (extent <= settings.WINDOW)
+    match = _match(cls, pose, repeated)
+    fits = (parts.box[:, 2:] - parts.box[:, :2]).amax(1) <= settings.WINDOW
+    overlap = match.overlap.view(-1, k) * fits.unsqueeze(1)
     top = overlap.topk(2, dim=1)
     row = torch.arange(len(overlap), device=overlap.device)
     first = top.indices[:, 0]
@@ -251,4 +264,5 @@ def fit_shapes(images: Tensor, background: Tensor, parts: Components) -> Fit:
         pose=pose.view(-1, k, 4)[row, first],
         overlap=top.values[:, 0],
         margin=top.values[:, 0] - top.values[:, 1],
+        misfit=torch.where(fits, match.misfit.view(-1, k)[row, first], 1.0),
     )

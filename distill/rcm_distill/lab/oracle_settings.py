@@ -22,7 +22,7 @@ FLOOR_MAX = 0.8  # ... but no more than this: fine structure is not to hide as n
 MIN_AREA = 12  # px; the smallest object of the world covers about 25, smaller components are noise
 
 # Fits of shapes to components.
-WINDOW = 23  # px, side of the patch that is fitted; what exceeds it is no shape (overlap 0)
+WINDOW = 23  # px, side of the patch that is fitted; larger components are no shape
 COARSE = 20  # side of the normalised patch in the template match
 COARSE_EXTENT = 2.2  # its half side, in radii of the disc of equal area
 ANGLES = (-0.3, -0.2, -0.1, 0.0, 0.1, 0.2, 0.3)
@@ -30,10 +30,9 @@ CANDIDATES = 3  # classes refined
 FIT_STEPS = 4  # Levenberg steps
 RADIUS = (3.0, 12.0)  # px, limits of a fitted radius
 ANGLE_MAX = 0.45  # rad, limit of a fitted angle
-SOFTENINGS = 1  # binomial blurs of both alphas before their overlap is taken
+SOFTENINGS = 1  # binomial blurs of both alphas before they are compared
 
 # Confidence: P(class right) P(colour right), each a logistic function fitted by calibration.py.
-SHAPE_WEIGHTS = (7.07, 1.39, 3.14)  # of 1, logit(overlap), log(margin + MARGIN_OFFSET)
-COLOR_WEIGHTS = (-0.56, 10.14)  # of 1, color_lead
-OVERLAP_RANGE = (0.01, 0.995)  # the overlap is clipped to this before its logit
+SHAPE_WEIGHTS = (13.28, 3.13, -16.89)  # of 1, log(margin + MARGIN_OFFSET), misfit
+COLOR_WEIGHTS = (-0.62, 10.26)  # of 1, color_lead
 MARGIN_OFFSET = 0.01
