@@ -44,7 +44,7 @@ def padded(values: Iterable[float], *, log: bool = False) -> tuple[float, float]
 
 
 def focus(main: Iterable[float], others: Iterable[float]) -> tuple[float, float]:
-    """Return a range that shows the main values well: others may fall outside if they would crush them."""
+    """Return a range for the main values; others may fall outside if they would crush them."""
     main, others = list(main), list(others)
     wide = padded([*main, *others])
     narrow = padded(main)
@@ -75,7 +75,7 @@ def tick_text(value: float) -> str:
 
 
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return positions moved apart to at least ``gap``, as near to where they were as an easy rule gets."""
+    """Return positions moved apart to at least ``gap``, staying near to where they were."""
     order = sorted(range(len(positions)), key=lambda index: positions[index])
     placed = [max(position, low) for position in positions]
     for before, after in zip(order, order[1:], strict=False):

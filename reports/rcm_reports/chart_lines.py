@@ -122,7 +122,7 @@ def _outside(lines: Sequence[Line], y: Scale, size: Size) -> Markup:
         if hidden:
             where = ", ".join(f"{number(p.y, 2)} at {p.x:g}" for p in reversed(hidden))
             arrow = "\N{DOWNWARDS ARROW}" if hidden[0].y < y.low else "\N{UPWARDS ARROW}"
-            parts.append(f"{arrow} {_clip(line.label, 14)}: {where}")
+            parts.append(f"{arrow} {clip(line.label, 14)}: {where}")
     said = "; ".join(parts)
     return text(
         size.width - size.right - 4, size.height - size.bottom - 9, said, anchor="end", css="tick"
@@ -178,7 +178,7 @@ def _level(level: Level, y: Scale, size: Size, *, named: bool) -> Markup:
     )
     if named:
         top = y(level.high) if known(level.high) else at
-        parts.append(text(right - 4, top - 6, _clip(level.label, 40), anchor="end"))
+        parts.append(text(right - 4, top - 6, clip(level.label, 40), anchor="end"))
     return tag("g", *parts, class_="c0")
 
 
@@ -216,13 +216,11 @@ def _names(lines: Sequence[Line], x: Scale, y: Scale, size: Size) -> Markup:
     longest = 13 if size is WIDE else 8
     parts = []
     for line, height in zip(started, heights, strict=True):
-        name = text(x(first) - 13, height + 4, _clip(line.label, longest), anchor="end")
+        name = text(x(first) - 13, height + 4, clip(line.label, longest), anchor="end")
         parts.append(tag("g", name, class_=line.style.css))
     for line in late:
         point = line.points[0]
-        parts.append(
-            text(x(point.x) - 10, y(point.y) - 8, _clip(line.label, longest), anchor="end")
-        )
+        parts.append(text(x(point.x) - 10, y(point.y) - 8, clip(line.label, longest), anchor="end"))
     return tag("g", *parts)
 
 
@@ -239,5 +237,6 @@ def _axis_titles(metric: Metric, size: Size) -> Markup:
     return tag("g", across, text(4, 16, f"{metric.full_title}{unit}, {way}", css="lab"))
 
 
-def _clip(label: str, length: int) -> str:
+def clip(label: str, length: int) -> str:
+    """Return a label that is cut to a length."""
     return label if len(label) <= length else label[: length - 1] + ELLIPSIS

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from rcm_reports.axes import Scale, focus, log_ticks, padded, tick_text, ticks
-from rcm_reports.chart_lines import _clip
+from rcm_reports.chart_lines import clip
 from rcm_reports.formatting import known
 from rcm_reports.palette import Style
 from rcm_reports.svg import Size, chart, marker, polyline, tag, text
@@ -55,12 +55,13 @@ def scatter_chart(
     """Return a scatter of quality against something else."""
     size = PANEL
     vertical = _vertical(trails)
+    outside = _outside(trails, vertical)
     trails = [each for trail in trails if (each := _inside(trail, vertical)).dots]
     dots = [dot for trail in trails for dot in trail.dots]
     across = padded([v for d in dots for v in (d.x, d.x_low, d.x_high)], log=axis.log)
     x = Scale(*across, size.left + 6, size.width - size.right, log=axis.log)
     y = Scale(*vertical, size.height - size.bottom, size.top)
-    body = [_grid(axis, x, y), _titles(quality, axis)]
+    body = [_grid(axis, x, y), _titles(quality, axis), outside]
     body += [_trail(trail, x, y) for trail in trails]
     body.append(_labels(trails, x, y))
     description = "; ".join(dot.tip for dot in dots)
@@ -80,6 +81,19 @@ def _vertical(trails: Sequence[Trail]) -> tuple[float, float]:
 def _inside(trail: Trail, vertical: tuple[float, float]) -> Trail:
     low, high = vertical
     return trail._replace(dots=[dot for dot in trail.dots if low <= dot.y <= high])
+
+
+def _outside(trails: Sequence[Trail], vertical: tuple[float, float]) -> Markup:
+    """Say which points lie below or above the axis."""
+    parts = []
+    for trail in trails:
+        hidden = [dot for dot in trail.dots if not vertical[0] <= dot.y <= vertical[1]]
+        if hidden:
+            arrow = "\N{DOWNWARDS ARROW}" if hidden[0].y < vertical[0] else "\N{UPWARDS ARROW}"
+            steps = ", ".join(str(dot.steps) for dot in reversed(hidden))
+            parts.append(f"{arrow} {clip(trail.label, 14)} {steps}")
+    right, bottom = PANEL.width - PANEL.right, PANEL.height - PANEL.bottom
+    return text(right - 2, bottom - 8, "; ".join(parts), anchor="end", css="tick")
 
 
 def _grid(axis: Axis, x: Scale, y: Scale) -> Markup:
@@ -104,7 +118,7 @@ def _titles(quality: str, axis: Axis) -> Markup:
     middle = (size.left + size.width - size.right) / 2
     return tag(
         "g",
-        text(4, 16, _clip(quality, 30)),
+        text(4, 16, clip(quality, 30)),
         text(size.width - size.right, 16, f"better {arrow}", anchor="end", css="tick"),
         text(middle, size.height - 8, axis.title, anchor="middle", css="tick"),
     )
@@ -126,12 +140,12 @@ def _trail(trail: Trail, x: Scale, y: Scale) -> Markup:
 
 
 def _labels(trails: Sequence[Trail], x: Scale, y: Scale) -> Markup:
-    """Put each label at the first place around its point that is free; names go to the most steps."""
+    """Put each label at the first free place around its point; names go to the most steps."""
     taken: list[Box] = [_around(x(d.x), y(d.y), 5, 5) for trail in trails for d in trail.dots]
     taken += [box for trail in trails for dot in trail.dots for box in _whisker_boxes(dot, x, y)]
     parts = []
     wanted = [
-        (trail, trail.dots[-1], f"{_clip(trail.label, 12)} {trail.dots[-1].steps}")
+        (trail, trail.dots[-1], f"{clip(trail.label, 12)} {trail.dots[-1].steps}")
         for trail in trails
     ]
     wanted += [(trail, dot, str(dot.steps)) for trail in trails for dot in trail.dots[:-1]]

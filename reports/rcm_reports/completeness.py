@@ -60,7 +60,8 @@ class Completeness:
             )
         if self.degenerate:
             remarks.append(
-                f"{plural(self.degenerate, 'sample')} flagged as degenerate (one colour, not finite or frozen)."
+                f"{plural(self.degenerate, 'sample')} flagged as degenerate "
+                "(one colour, not finite or frozen)."
             )
         return remarks
 

@@ -17,16 +17,15 @@ LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\symbol{34}",
     "'": r"\textquotesingle{}",
     "`": r"\textasciigrave{}",
-    "-": r"{-}",
 }
 MARKDOWN = frozenset("\\`*_{}[]()#+-.!|<>~&$:@\"'=")
 
 
 def csv_text(text: str) -> str:
-    """Return a cell that no spreadsheet takes for a formula (OWASP's advice: a leading apostrophe)."""
+    """Return a cell that no spreadsheet takes for a formula, by OWASP's leading apostrophe."""
     stripped = text.lstrip(" ")
     return f"'{text}" if stripped.startswith(FORMULA_STARTS) else text
 
@@ -38,7 +37,8 @@ def markdown(text: object) -> str:
 
 def latex(text: object) -> str:
     """Return text for LaTeX; what pdfLaTeX has no letter for is written as its code point."""
-    return "".join(_latex_character(character) for character in visible(text))
+    escaped = "".join(_latex_character(character) for character in visible(text))
+    return escaped.replace("--", "-{}-").replace("--", "-{}-")
 
 
 def _latex_character(character: str) -> str:

@@ -185,7 +185,8 @@ def _note(album: Album, num_rows: int, num_cells: int) -> str:
         return "This run holds no samples."
     seeds = album.seeds
     return (
-        f"Shown: {num_rows} of {plural(len(album.prompts), 'prompt')} at seed {seeds[0] + 1} of {len(seeds)}, "
+        f"Shown: {num_rows} of {plural(len(album.prompts), 'prompt')} "
+        f"at seed {seeds[0] + 1} of {len(seeds)}, "
         f"that is {count(num_rows * num_cells)} of {plural(len(album.rows), 'sample')}. "
         "The open rows are the first of each task, not picked by result."
     )
@@ -197,10 +198,12 @@ def _warnings(shots: Sequence[Shot]) -> list[str]:
     videos = sum(shot.state == "video" for shot in shots)
     if missing:
         warnings.append(
-            f"{plural(missing, 'sample')} in this grid cannot be shown: not made, or the file is not there."
+            f"{plural(missing, 'sample')} in this grid cannot be shown: "
+            "not made, or the file is not there."
         )
     if videos:
         warnings.append(
-            f"{plural(videos, 'sample')} in this grid are videos; this page shows images only for now."
+            f"{plural(videos, 'sample')} in this grid are videos; "
+            "this page shows images only for now."
         )
     return warnings

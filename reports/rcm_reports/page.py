@@ -33,7 +33,7 @@ def render(report_input: ReportInput, out: Path) -> Path:
 
     Args:
         report_input: The receipt and the tables of the run.
-        out: A folder, which gets an ``index.html``, or the path of the page itself, ending in ``.html``.
+        out: A folder, which gets an ``index.html``, or the path of the page, ending in ``.html``.
 
     Returns:
         Path of the page.
@@ -165,7 +165,8 @@ def _policy(style: str, script: str) -> str:
         for text in (style, script)
     ]
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
+        f"script-src 'sha256-{hashes[1]}'; "
         "base-uri 'none'; form-action 'none'"
     )
 

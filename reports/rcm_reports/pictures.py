@@ -16,6 +16,7 @@ from rcm_reports.inputs import ReportInput, records
 from rcm_reports.study import Cell, Series, Study
 
 State = Literal["right", "wrong", "scored", "unscored", "missing", "video"]
+JUDGED = frozenset({"right", "wrong", "scored", "unscored"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".webm", ".mkv", ".mov", ".avi"})
 PIXEL_ART_SIDE = 96
 THUMBNAIL_SIDE = 128
@@ -63,7 +64,7 @@ class Thumbnail(NamedTuple):
     height: int
 
 
-NOT_JUDGED = Judgement("unscored", "not scored", [], math.nan)
+NOT_JUDGED = Judgement("unscored", "", [], math.nan)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,7 +108,7 @@ class Album:
             f"{self.study.label(cell.series)}, {cell.steps} step{'' if cell.steps == 1 else 's'}"
         )
         word = {"missing": "sample missing", "video": "video, not shown yet"}.get(state, state)
-        reason = f", {judged.reason}" if judged.reason and state not in ("missing", "video") else ""
+        reason = f", {judged.reason}" if judged.reason and state in JUDGED else ""
         if state == "scored":
             word = number(judged.value, 3)
         shot = Shot(
@@ -120,7 +121,7 @@ class Album:
             thumbnail.height,
             state,
             MARKS[state],
-            f"{place}: {word}{reason if state != 'unscored' or judged.reason != 'not scored' else ''}",
+            f"{place}: {word}{reason}",
             judged.boxes,
             visible((row or {}).get("sample_key") or "", 64),
         )
@@ -159,7 +160,7 @@ def album(report: ReportInput, study: Study) -> Album:
 
 
 def thumbnail(run_dir: Path, blob: str) -> Thumbnail | None:
-    """Return a stored image as a lossless data URI; images above 96 px are made smaller; None if unreadable."""
+    """Return a stored image as a data URI: lossless up to 96 px, else smaller; None if broken."""
     root = run_dir.resolve()
     path = (root / blob).resolve()
     if not path.is_relative_to(root):
@@ -200,7 +201,7 @@ def _judgement(row: Mapping[str, Any], details: Mapping[str, Any], *, binary: bo
     reason = visible(given, 300) if isinstance(given, str) and given else ""
     boxes = [_box(box) for box in details.get("boxes", []) if _is_box(box)]
     if math.isnan(value):
-        return Judgement("unscored", reason or "not scored", boxes, value)
+        return Judgement("unscored", reason, boxes, value)
     if "correct" in details or binary:
         right = bool(details.get("correct", value >= 0.5))
         return Judgement("right" if right else "wrong", reason, boxes, value)

@@ -27,7 +27,7 @@ MARKERS = {
     "plus": "P",
     "cross": "X",
 }
-SETTINGS: dict[str, Any] = {
+SETTINGS: Any = {
     "svg.hashsalt": "rcm_reports",
     "svg.fonttype": "path",
     "font.family": "DejaVu Sans",
@@ -56,8 +56,8 @@ def write_plots(report_input: ReportInput, out_dir: Path) -> list[Path]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
-        for name, figure in _figures(study, quality):
-            written += _save(figure, out_dir / name)
+        for stem, figure in _figures(study, quality):
+            written += _save(figure, out_dir / stem)
     return written
 
 

@@ -13,7 +13,7 @@ PER_STUDENT = 3
 
 
 class Regression(NamedTuple):
-    """One prompt as a strip: the teacher, then the student from most steps to fewest, at one seed."""
+    """One prompt as a strip: the teacher, then the student by falling steps, at one seed."""
 
     prompt: str
     task: str
@@ -52,7 +52,7 @@ def build_regressions(album: Album) -> list[Regressions]:
 
 
 def _drop(album: Album, cells: Sequence[Cell], prompt_id: str) -> float:
-    """Return the mean difference to the teacher over a student's steps; 0 where nothing can be compared."""
+    """Return the mean difference to the teacher over a student's steps; 0 without data."""
     assert album.study.reference is not None and album.study.quality is not None
     sign = 1 if album.study.quality.higher_is_better else -1
     teacher = _mean(album, album.study.reference, prompt_id)

@@ -1,4 +1,4 @@
-"""The table of models by steps, cell by cell: value, interval, difference to the teacher, tie or not."""
+"""The table of models by steps, cell by cell: value, interval, difference, tie or not."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 
 from rcm_reports.formatting import (
     DASH,
+    NBSP,
     decimals_for,
     duration,
     half_interval,
@@ -93,7 +94,10 @@ def _main_table(study: Study, metric: Metric) -> ScoreTable:
 
 
 def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
-    decimals = {metric.key: _decimals(study, [metric]) for metric in metrics}
+    decimals = {
+        metric.key: _decimals(study, [other for other in metrics if other.unit == metric.unit])
+        for metric in metrics
+    }
     rows = []
     for series in study.series:
         for cell in reversed(study.cells(series)):
@@ -125,7 +129,10 @@ def time_table(study: Study) -> ScoreTable | None:
         entries = [_time_entry(study, key, cell) for cell in cells]
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
-    caption = "Time per image with 95\N{NO-BREAK SPACE}% interval, network evaluations (NFE), and speed against the reference."
+    caption = (
+        "Time per image with its 95 % interval, network evaluations (NFE), "
+        "and speed against the reference."
+    )
     return ScoreTable(caption, _step_heads(study), rows)
 
 
@@ -170,7 +177,8 @@ def _entry(
     pair = study.pairs.get((metric.key, cell))
     difference, standing = "", _standing(study, metric, cell)
     if pair is not None and known(pair.difference) and standing != "reference":
-        difference = f"{signed(pair.difference, decimals)} {interval(pair.low, pair.high, decimals, sign=True)}"
+        around = interval(pair.low, pair.high, decimals, sign=True)
+        difference = f"{signed(pair.difference, decimals)} {around}"
     return Entry(
         number(value.value, decimals),
         half_interval(value.low, value.high, decimals),
@@ -195,9 +203,7 @@ def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
 def _counts_remark(value: Value, usual: tuple[int, int] | None) -> str:
     parts = []
     if usual is not None and (value.n_prompts, value.n_samples) != usual:
-        parts.append(
-            f"n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{value.n_samples} of {plural(value.n_prompts, 'prompt')}"
-        )
+        parts.append(f"n{NBSP}={NBSP}{value.n_samples} of {plural(value.n_prompts, 'prompt')}")
     if value.n_missing:
         parts.append(f"{value.n_missing} missing")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""The tables of a run as lookups: which lines there are, in which order, and what each cell says."""
+"""The tables of a run as lookups: which lines there are, in which order, what each cell says."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Value(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A difference to the reference, paired by prompt; NaN where there is none, ``tied`` None if untested."""
+    """A difference to the reference, paired by prompt; ``tied`` is None if untested."""
 
     difference: float
     low: float

@@ -20,9 +20,9 @@ class Size(NamedTuple):
 
 
 def tag(name: str, *children: str, **attributes: object) -> Markup:
-    """Return one element; text children and attribute values are escaped, elements stay as they are.
+    """Return one element; text and attribute values are escaped, elements stay as they are.
 
-    An underscore in an attribute's name is written as a hyphen, one at its end is dropped (``class_``).
+    An underscore in an attribute's name becomes a hyphen, one at its end is dropped (``class_``).
     """
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _text(value))
@@ -77,7 +77,8 @@ SHAPES = {
     "diamond": "M0 -{2}L{2} 0L0 {2}L-{2} 0Z",
     "wedge": "M0 {2}L{2} -{0}H-{2}Z",
     "plus": "M-{3} -{2}H{3}V-{3}H{2}V{3}H{3}V{2}H-{3}V{3}H-{2}V-{3}H-{3}Z",
-    "cross": "M0 -{3}L{0} -{2}L{2} -{0}L{3} 0L{2} {0}L{0} {2}L0 {3}L-{0} {2}L-{2} {0}L-{3} 0L-{2} -{0}L-{0} -{2}Z",
+    "cross": "M0 -{3}L{0} -{2}L{2} -{0}L{3} 0L{2} {0}L{0} {2}"
+    "L0 {3}L-{0} {2}L-{2} {0}L-{3} 0L-{2} -{0}L-{0} -{2}Z",
 }
 
 

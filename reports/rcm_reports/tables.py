@@ -9,11 +9,28 @@ from typing import NamedTuple
 import pandas as pd
 
 from rcm_reports.escaping import csv_text, latex, markdown
-from rcm_reports.formatting import DASH, decimals_for, interval, known, number, signed
+from rcm_reports.formatting import (
+    DASH,
+    MINUS,
+    NBSP,
+    PLUS_MINUS,
+    decimals_for,
+    interval,
+    known,
+    number,
+    signed,
+)
 from rcm_reports.inputs import ReportInput
 from rcm_reports.study import Cell, Metric, Study, Value, benchmark_title, build_study
 
 Lookup = Callable[[Metric, Cell], str]
+
+
+class SheetRow(NamedTuple):
+    """One configuration: a name that is foreign text, and cells that this file wrote."""
+
+    label: str
+    cells: list[str]
 
 
 class Sheet(NamedTuple):
@@ -22,14 +39,14 @@ class Sheet(NamedTuple):
     title: str
     note: str
     head: list[str]
-    groups: list[list[list[str]]]
+    groups: list[list[SheetRow]]
 
 
 def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
     """Write ``measurements``, ``paired`` and ``timing`` as ``.csv``, ``.md`` and ``.tex``.
 
-    Numbers in the CSV files are exact; a missing number is an empty cell. Text that a spreadsheet would take for a
-    formula gets a leading apostrophe.
+    Numbers in the CSV files are exact; a missing number is an empty cell. Text that a spreadsheet
+    would take for a formula gets a leading apostrophe.
 
     Returns:
         The files, in a fixed order.
@@ -94,7 +111,7 @@ def _measured(study: Study, table: Mapping[tuple[str, Cell], Value]) -> list[She
         if value is None or not known(value.value):
             return DASH
         half = (value.high - value.low) / 2
-        around = f" ± {number(half, decimals[metric.key])}" if known(half) else ""
+        around = f" {PLUS_MINUS} {number(half, decimals[metric.key])}" if known(half) else ""
         return number(value.value, decimals[metric.key]) + around
 
     note = (
@@ -120,7 +137,10 @@ def _paired(study: Study) -> list[Sheet]:
         around = interval(pair.low, pair.high, digits, sign=True)
         return f"{signed(pair.difference, digits)} {around}{' tie' if pair.tied else ''}"
 
-    note = "Difference to the reference, paired by prompt, with its 95 % interval; a tie is not told apart."
+    note = (
+        "Difference to the reference with its 95 % interval, paired by prompt; "
+        "a tie is not told apart from the reference."
+    )
     return _sheets(study, metrics, text, note)
 
 
@@ -151,58 +171,63 @@ def _sheets(study: Study, metrics: Sequence[Metric], text: Lookup, note: str) ->
         groups = []
         for series in study.series:
             rows = [
-                [study.label(series), str(cell.steps), *(text(metric, cell) for metric in mine)]
+                SheetRow(study.label(series), [str(cell.steps), *(text(m, cell) for m in mine)])
                 for cell in reversed(study.cells(series))
             ]
-            rows = [row for row in rows if any(cell != DASH for cell in row[2:])]
+            rows = [row for row in rows if any(cell != DASH for cell in row.cells[1:])]
             if rows:
                 groups.append(rows)
-        head = ["Model", "Steps", *(_head(metric) for metric in mine)]
-        sheets.append(Sheet(benchmark_title(benchmark), note, head, groups))
+        units = {metric.unit for metric in mine}
+        unit = f" ({mine[0].unit})" if len(units) == 1 and mine[0].unit else ""
+        heads = [
+            m.title if len(units) == 1 or not m.unit else f"{m.title} ({m.unit})" for m in mine
+        ]
+        title = benchmark_title(benchmark) + unit
+        sheets.append(Sheet(title, note, ["Model", "Steps", *heads], groups))
     return sheets
-
-
-def _head(metric: Metric) -> str:
-    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
 
 
 def _markdown(sheets: Sequence[Sheet]) -> str:
     parts = []
     for sheet in sheets:
         lines = [f"### {markdown(sheet.title)}", "", sheet.note, ""]
-        lines.append(_markdown_row(sheet.head))
+        lines.append(_markdown_row([markdown(head) for head in sheet.head]))
         lines.append("|---|--:|" + "--:|" * (len(sheet.head) - 2))
-        lines += [_markdown_row(row) for group in sheet.groups for row in group]
+        rows = [row for group in sheet.groups for row in group]
+        lines += [_markdown_row([markdown(row.label), *row.cells]) for row in rows]
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts) or "No rows.\n"
 
 
 def _markdown_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(markdown(cell) for cell in cells)} |"
+    return f"| {' | '.join(cells)} |"
 
 
 def _latex(sheets: Sequence[Sheet], name: str) -> str:
-    head = "% Needs \\usepackage{booktabs,textcomp}, the second only with LaTeX from before 2020.\n"
-    return head + "\n".join(
-        _latex_table(sheet, f"tab:{name}-{place + 1}") for place, sheet in enumerate(sheets)
-    )
+    head = "% Needs \\usepackage{booktabs}, and {textcomp} with LaTeX from before 2020.\n"
+    tables = (_latex_table(s, f"tab:{name}-{place + 1}") for place, s in enumerate(sheets))
+    return head + "\n".join(tables)
 
 
 def _latex_table(sheet: Sheet, label: str) -> str:
-    body = " \\midrule\n".join("".join(_latex_row(row) for row in group) for group in sheet.groups)
+    body = " \\midrule\n".join(
+        "".join(_latex_row([latex(row.label), *map(_signs, row.cells)]) for row in group)
+        for group in sheet.groups
+    )
     return (
-        "\\begin{table}\n\\centering\n"
+        "\\begin{table}\n\\centering\n\\small\\setlength{\\tabcolsep}{4pt}\n"
         f"\\caption{{{latex(sheet.title)}. {latex(sheet.note)}}}\n\\label{{{label}}}\n"
         f"\\begin{{tabular}}{{lr{'r' * (len(sheet.head) - 2)}}}\n\\toprule\n"
-        f"{_latex_row(sheet.head)}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+        f"{_latex_row([latex(head) for head in sheet.head])}\\midrule\n{body}\\bottomrule\n"
+        "\\end{tabular}\n\\end{table}\n"
     )
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(_latex_cell(cell) for cell in cells) + " \\\\\n"
+    return " & ".join(cells) + " \\\\\n"
 
 
-def _latex_cell(text: str) -> str:
-    """Escape a cell; the signs that the tables themselves use become mathematics."""
-    signs = {"±": "$\\pm$", "\N{MINUS SIGN}": "$-$", DASH: "--"}
-    return "".join(signs.get(character) or latex(character) for character in text)
+def _signs(text: str) -> str:
+    """Write the signs that the tables themselves use as mathematics."""
+    signs = {PLUS_MINUS: "$\\pm$", MINUS: "$-$", DASH: "--", NBSP: "~"}
+    return "".join(signs.get(character, character) for character in text)

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from rcm_reports.axes import tick_text
 from rcm_reports.chart_scatter import Axis, Dot, Trail, scatter_chart
-from rcm_reports.formatting import count, duration, known, number
+from rcm_reports.formatting import count, duration, known, number, steps_text
 from rcm_reports.score_tables import time_key
 from rcm_reports.study import Cell, Study, Value
 
@@ -54,8 +54,9 @@ def _scatter(name: str, study: Study, axis: Axis, across: Across) -> Markup | No
             x, y = across(cell), study.values.get((quality.key, cell))
             if x is None or y is None or not known(x.value, y.value) or (axis.log and x.value <= 0):
                 continue
-            tip = f"{study.label(series)}, {cell.steps} steps: {quality.full_title} {number(y.value, 3)}, "
-            tip += f"{axis.title.removesuffix(', higher is better')} {axis.write(x.value) if axis.log else number(x.value, 3)}"
+            place = f"{study.label(series)}, {steps_text(cell.steps)}"
+            where = axis.write(x.value) if axis.log else number(x.value, 3)
+            tip = f"{place}: {quality.full_title} {number(y.value, 3)}, {name} {where}"
             dots.append(Dot(cell.steps, x.value, x.low, x.high, y.value, y.low, y.high, tip))
         if dots:
             own = series not in study.students

@@ -28,7 +28,7 @@ TIE_CAVEAT = (
 
 
 class Standing(NamedTuple):
-    """One line at one number of steps: its name, the class of its colour, its share, tied or not."""
+    """One line at one number of steps: its name, its colour, its share, tied or not."""
 
     label: str
     css: str

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
+
 from rcm_reports import ReportInput
 
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
@@ -25,6 +26,7 @@ COLORS = {
     "black": (25, 25, 30),
     "white": (240, 240, 240),
 }
+RELATIONS = ("left of", "right of", "above", "below")
 SHAPES = ("circle", "square", "triangle", "star")
 # (accuracy, diversity) of each model by steps, and network evaluations per step.
 MODELS: dict[str, dict[int, tuple[float, float]]] = {
@@ -115,7 +117,7 @@ def manifest(recipe: Recipe, num_items: int) -> dict[str, Any]:
     metrics["diversity.overall"] = info(
         "Overall",
         "ratio to the world",
-        "How widely is varied what the prompt leaves open, against the known truth: 1 is as diverse as the world.",
+        "How widely is varied what the prompt leaves open; 1 is as diverse as the world.",
         headline=True,
     )
     metrics |= {
@@ -203,7 +205,7 @@ def _prompts(recipe: Recipe) -> list[tuple[str, str, str]]:
             "two_object": f"a photo of a {one} and a {two}",
             "counting": f"a photo of {('two', 'three', 'four')[turn % 3]} {one}s",
             "colors": f"a photo of a {first} {one}",
-            "position": f"a photo of a {one} {('left of', 'right of', 'above', 'below')[turn % 4]} a {two}",
+            "position": f"a photo of a {one} {RELATIONS[turn % 4]} a {two}",
             "color_attr": f"a photo of a {first} {one} and a {second} {two}",
         }[task]
         found.append(
