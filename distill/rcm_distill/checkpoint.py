@@ -68,7 +68,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> LoadedNet:
         config = _config(json.loads(header["config"]))
         card = json.loads(header["card"])
     except (KeyError, TypeError, ValueError) as fault:
-        raise ValueError(f"{path}: unreadable architecture or card in the header: {fault}") from None
+        raise ValueError(
+            f"{path}: unreadable architecture or card in the header: {fault}"
+        ) from None
     net = DiT(config)
     _check(path, net.state_dict(), tensors)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})

@@ -1,10 +1,10 @@
 """A compact text-conditioned diffusion transformer that predicts a rectified-flow velocity.
 
-Shape legend: B batch, L words, N image tokens, D width, H heads, C colour channels, S image side.
+Shape legend: B batch, L words, N image tokens, D width, H heads, C channels, S image side.
 
-Follows DiT (Peebles and Xie 2023, adaLN-Zero) with one modulation shared by all blocks and a learned
-offset per block (PixArt-alpha 2023, adaLN-single), and normalised queries and keys. Image tokens
-attend to themselves and to the words; the words are encoded once per prompt, whatever the steps.
+Follows DiT (Peebles and Xie 2023, adaLN-Zero) with one modulation shared by all blocks and a
+learned offset per block (PixArt-alpha 2023, adaLN-single), and normalised queries and keys. Image
+tokens attend to themselves and to the words; the words are encoded once per prompt.
 """
 
 import math
@@ -88,7 +88,7 @@ def _rms_norm(x: Tensor, scale: Tensor) -> Tensor:
 
 
 class _Attention(nn.Module):
-    """Attention of tokens to themselves and, if given, to words, with normalised queries and keys."""
+    """Attention of tokens to themselves and, if given, to words; queries and keys normalised."""
 
     def __init__(self, width: int, num_heads: int, *, to_words: bool) -> None:
         super().__init__()
@@ -158,6 +158,8 @@ def _layer_norm(x: Tensor) -> Tensor:
 
 class DiT(nn.Module):
     """The velocity network v(x_t, t, prompt) of rectified flow, x_t = (1 - t) x0 + t eps."""
+
+    frequencies: Tensor
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
@@ -238,6 +240,10 @@ def _to_patches(x_BCSS: Tensor, patch: int) -> Tensor:
 
 
 def _from_patches(x_BNP: Tensor, config: DiTConfig) -> Tensor:
-    grid, patch, channels = config.image_size // config.patch_size, config.patch_size, config.channels
+    grid, patch, channels = (
+        config.image_size // config.patch_size,
+        config.patch_size,
+        config.channels,
+    )
     x = x_BNP.reshape(-1, grid, grid, channels, patch, patch)
     return x.permute(0, 3, 1, 4, 2, 5).reshape(-1, channels, grid * patch, grid * patch)

@@ -24,8 +24,8 @@ def reduce_squares(
 ) -> Tensor:
     """Reduce squared errors of the kept samples.
 
-    A sample that is not kept gives exactly no value and no gradient to its error, even where that is
-    NaN. (Where the network's own activations are NaN, its weights' gradients are NaN all the same.)
+    A sample that is not kept gives no value, and exactly no gradient to its error, even a NaN one.
+    (Where the network's own activations are NaN, its weights' gradients are NaN all the same.)
 
     Args:
         error: Errors (B, ...).

@@ -22,6 +22,12 @@ class Turns:
         alone = step < self.warm_up
         return "student" if alone or (step - self.warm_up) % self.frequency == 0 else "critic"
 
+    def variant(self, step: int, num_steps_max: int) -> tuple[Phase, int]:
+        """Return who learns, and how many steps are simulated: 1..num_steps_max in turn."""
+        phase = self.phase(step)
+        updates = self.student_updates(step) if phase == "student" else self.critic_updates(step)
+        return phase, updates % num_steps_max + 1
+
     def student_updates(self, step: int) -> int:
         """Return how many updates the student has had before this iteration."""
         if step < self.warm_up:

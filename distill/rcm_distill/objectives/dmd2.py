@@ -1,5 +1,6 @@
 """DMD2: distribution matching with two time scales and backward simulation (2405.14867)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,10 @@ class Objective:
     def phase(self, step: int) -> Phase:
         """Return who learns in an iteration; the student is first."""
         return self._turns().phase(step)
+
+    def variant(self, step: int) -> Hashable:
+        """Return all that is decided on the host: who learns, and the simulated steps."""
+        return self._turns().variant(step, self.num_steps_max)
 
     def __call__(
         self,

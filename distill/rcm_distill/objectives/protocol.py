@@ -1,5 +1,6 @@
 """What an objective is given, what it returns, and what the trainer may ask of it."""
 
+from collections.abc import Hashable
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -50,6 +51,10 @@ class Objective(Protocol):
 
     def phase(self, step: int) -> Phase:
         """Return who learns in an iteration."""
+        ...
+
+    def variant(self, step: int) -> Hashable:
+        """Return all that is decided on the host in an iteration; equal ones are the same work."""
         ...
 
     def __call__(

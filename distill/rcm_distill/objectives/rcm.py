@@ -1,5 +1,6 @@
 """rCM: score-regularised continuous-time consistency distillation (2510.08431, algorithm 1)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,6 +84,12 @@ class Objective:
     def phase(self, step: int) -> Phase:
         """Return who learns in an iteration: the student alone in warm-up, then in turns."""
         return self._turns().phase(step) if self.dmd_weight else "student"
+
+    def variant(self, step: int) -> Hashable:
+        """Return all that is decided on the host: warm-up, who learns, and the simulated steps."""
+        alone = step < self.tangent_warmup or not self.dmd_weight
+        turn = "student" if alone else self._turns().variant(step, self.num_steps_max)
+        return warm_up_ratio(step, self.tangent_warmup), turn
 
     def __call__(
         self,

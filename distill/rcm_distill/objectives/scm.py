@@ -1,5 +1,6 @@
 """sCM: continuous-time consistency distillation (Lu and Song 2024, 2410.11081)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +54,10 @@ class Objective:
     def phase(self, step: int) -> Phase:
         """Return "student": nobody else learns."""
         return "student"
+
+    def variant(self, step: int) -> Hashable:
+        """Return all that is decided on the host in an iteration: the warm-up."""
+        return warm_up_ratio(step, self.tangent_warmup)
 
     def __call__(
         self,

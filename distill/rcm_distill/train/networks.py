@@ -16,8 +16,8 @@ from rcm_distill.tangent import Tangent, tangent
 class TrainingDenoiser:
     """A velocity network in TrigFlow, fast in training.
 
-    Plain calls run the compiled network under autocast. Tangents run in float32 with TF32 products:
-    the tangent of a bf16 network is wrong by more than its own size near pure noise (rCM, Figure 11).
+    Plain calls run the compiled network under autocast. Tangents run in float32 with TF32
+    products: that of a bf16 network is wrong by more than its size near noise (rCM, Figure 11).
     """
 
     forward: Callable[..., Tensor]
@@ -41,17 +41,24 @@ def training_denoiser(
     net: nn.Module, precision: Literal["bf16", "float32"], *, compiled: bool
 ) -> TrainingDenoiser:
     """Wrap a network for training; compile its two passes where that pays (on a GPU)."""
+    denoiser = VelocityDenoiser(net)
 
     def jvp(x_t: Tensor, t_B: Tensor, dx: Tensor, dt_B: Tensor, cond: Any) -> Tangent:
-        return tangent(VelocityDenoiser(net), x_t, t_B, dx, dt_B, cond, method="exact")
+        return tangent(denoiser, x_t, t_B, dx, dt_B, cond, method="exact")
 
-    forward: Callable[..., Tensor] = torch.compile(net) if compiled else net
+    if not compiled:
+        return TrainingDenoiser(forward=net, jvp=jvp, precision=precision)
     return TrainingDenoiser(
-        forward=forward, jvp=torch.compile(jvp) if compiled else jvp, precision=precision
+        forward=torch.compile(net, dynamic=False),
+        jvp=torch.compile(jvp, dynamic=False),
+        precision=precision,
     )
 
 
 def _autocast(
     device: torch.device, precision: Literal["bf16", "float32"]
 ) -> contextlib.AbstractContextManager[Any]:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    # Without autocast's cache of cast weights: a CUDA graph would keep what the cache then frees.
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+    )

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Optimized:
     updates: int = 0
 
     @classmethod
-    def frozen(cls, net: DiT, precision: str, *, compiled: bool) -> Frozen:
+    def frozen(cls, net: DiT, precision: Literal["bf16", "float32"], *, compiled: bool) -> Frozen:
         """Wrap a network whose weights stay."""
         net = copy.deepcopy(net).requires_grad_(False)
         return Frozen(denoiser=training_denoiser(net, precision, compiled=compiled))
@@ -51,12 +51,16 @@ class Optimized:
     ) -> Self:
         """Copy a network and give it an optimiser and power-function averages."""
         net = copy.deepcopy(source).requires_grad_(True)
+        on_gpu = next(net.parameters()).is_cuda
+        # A rate on the device can change between replays of a graph.
+        rate = torch.tensor(settings.lr, device="cuda") if on_gpu else settings.lr
         optimizer = torch.optim.AdamW(
             net.parameters(),
-            lr=settings.lr,
+            lr=rate,
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             fused=True,
+            capturable=on_gpu,
         )
         return cls(
             net=net,
@@ -66,14 +70,24 @@ class Optimized:
             ema=PowerEMA(list(net.parameters()), lengths) if lengths else None,
         )
 
-    def update(self, loss: Tensor, step: int, steps: int) -> None:
-        """Take one optimiser step; ``step`` of ``steps`` places it on the learning-rate curve."""
+    def set_rate(self, step: int, steps: int) -> None:
+        """Set the learning rate for iteration ``step`` of ``steps``."""
+        rate = learning_rate(self.settings, self.updates, step, steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.settings, self.updates, step, steps)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def descend(self, loss: Tensor) -> None:
+        """Take one optimiser step; all of it runs on the device and can be captured."""
+        self.optimizer.zero_grad(set_to_none=False)
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
         self.optimizer.step()
+
+    def count(self) -> None:
+        """Count an update and take it into the averages."""
         self.updates += 1
         if self.ema:
             self.ema.update(self.updates)

@@ -1,7 +1,7 @@
 """Training recipes: one YAML file says everything that decides the weights.
 
-A recipe names a method (a file of ``rcm_distill.objectives``), its hyperparameters, the teacher, the
-data and the optimisers. How long a session may take and where it writes belong to the invocation.
+A recipe names a method (a file of ``rcm_distill.objectives``), its hyperparameters, the teacher,
+the data and the optimisers. How long a session may take and where it writes are the invocation's.
 """
 
 import importlib.util
@@ -62,7 +62,7 @@ class Recipe:
         batch_size: Scenes per iteration.
         ema: Relative lengths of the power-function averages; the first is what is evaluated.
         seed: Seed of initialisation, data order and noise.
-        precision: ``"bf16"`` runs networks under autocast; tangents stay in float32 (TF32 products).
+        precision: ``"bf16"`` runs networks under autocast; tangents stay in float32.
         max_nonfinite: Largest tolerated share of non-finite samples in an iteration.
     """
 
@@ -175,7 +175,9 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 def _plain(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint is not Any and (not isinstance(value, hint) or isinstance(value, bool) != (hint is bool)):
+    if hint is not Any and (
+        not isinstance(value, hint) or isinstance(value, bool) != (hint is bool)
+    ):
         raise ValueError(f"{where}: expected {hint.__name__}, got {value!r}")
     return value
 
@@ -184,9 +186,9 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in choices:
         return None
     choices = tuple(choice for choice in choices if choice is not type(None))
-    laws = {_snake(choice.__name__): choice for choice in choices if is_dataclass(choice)}
-    if not laws:
+    if len(choices) == 1:
         return _convert(choices[0], value, where)
+    laws = {_snake(choice.__name__): choice for choice in choices}
     if not isinstance(value, Mapping) or "law" not in value:
         raise ValueError(f"{where}: expected a mapping with 'law', one of {', '.join(laws)}")
     law = str(value["law"])

@@ -1,4 +1,4 @@
-"""The whole state of a training as tensors and JSON: it can be stopped anywhere and resumed exactly."""
+"""The whole state of a training as tensors and JSON, so that it can be resumed exactly."""
 
 import json
 from pathlib import Path

@@ -15,6 +15,7 @@ from rcm_distill.lab.grammar import NULL, VOCAB_SIZE
 from rcm_distill.lab.pool import Pool
 from rcm_distill.nets.dit import DiT, DiTConfig
 from rcm_distill.objectives.protocol import Batch, LossTerms
+from rcm_distill.train.graphs import StepGraphs
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build, objective
 from rcm_distill.train.state import load_state, save_state
@@ -57,7 +58,7 @@ def train(
     validate: Validate | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Train until the recipe's steps or the time limit, whichever comes first; resumes from ``out``.
+    """Train until the recipe's steps or the time limit, whichever comes first; resume from ``out``.
 
     Args:
         recipe: What to train.
@@ -84,9 +85,7 @@ def train(
     training.seconds += reached
     _save(training, recipe, state_path)
     weights = _export(training, recipe, out, device, validate)
-    return Report(
-        training.step, training.seconds, training.step >= recipe.steps, weights, log.path
-    )
+    return Report(training.step, training.seconds, training.step >= recipe.steps, weights, log.path)
 
 
 def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Training:
@@ -125,41 +124,45 @@ def _loop(
     max_seconds: float,
     progress: Progress | None,
 ) -> float:
+    graphs = StepGraphs(pool.images.device, (training.data, training.noise))
     start = time.monotonic()
-    while training.step < recipe.steps and time.monotonic() - start < max_seconds:
-        x0, tokens = pool.batch(recipe.batch_size, training.data)
-        batch = Batch(x0, tokens, torch.full_like(tokens, NULL), tuple(x0.shape))
-        phase, terms = _step(training, recipe, loss, batch)
-        training.step += 1
-        log.add(phase, terms, recipe.batch_size)
-        if training.step % LOG_EVERY == 0 or training.step == recipe.steps:
-            figures = log.write(training.step, training.seconds + time.monotonic() - start)
-            if progress:
-                progress(training.step, recipe.steps, figures)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    with graphs.on_stream():
+        while training.step < recipe.steps and time.monotonic() - start < max_seconds:
+            phase = loss.phase(training.step)
+            learner = training.critic if phase == "critic" else training.student
+            assert learner is not None
+            learner.set_rate(training.step, recipe.steps)
+            terms = graphs(
+                loss.variant(training.step), lambda: _descend(training, recipe, loss, pool)
+            )
+            learner.count()
+            training.step += 1
+            log.add(phase, terms, recipe.batch_size)
+            if training.step % LOG_EVERY == 0 or training.step == recipe.steps:
+                figures = log.write(training.step, training.seconds + time.monotonic() - start)
+                if progress:
+                    progress(training.step, recipe.steps, figures)
+    graphs.finish()
     return time.monotonic() - start
 
 
-def _step(training: Training, recipe: Recipe, loss: Any, batch: Batch) -> tuple[str, LossTerms]:
-    phase: str = loss.phase(training.step)
+def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossTerms:
+    """Draw a batch, compute the loss of whoever learns in this iteration, and take a step."""
+    x0, tokens = pool.batch(recipe.batch_size, training.data)
+    batch = Batch(x0, tokens, torch.full_like(tokens, NULL), tuple(x0.shape))
     student, critic = training.student, training.critic
     rng, step = training.noise, training.step
-    if phase == "critic":
+    terms: LossTerms
+    if loss.phase(step) == "critic":
         assert critic is not None
         terms = loss.critic_loss(student.denoiser, critic.denoiser, batch, rng=rng, step=step)
-        critic.update(terms.total, step, recipe.steps)
-    else:
-        terms = loss(
-            student.denoiser,
-            training.teacher.denoiser if training.teacher else None,
-            critic.denoiser if critic else None,
-            batch,
-            rng=rng,
-            step=step,
-        )
-        student.update(terms.total, step, recipe.steps)
-    return phase, terms
+        critic.descend(terms.total)
+        return terms
+    teacher = training.teacher.denoiser if training.teacher else None
+    observed = critic.denoiser if critic else None
+    terms = loss(student.denoiser, teacher, observed, batch, rng=rng, step=step)
+    student.descend(terms.total)
+    return terms
 
 
 def _save(training: Training, recipe: Recipe, path: Path) -> None:
@@ -220,7 +223,7 @@ def _export(
 
 
 class _Log:
-    """Sums terms on the device and writes their means, so that the loop does not wait for the GPU."""
+    """Sums terms on the device and writes means, so that the loop does not wait for the GPU."""
 
     def __init__(self, path: Path, recipe: Recipe) -> None:
         self.path, self.recipe = path, recipe

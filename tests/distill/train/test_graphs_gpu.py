@@ -1,0 +1,46 @@
+import pytest
+import torch
+
+from rcm_distill import checkpoint
+from rcm_distill.train import Recipe, graphs, train
+from rcm_distill.train.recipe import Data, Optimizer
+
+pytestmark = pytest.mark.gpu
+NETWORK = {"width": 64, "depth": 1, "num_heads": 2, "text_depth": 1, "mlp_ratio": 1}
+
+
+def recipe(**changes) -> Recipe:
+    base = {
+        "recipe": "tiny",
+        "about": "a test",
+        "method": "flow_matching",
+        "network": NETWORK,
+        "data": Data(num_images=256),
+        "student": Optimizer(lr=1e-4, warmup=1),
+        "critic": Optimizer(lr=1e-4, warmup=1),
+        "steps": 40,
+        "batch_size": 64,
+        "precision": "float32",
+    }
+    return Recipe(**{**base, **changes})
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("method", ["flow_matching", "rcm"])
+def test_replayed_iterations_train_as_eager_ones_do(tmp_path, method, monkeypatch):
+    """Random numbers go on between replays, and learning rates change."""
+    source, changes = None, {}
+    if method == "rcm":
+        source = train(recipe(steps=50), tmp_path / "teacher", device="cuda").weights
+        objective = {"tangent_warmup": 4, "student_update_freq": 2}
+        changes = {"method": "rcm", "teacher": "t", "objective": objective}
+    start = checkpoint.load(source, "cuda").net.state_dict() if source else None
+    replayed = train(recipe(**changes), tmp_path / "graphs", device="cuda", teacher=source)
+    monkeypatch.setattr(graphs, "EAGER_RUNS", 10**9)
+    eager = train(recipe(**changes), tmp_path / "eager", device="cuda", teacher=source)
+    one, two = (checkpoint.load(r.weights, "cuda").net.state_dict() for r in (replayed, eager))
+    moved = sum((two[k] - start[k]).square().sum() for k in two) if start else torch.tensor(1.0)
+    apart = sum((two[k] - one[k]).square().sum() for k in two)
+    print(method, "apart", apart.sqrt().item(), "moved", moved.sqrt().item())
+    assert apart.sqrt() < 0.02 * moved.sqrt()
+    assert replayed.log.read_text().count("\n") == eager.log.read_text().count("\n") == 1

@@ -1,0 +1,68 @@
+from pathlib import Path
+
+import pytest
+
+from rcm_distill.train import load_recipe
+
+RECIPES = sorted((Path(__file__).parents[3] / "suites" / "recipes").glob("*.yaml"))
+GOOD = """
+recipe: x
+about: a test
+method: flow_matching
+data: {num_images: 8}
+student: {lr: 1.0e-3}
+steps: 4
+batch_size: 2
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
+def test_committed_recipes_are_whole(path):
+    recipe = load_recipe(path)
+    assert recipe.recipe == path.stem
+
+
+def test_there_are_recipes():
+    assert {p.stem for p in RECIPES} >= {"lab-teacher", "lab-rcm", "lab-scm", "lab-dmd2"}
+
+
+def test_a_good_recipe_reads(tmp_path):
+    recipe = load_recipe(written(tmp_path, GOOD))
+    assert recipe.student.lr == 1e-3
+    assert recipe.ema == (0.05,)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("steps: 4", "stpes: 4", "unknown key 'stpes'.*Did you mean 'steps'"),
+        ("steps: 4\n", "", "'steps' is missing"),
+        ("steps: 4", "steps: four", "steps: expected int, got 'four'"),
+        ("steps: 4", "steps: true", "steps: expected int, got True"),
+        ("steps: 4", "steps: 0", "must be at least 1"),
+        (
+            "flow_matching",
+            "flow_match",
+            "unknown method 'flow_match'.*Did you mean 'flow_matching'",
+        ),
+        ("lr: 1.0e-3", "lr: 1.0e-3, decay: cosin", "decay: unknown value 'cosin'"),
+        ("lr: 1.0e-3", "lr: 1.0e-3, betas: [0.9]", "betas: expected 2 values, got 1"),
+        ("data: {num_images: 8}", "data: 8", "data: expected a mapping, got 8"),
+        ("method: flow_matching", "method: [", "not a YAML file"),
+    ],
+)
+def test_faults_name_file_key_and_nearest(tmp_path, old, new, message):
+    with pytest.raises(ValueError, match=message) as fault:
+        load_recipe(written(tmp_path, GOOD.replace(old, new)))
+    assert "x.yaml" in str(fault.value)
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(ValueError, match="none.yaml: no such recipe"):
+        load_recipe(tmp_path / "none.yaml")
