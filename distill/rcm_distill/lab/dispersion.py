@@ -13,7 +13,7 @@ from rcm_distill.lab.layout import sample_layouts
 
 _PAIRS = 8_000  # simulated pairs per kind of prompt; standard errors stay below 0.7 %
 _SEED = 20_260_101
-TONE_WIDTH = 0.7  # of the uniform law of the background's tone
+TONE = (-0.35, 0.35)  # law of the background's tone, uniform, in [-1, 1]
 
 
 class Dispersion(NamedTuple):
@@ -91,5 +91,5 @@ def true_dispersion(prompt: Prompt) -> Dispersion:
         color=1 - 1 / len(COLORS) if free else math.nan,
         place=place,
         size=size,
-        background=TONE_WIDTH / 3,
+        background=(TONE[1] - TONE[0]) / 3,
     )

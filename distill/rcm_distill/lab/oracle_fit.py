@@ -58,6 +58,16 @@ class _Templates(NamedTuple):
     scale: Tensor
 
 
+def _neighbours(label: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the greatest and the least label within one pixel, 0 where there is none."""
+    x = label.float().unsqueeze(1)
+    greatest = functional.max_pool2d(x, 3, stride=1, padding=1)
+    absent = float(label.max()) + 1
+    least = -functional.max_pool2d(-torch.where(x > 0, x, absent), 3, stride=1, padding=1)
+    least = torch.where(least < absent, least, 0.0)
+    return greatest.squeeze(1), least.squeeze(1)
+
+
 def _cut(images: Tensor, background: Tensor, parts: Components) -> _Patches:
     """Cut windows around the boxes' centres; pixels of other components or outside do not count."""
     half = settings.WINDOW // 2
@@ -69,8 +79,9 @@ def _cut(images: Tensor, background: Tensor, parts: Components) -> _Patches:
     at = (parts.image.view(-1, 1, 1), safe[:, 1, :, None], safe[:, 0, None, :])
     label = parts.label[at]
     own = torch.arange(1, len(parts.area) + 1, device=images.device).view(-1, 1, 1)
-    other = ((label != own) & (label > 0)).float().unsqueeze(1)
-    free = functional.max_pool2d(other, 3, stride=1, padding=1).squeeze(1) == 0
+    free = torch.ones_like(label, dtype=torch.bool)
+    for near in _neighbours(parts.label):
+        free &= (near[at] == own) | (near[at] == 0)
     pixels = images.permute(0, 2, 3, 1)[at]  # (N, W, W, 3)
     ground = background[at].unsqueeze(-1)
     toward = palette(images.device)[parts.color].view(-1, 1, 1, 3) - ground

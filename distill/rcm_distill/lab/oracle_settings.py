@@ -33,6 +33,6 @@ ANGLE_MAX = 0.45  # rad, limit of a fitted angle
 SOFTENINGS = 1  # binomial blurs of both alphas before they are compared
 
 # Confidence: P(class right) P(colour right), each a logistic function fitted by calibration.py.
-SHAPE_WEIGHTS = (13.28, 3.13, -16.89)  # of 1, log(margin + MARGIN_OFFSET), misfit
+SHAPE_WEIGHTS = (13.13, 3.06, -17.39)  # of 1, log(margin + MARGIN_OFFSET), misfit
 COLOR_WEIGHTS = (-0.62, 10.26)  # of 1, color_lead
 MARGIN_OFFSET = 0.01

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Generator, Tensor
 
+from rcm_distill.lab.dispersion import TONE
 from rcm_distill.lab.dispersion import Dispersion as Dispersion
 from rcm_distill.lab.dispersion import true_dispersion as true_dispersion
 from rcm_distill.lab.grammar import (
@@ -33,7 +34,7 @@ from rcm_distill.lab.layout import sample_layouts
 
 MAX_ANGLE = 0.3  # rad
 BACKGROUND = {
-    "tone": (-0.35, 0.35),
+    "tone": TONE,
     "amplitude": (0.03, 0.12),
     "frequency": (0.5, 1.4),  # rad per px
     "angle": (0.0, math.pi),
