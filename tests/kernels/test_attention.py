@@ -122,6 +122,26 @@ def test_every_forward_mode_gives_the_same_tangent(rng, impl, grad):
     torch.testing.assert_close(query_only, tuple(expected), rtol=1e-12, atol=1e-13)
 
 
+def test_auto_takes_the_fused_path_only_where_no_tangent_is_alive(rng, monkeypatch):
+    """The fused CUDA kernels refuse forward mode; on the CPU they happen not to."""
+    calls = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "scaled_dot_product_attention",
+        lambda *a, **k: (calls.append(1), fused(*a, **k))[1],
+    )
+    primals, tangents = draw(rng, 3, 5, 4), draw(rng, 3, 5, 4)
+    torch.func.jvp(attention, primals, tangents)
+    torch.func.vmap(attention)(*(x[:, None] for x in primals))
+    with forward_ad.dual_level():
+        attention(*primals)
+    attention(*primals, impl="reference")
+    assert not calls
+    attention(*primals)
+    assert calls
+
+
 def test_gradients_flow_through_output_and_tangent(rng):
     inputs = [
         x.clone().requires_grad_()
