@@ -6,7 +6,7 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from rcm_reports.axes import Scale, focus, spread, tick_text, ticks
-from rcm_reports.formatting import ELLIPSIS, decimals_for, interval, known, number
+from rcm_reports.formatting import ELLIPSIS, interval, known, number, steps_text
 from rcm_reports.palette import Style
 from rcm_reports.study import Metric, Study
 from rcm_reports.svg import Size, chart, marker, polyline, tag, text
@@ -46,9 +46,7 @@ class Level(NamedTuple):
 
 def lines_of(study: Study, metric: Metric) -> list[Line]:
     """Return the lines of a metric against steps."""
-    decimals = decimals_for(
-        (v.low, v.high) for (key, _), v in study.values.items() if key == metric.key
-    )
+    decimals = study.decimals([metric.key])
     lines = []
     for series in study.series:
         points = []
@@ -56,7 +54,9 @@ def lines_of(study: Study, metric: Metric) -> list[Line]:
             value = study.values.get((metric.key, cell))
             if value is None or not known(value.value):
                 continue
-            tip = f"{study.label(series)}, {cell.steps} steps: {number(value.value, decimals)} "
+            tip = (
+                f"{study.label(series)}, {steps_text(cell.steps)}: {number(value.value, decimals)} "
+            )
             tip += interval(value.low, value.high, decimals)
             points.append(Point(cell.steps, value.value, value.low, value.high, tip))
         if points:
@@ -72,7 +72,7 @@ def level_of(study: Study, metric: Metric) -> Level | None:
     value = study.values.get((metric.key, study.reference))
     if value is None or not known(value.value):
         return None
-    label = f"{study.label(study.reference.series)}, {study.reference.steps} steps"
+    label = f"{study.label(study.reference.series)}, {steps_text(study.reference.steps)}"
     return Level(label, value.value, value.low, value.high)
 
 

@@ -79,7 +79,7 @@ def completeness(report: ReportInput) -> Completeness:
         present=int(good),
         limit=_limit(report.manifest, plan),
         failures=len(report.failures),
-        degenerate=int(samples["flags"].map(_flagged).sum()) if "flags" in samples.columns else 0,
+        degenerate=sum(map(_flagged, samples["flags"])) if "flags" in samples.columns else 0,
         unscored=int(report.scores["value"].isna().sum()) if len(report.scores) else 0,
     )
 

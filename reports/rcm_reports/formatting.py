@@ -12,6 +12,8 @@ NBSP = "\N{NO-BREAK SPACE}"
 ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 DOT = "\N{MIDDLE DOT}"
 RETURN = "\N{RETURN SYMBOL}"
+OPEN = "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}"
+CLOSE = "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}"
 NO_INTERVAL = "no interval"
 
 
@@ -25,7 +27,8 @@ def decimals_for(low_high: Iterable[tuple[float, float]]) -> int:
     halves = sorted((high - low) / 2 for low, high in low_high if known(low, high) and high > low)
     if not halves:
         return 3
-    return min(max(1 - math.floor(math.log10(halves[len(halves) // 2])), 0), 4)
+    exponent = int(f"{halves[len(halves) // 2]:.1e}".split("e")[1])
+    return min(max(1 - exponent, 0), 4)
 
 
 def number(value: float | None, decimals: int) -> str:
@@ -135,6 +138,11 @@ def visible(text: object, limit: int | None = None) -> str:
     return shown
 
 
+def code_point(character: str) -> str:
+    """Return a character's code point, such as ``U+202E``, between angle quotation marks."""
+    return f"{OPEN}U+{ord(character):04X}{CLOSE}"
+
+
 def _visible_character(character: str) -> str:
     if character == "\n":
         return f" {RETURN} "
@@ -145,7 +153,5 @@ def _visible_character(character: str) -> str:
     if category in ("Cc", "Cs", "Co", "Zl", "Zp") or (
         category == "Cf" and character not in joiners
     ):
-        return (
-            f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(character):04X}\N{RIGHT-POINTING ANGLE BRACKET}"
-        )
+        return code_point(character)
     return character

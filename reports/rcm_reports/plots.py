@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 
 from rcm_reports.chart_lines import level_of, lines_of
-from rcm_reports.formatting import known
+from rcm_reports.formatting import code_point, known
 from rcm_reports.inputs import ReportInput
 from rcm_reports.palette import Style
 from rcm_reports.score_tables import time_key
@@ -114,7 +116,9 @@ def _steps_figure(study: Study, metric: Metric) -> Figure:
             axes.axhspan(level.low, level.high, color="black", alpha=0.08, linewidth=0)
     for line in lines_of(study, metric):
         x = [point.x for point in line.points]
-        axes.plot(x, [point.y for point in line.points], label=line.label, **_style(line.style))
+        axes.plot(
+            x, [point.y for point in line.points], label=_drawable(line.label), **_style(line.style)
+        )
         axes.fill_between(
             x,
             [p.low for p in line.points],
@@ -127,7 +131,9 @@ def _steps_figure(study: Study, metric: Metric) -> Figure:
     axes.set_xticks(list(study.steps), [str(step) for step in study.steps])
     axes.minorticks_off()
     axes.set_xlabel("sampling steps")
-    axes.set_ylabel(f"{metric.full_title} ({metric.unit})" if metric.unit else metric.full_title)
+    axes.set_ylabel(
+        _drawable(f"{metric.full_title} ({metric.unit})" if metric.unit else metric.full_title)
+    )
     axes.legend()
     return figure
 
@@ -161,7 +167,7 @@ def _scatter(
             yerr=_errors([y for _, _, y in found]),
             elinewidth=0.8,
             linewidth=0.8,
-            label=study.label(series),
+            label=_drawable(study.label(series)),
             **_style(style),
         )
         for steps, x, y in found:
@@ -174,10 +180,20 @@ def _scatter(
             )
     if log:
         axes.set_xscale("log")
-    axes.set_xlabel(title)
-    axes.set_ylabel(quality.full_title)
+    axes.set_xlabel(_drawable(title))
+    axes.set_ylabel(_drawable(quality.full_title))
     axes.legend()
     return figure
+
+
+def _drawable(text: str) -> str:
+    """Write characters that the font lacks as code points."""
+    return "".join(c if ord(c) in _letters() else code_point(c) for c in text)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
 
 
 def _errors(values: list[Value]) -> list[list[float]]:

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 from rcm_reports.formatting import (
     DASH,
     NBSP,
-    decimals_for,
     duration,
     half_interval,
     interval,
@@ -82,7 +81,7 @@ def benchmark_sections(study: Study) -> list[Section]:
 
 
 def _main_table(study: Study, metric: Metric) -> ScoreTable:
-    decimals = _decimals(study, [metric])
+    decimals = study.decimals([metric.key])
     usual = _usual_counts(study, metric)
     rows = []
     for series in study.series:
@@ -95,7 +94,7 @@ def _main_table(study: Study, metric: Metric) -> ScoreTable:
 
 def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
     decimals = {
-        metric.key: _decimals(study, [other for other in metrics if other.unit == metric.unit])
+        metric.key: study.decimals(other.key for other in metrics if other.unit == metric.unit)
         for metric in metrics
     }
     rows = []
@@ -212,10 +211,6 @@ def _counts_remark(value: Value, usual: tuple[int, int] | None) -> str:
 def _of(study: Study, metrics: Iterable[Metric]) -> list[Value]:
     keys = {metric.key for metric in metrics}
     return [value for (key, _), value in study.values.items() if key in keys]
-
-
-def _decimals(study: Study, metrics: Iterable[Metric]) -> int:
-    return decimals_for((value.low, value.high) for value in _of(study, metrics))
 
 
 def _usual_counts(study: Study, metric: Metric) -> tuple[int, int]:

@@ -1,11 +1,11 @@
 """The tables of a run as lookups: which lines there are, in which order, what each cell says."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rcm_reports.formatting import known, visible
+from rcm_reports.formatting import decimals_for, known, visible
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.palette import Style, style_of
 
@@ -124,6 +124,15 @@ class Study:
     def metric(self, key: str) -> Metric | None:
         """Return the metric of that key."""
         return next((metric for metric in self.metrics if metric.key == key), None)
+
+    def decimals(self, keys: Iterable[str]) -> int:
+        """Return the number of decimals that suits all values of these metrics or timings."""
+        wanted = set(keys)
+        tables = (*self.values.items(), *self.timings.items())
+        found = [value for (key, _), value in tables if key in wanted]
+        if not any(known(v.low, v.high) for v in found):
+            return 0 if all(v.value == round(v.value) for v in found if known(v.value)) else 3
+        return decimals_for((v.low, v.high) for v in found)
 
     def measured(self, metric: Metric) -> bool:
         """Return True if the metric has a value anywhere."""

@@ -101,10 +101,7 @@ def _cell(value: object) -> object:
 
 def _measured(study: Study, table: Mapping[tuple[str, Cell], Value]) -> list[Sheet]:
     metrics = _metrics(study, [key for key, _ in table])
-    decimals = {
-        m.key: decimals_for((v.low, v.high) for (k, _), v in table.items() if k == m.key)
-        for m in metrics
-    }
+    decimals = {metric.key: study.decimals([metric.key]) for metric in metrics}
 
     def text(metric: Metric, cell: Cell) -> str:
         value = table.get((metric.key, cell))

@@ -1,9 +1,12 @@
 """A run that looks like the quickstart's, drawn from known accuracies: no model, no harness."""
 
+import io
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +168,7 @@ def manifest(recipe: Recipe, num_items: int) -> dict[str, Any]:
             _name(recipe, name): {
                 "role": "teacher" if name == "teacher" else "student",
                 "weights": f"lab-{name}",
-                "digest": f"{abs(hash_(name)):016x}",
+                "digest": sha256(name.encode()).hexdigest(),
             }
             for name in recipe.models
         },
@@ -179,10 +182,6 @@ def manifest(recipe: Recipe, num_items: int) -> dict[str, Any]:
         },
         "created": "2026-01-02T03:04:05Z",
     }
-
-
-def hash_(text: str) -> int:
-    return int.from_bytes(text.encode()[:7].ljust(7, b"x"), "big")
 
 
 def _name(recipe: Recipe, model: str) -> str:
@@ -220,7 +219,8 @@ def _samples(
     samples, scores = [], []
     prompts = _prompts(recipe)
     hardness = {prompt_id: rng.beta(2, 2) for prompt_id, _, _ in prompts}
-    gone = set(rng.choice(10_000, size=recipe.missing, replace=False)) if recipe.missing else set()
+    total = len(_cells(recipe)) * len(prompts) * recipe.seeds
+    gone = set(rng.choice(total, size=recipe.missing, replace=False).tolist())
     for model, steps_table in recipe.models.items():
         for steps, (accuracy, diversity) in steps_table.items():
             for prompt_id, prompt, task in prompts:
@@ -231,13 +231,13 @@ def _samples(
                     )
                     right = bool(rng.random() < min(max(chance, 0.01), 0.99))
                     blob = f"blobs/{item[-2:]}/{item}.png"
-                    ok = len(samples) % 10_000 not in gone
+                    ok = len(samples) not in gone
                     boxes = _draw(
                         run_dir / blob, recipe, rng, right=right, diversity=diversity, write=ok
                     )
                     samples.append(
                         {
-                            "sample_key": f"{hash_(item):064x}",
+                            "sample_key": sha256(item.encode()).hexdigest(),
                             "item_id": item,
                             "model": _name(recipe, model),
                             "sampler": _sampler(model),
@@ -257,7 +257,7 @@ def _samples(
                         reason = "" if right else "expected circle>=1, found 0"
                         scores.append(
                             {
-                                "sample_key": f"{hash_(item):064x}",
+                                "sample_key": sha256(item.encode()).hexdigest(),
                                 "item_id": item,
                                 "benchmark": "geneval",
                                 "scorer": "geneval",
@@ -280,24 +280,29 @@ def _draw(
     diversity: float,
     write: bool,
 ) -> list[list[Any]]:
-    """Draw two shapes on a soft ground; write the file where images are wanted."""
-    side = recipe.side
+    """Return the boxes of a picture; write it where images are wanted."""
+    kind = int(rng.integers(24))
+    picture, boxes = _picture(recipe.side, right, round(diversity, 1), kind)
+    if recipe.images and write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture)
+    return boxes
+
+
+@cache
+def _picture(side: int, right: bool, diversity: float, kind: int) -> tuple[bytes, list[list[Any]]]:
+    """Draw one or two shapes on a soft ground."""
+    rng = np.random.default_rng([kind, int(10 * diversity), right])
     spread = diversity * side / 3
     boxes = []
     base = rng.integers(150, 230, 3)
     ramp = np.linspace(-25, 25, side)
-    ground = np.clip(
-        base + ramp[:, None, None] * rng.normal(size=3) + rng.normal(0, 3, (side, side, 3)), 0, 255
-    )
-    image = (
-        Image.fromarray(ground.astype(np.uint8), "RGB")
-        if False
-        else Image.fromarray(ground.astype(np.uint8))
-    )
+    ground = base + ramp[:, None, None] * rng.normal(size=3) + rng.normal(0, 3, (side, side, 3))
+    image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(image)
     for _ in range(2 if right else 1):
         name = list(COLORS)[int(rng.integers(10))]
-        x, y = (side / 2 + rng.normal(size=2) * spread / 2).clip(8, side - 8)
+        x, y = (side / 2 + rng.normal(size=2) * spread / 2).clip(side / 5, side * 4 / 5)
         r = side * (0.14 + 0.06 * rng.random())
         shape = SHAPES[int(rng.integers(4))]
         box = (x - r, y - r, x + r, y + r)
@@ -306,19 +311,12 @@ def _draw(
         elif shape == "square":
             pen.rectangle(box, fill=COLORS[name])
         else:
-            sides = 3 if shape == "triangle" else 5
-            pen.regular_polygon((x, y, r), sides, fill=COLORS[name])
-        boxes.append(
-            [
-                *(round(float(v), 1) for v in box),
-                round(0.7 + 0.3 * float(rng.random()), 3),
-                f"{name} {shape}",
-            ]
-        )
-    if recipe.images and write:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        image.save(path)
-    return boxes
+            pen.regular_polygon((x, y, r), 3 if shape == "triangle" else 5, fill=COLORS[name])
+        score = round(0.7 + 0.3 * float(rng.random()), 3)
+        boxes.append([*(round(float(v), 1) for v in box), score, f"{name} {shape}"])
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue(), boxes
 
 
 def _cells(recipe: Recipe) -> list[tuple[str, int]]:
@@ -337,7 +335,6 @@ def _tables(
             joined[(joined["model"] == _name(recipe, model)) & (joined["steps"] == steps)],
         )
         values = by_prompt[name, steps]
-        missing = int(cell["value"].isna().sum())
         tasks = [task for task in TASKS if task in values.index.get_level_values(0)]
         for metric, chosen in [
             *((task, [task]) for task in tasks),
@@ -354,8 +351,8 @@ def _tables(
                 "geneval",
                 metric,
                 len(mine),
-                int(cell["value"].notna().sum()),
-                missing,
+                int(cell[cell["task"].isin(chosen)]["value"].notna().sum()),
+                int(cell[cell["task"].isin(chosen)]["value"].isna().sum()),
             )
             rows.append(common | _around(recipe, float(mine.mean()), max(half, 0.004)))
             if recipe.reference and (model, steps) != recipe.reference:
@@ -498,8 +495,8 @@ def _timings(recipe: Recipe, rng: np.random.Generator) -> pd.DataFrame:
                 "steps": steps,
                 "n": 12,
                 "value": value,
-                "low": value * 0.97,
-                "high": value * 1.04,
+                "low": value * 0.97 if recipe.intervals else math.nan,
+                "high": value * 1.04 if recipe.intervals else math.nan,
                 "unit": "s",
                 "method": "median",
                 "device": "cpu",

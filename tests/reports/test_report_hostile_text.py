@@ -1,0 +1,144 @@
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from conftest import SMALL, Page
+from synthetic_report import build
+
+from rcm_reports import write_plots, write_tables
+from rcm_reports.escaping import csv_text, latex, markdown
+from rcm_reports.formatting import visible
+from rcm_reports.page import page_text
+
+EVIL = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)' x='",
+    "</script><script>alert(2)</script><!--",
+    "{{ 7*7 }}{% raw %}",
+    "line one\nline two\r\n\ttabbed\x00\x07",
+    "left \u202e thgir \u2066 isolated \u200f",
+    "\u05d0\u05d1\u05d2 \u0645\u0631\u062d \U0001f984\u200d\U0001f308 caf\u00e9 \u2028 \u2029",
+    "../../etc/passwd\\..\\x/%00 $HOME `id` $(id)",
+    "javascript:alert(1)",
+    "lone \ud800 surrogate",
+    "x" * 10_000,
+)
+NAMES = {"teacher": EVIL[1], "rcm": EVIL[0], "scm": EVIL[6], "dmd2": "=cmd|'/c calc'!A1\n</style>"}
+
+
+@pytest.fixture(scope="module")
+def evil_run(tmp_path_factory):
+    run = build(tmp_path_factory.mktemp("evil"), replace(SMALL, names=NAMES, prompts=EVIL))
+    scores = run.scores.assign(
+        reason=EVIL[0],
+        details=json.dumps({"boxes": [[1, 2, 3, 4, 0.5, EVIL[3]]], "correct": False}),
+    )
+    failure = {"item_id": "x", "model": EVIL[1], "sampler": "s", "steps": 1, "stage": "sample"}
+    failures = pd.DataFrame([failure | {"status": EVIL[0], "message": EVIL[3], "prompt_id": "p"}])
+    manifest = {
+        **run.manifest,
+        "suite": {"suite": EVIL[3], EVIL[0]: EVIL[1]},
+        "protocol": {EVIL[0]: {EVIL[1]: EVIL[3], "list": [EVIL[2]]}},
+        "environment": {"device": EVIL[1]},
+        "created": EVIL[0],
+        "command": EVIL[3],
+    }
+    metrics = dict(manifest["metrics"])
+    metrics["geneval.overall"] = {**metrics["geneval.overall"], "title": EVIL[0], "about": EVIL[3]}
+    manifest["metrics"] = metrics
+    return replace(run, scores=scores, failures=failures, manifest=manifest)
+
+
+@pytest.fixture(scope="module")
+def evil_page(evil_run):
+    return Page(page_text(evil_run))
+
+
+def test_hostile_text_adds_no_element_and_no_attribute(page, evil_page):
+    assert evil_page.open == []
+    assert {tag for tag, _ in evil_page.elements} <= {tag for tag, _ in page.elements}
+    plain = {name for _, attributes in page.elements for name in attributes}
+    assert {name for _, a in evil_page.elements for name in a} <= plain
+    counts = Counter(tag for tag, _ in evil_page.elements)
+    assert counts["script"] == 2 and counts["style"] == 1
+    assert "<!--" not in evil_page.source
+
+
+def test_hostile_text_is_readable_as_text(evil_page):
+    for text in (EVIL[0], EVIL[1], EVIL[3], "{{ 7*7 }}", "\u05d0\u05d1\u05d2"):
+        assert text in evil_page.text
+    assert "49" not in [data.strip() for _, data in evil_page.texts]
+    assert "\U0001f984\u200d\U0001f308" in evil_page.text
+
+
+def test_nothing_invisible_turns_text_around(evil_page):
+    bad = re.compile("[\x00-\x08\x0b-\x1f\u2028-\u202e\u2066-\u2069\u200e\u200f\ud800-\udfff]")
+    assert not bad.search(evil_page.source)
+    assert "\u2039U+202E\u203a" in evil_page.text
+
+
+def test_long_text_is_cut_and_says_so(evil_page):
+    assert "x" * 700 not in evil_page.source
+    assert "(10,000 characters)" in evil_page.text
+
+
+def test_inlined_json_cannot_end_its_element(evil_page):
+    body = re.search(
+        r'<script type="application/json" id="shots">(.*?)</script>', evil_page.source, re.S
+    ).group(1)
+    assert not set("<>&\u2028\u2029") & set(body)
+    assert any(EVIL[3] in str(shot[5]) for shot in json.loads(body)["shots"])
+
+
+def test_a_policy_of_the_page_is_not_touched_by_text(page, evil_page):
+    def policy(each: Page) -> str:
+        return each.all("meta", **{"http-equiv": "Content-Security-Policy"})[0]["content"]
+
+    assert policy(page) == policy(evil_page)
+
+
+def test_tables_and_plots_take_hostile_names(evil_run, tmp_path):
+    for path in [*write_tables(evil_run, tmp_path), *write_plots(evil_run, tmp_path)]:
+        assert path.parent == tmp_path
+        content = path.read_bytes()
+        assert b"\x00" not in content or path.suffix == ".png"
+    csv = pd.read_csv(tmp_path / "measurements.csv")
+    assert len(csv) == len(evil_run.measurements)
+    assert "'=cmd|'/c calc'!A1\n</style>" in set(csv["model"])
+    text = (tmp_path / "measurements.md").read_text(encoding="utf-8")
+    assert "<script" not in text.replace("\\<", "")
+    svg = (tmp_path / "steps_geneval_overall.svg").read_text(encoding="utf-8")
+    assert "<script" not in svg and "onerror" not in re.sub(r"<!--.*?-->", "", svg)
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "  =", " @"])
+def test_formulas_are_guarded_in_csv(start):
+    assert csv_text(start + "1+1").startswith("'")
+
+
+def test_plain_text_is_left_alone_in_csv():
+    assert csv_text("a photo of a red circle = nice") == "a photo of a red circle = nice"
+    assert csv_text("") == ""
+
+
+def test_markdown_text_stays_one_cell():
+    assert markdown("a|b\nc") == "a\\|b \u23ce c"
+    assert markdown("[x](javascript:1)<b>") == "\\[x\\]\\(javascript\\:1\\)\\<b\\>"
+
+
+def test_latex_text_stays_text():
+    assert latex("50% & $x_1$ {a} #2 ~^\\") == (
+        r"50\% \& \$x\_1\$ \{a\} \#2 \textasciitilde{}\textasciicircum{}\textbackslash{}"
+    )
+    assert latex("a--b---c") == "a-{}-b-{}-{}-c"
+    assert latex("\u00e9") == r"\texttt{U+00E9}"
+
+
+def test_visible_names_what_cannot_be_seen():
+    assert visible("a\u202eb") == "a\u2039U+202E\u203ab"
+    assert visible("a\r\nb") == "a \u23ce b"
+    assert visible("abcdef", 3) == "abc\u2026 (6 characters)"
