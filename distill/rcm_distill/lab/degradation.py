@@ -115,11 +115,19 @@ def random_prompts(num: int, rng: np.random.Generator) -> list[Prompt]:
     return [options[rng.integers(len(options))] for options in choices]
 
 
-def wilson(p: float, n: int) -> tuple[float, float]:
+class Interval(NamedTuple):
+    """Lower and upper end."""
+
+    low: float
+    high: float
+
+
+def wilson(p: float, n: int) -> Interval:
     """Return Wilson's 95 % interval of a proportion p of n."""
     z = 1.959963984540054
     centre, spread = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (centre - spread) / (1 + z * z / n), (centre + spread) / (1 + z * z / n)
+    scale = 1 + z * z / n
+    return Interval(low=(centre - spread) / scale, high=min(1.0, (centre + spread) / scale))
 
 
 def measure(n: int, seed: int) -> list[dict[str, Any]]:
@@ -147,8 +155,16 @@ def no_shape_rates(n: int, seed: int) -> tuple[float, float]:
 
 
 def _commit() -> str:
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    """Return the last commit of this folder, marked if files here differ from it."""
+    here = str(Path(__file__).parent)
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", here, *words, "--", "."], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    return git("log", "-1", "--format=%h") + (" with changes" if git("status", "--short") else "")
 
 
 _COLUMNS = (

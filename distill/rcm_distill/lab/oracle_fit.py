@@ -58,14 +58,21 @@ class _Templates(NamedTuple):
     scale: Tensor
 
 
-def _neighbours(label: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the greatest and the least label within one pixel, 0 where there is none."""
+class _Neighbours(NamedTuple):
+    """The greatest and the least label within one pixel, 0 where there is none, (B, S, S)."""
+
+    greatest: Tensor
+    least: Tensor
+
+
+def _neighbours(label: Tensor) -> _Neighbours:
+    """Look for labels around every pixel."""
     x = label.float().unsqueeze(1)
     greatest = functional.max_pool2d(x, 3, stride=1, padding=1)
     absent = float(label.max()) + 1
     least = -functional.max_pool2d(-torch.where(x > 0, x, absent), 3, stride=1, padding=1)
     least = torch.where(least < absent, least, 0.0)
-    return greatest.squeeze(1), least.squeeze(1)
+    return _Neighbours(greatest=greatest.squeeze(1), least=least.squeeze(1))
 
 
 def _cut(images: Tensor, background: Tensor, parts: Components) -> _Patches:

@@ -1,4 +1,4 @@
-"""Every threshold of the oracle, in one place; fixed before any model was trained.
+"""Every threshold of the oracle, in one place; fixed without sight of any image made by a model.
 
 Colours and greys are in [-1, 1], distances between colours are Euclidean over three channels.
 """

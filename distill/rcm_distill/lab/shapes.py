@@ -2,7 +2,8 @@
 
 Every shape is described in units of its radius: it touches the unit circle and lies within it, and
 its upright box is centred at the origin. Distances are exact at the grid points (fp64 there, stored
-in fp32) and interpolated between them: at 9 px the error is below 0.03 px (tests measure it).
+in fp32) and interpolated between them: at 9 px, near an edge, the error is 0.001 px on average and
+at most 0.07 px, at sharp corners (tests measure it).
 """
 
 import functools
