@@ -11,8 +11,9 @@ from rcm_reports.palette import Style
 from rcm_reports.study import Metric, Study
 from rcm_reports.svg import Size, chart, marker, polyline, tag, text
 
-WIDE = Size(640, 440, left=112, right=12, top=34, bottom=48)
-NARROW = Size(360, 340, left=84, right=10, top=34, bottom=44)
+WIDE = Size(640, 440, left=132, right=12, top=34, bottom=48)
+NARROW = Size(360, 340, left=98, right=10, top=34, bottom=44)
+TICKS = 40
 SMALL = Size(260, 190, left=44, right=10, top=16, bottom=30)
 
 
@@ -80,8 +81,9 @@ def steps_chart(ident: str, study: Study, metric: Metric, size: Size) -> Markup:
     """Return the chart of a metric against steps."""
     lines, level = lines_of(study, metric), level_of(study, metric)
     x = Scale(*_steps_range(study), size.left + 8, size.width - size.right - 14, log=True)
-    y = Scale(*_values_range(lines, level), size.height - size.bottom, size.top)
     small = size is SMALL
+    shown = [line._replace(own=False) for line in lines] if small else lines
+    y = Scale(*_values_range(shown, level), size.height - size.bottom, size.top)
     body = [_grid(study, x, y, size), _clip_path(ident, size)]
     if level:
         body.append(_level(level, y, size, named=not small))
@@ -139,8 +141,8 @@ def _grid(study: Study, x: Scale, y: Scale, size: Size) -> Markup:
     parts = []
     for value in ticks(y.low, y.high, 5 if size.height > 250 else 3):
         at = y(value)
-        parts.append(tag("line", x1=size.left, x2=right, y1=at, y2=at, class_="grid"))
-        parts.append(text(size.left - 6, at + 4, tick_text(value), anchor="end", css="tick"))
+        parts.append(tag("line", x1=TICKS, x2=right, y1=at, y2=at, class_="grid"))
+        parts.append(text(TICKS - 5, at + 4, tick_text(value), anchor="end", css="tick"))
     for step in study.steps:
         at = x(step)
         parts.append(tag("line", x1=at, x2=at, y1=bottom, y2=bottom + 5, class_="axis"))
@@ -213,7 +215,7 @@ def _names(lines: Sequence[Line], x: Scale, y: Scale, size: Size) -> Markup:
     heights = spread(
         [y(line.points[0].y) for line in started], 17, size.top, size.height - size.bottom
     )
-    longest = 13 if size is WIDE else 8
+    longest = 12 if size is WIDE else 7
     parts = []
     for line, height in zip(started, heights, strict=True):
         name = text(x(first) - 13, height + 4, clip(line.label, longest), anchor="end")
@@ -238,5 +240,8 @@ def _axis_titles(metric: Metric, size: Size) -> Markup:
 
 
 def clip(label: str, length: int) -> str:
-    """Return a label that is cut to a length."""
-    return label if len(label) <= length else label[: length - 1] + ELLIPSIS
+    """Return a label cut to a length in its middle: names often differ at their end."""
+    if len(label) <= length:
+        return label
+    end = (length - 1) // 2
+    return label[: length - 1 - end] + ELLIPSIS + label[-end:]

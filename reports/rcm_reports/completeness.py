@@ -22,7 +22,7 @@ class Completeness:
         limit: The limit of the invocation, or None.
         failures: Number of failure records.
         degenerate: Samples that were flagged, such as one-coloured or non-finite ones.
-        unscored: Scores without a value.
+        unscored: Samples to which no scorer gave any value.
     """
 
     planned: int
@@ -39,15 +39,12 @@ class Completeness:
 
     def reason(self) -> str:
         """Return in words why there is no total, or nothing for a whole run."""
-        parts = []
+        planned = plural(self.planned, "planned sample")
         if self.limit is not None:
-            parts.append(f"it was limited to {plural(self.limit, 'prompt')}")
-        if self.present < self.planned:
-            missing = self.planned - self.present
-            parts.append(
-                f"{count(missing)} of {plural(self.planned, 'planned sample')} are missing"
-            )
-        return " and ".join(parts)
+            limit = plural(self.limit, "prompt")
+            return f"it was limited to {limit} and holds {count(self.present)} of {planned}"
+        missing = self.planned - self.present
+        return f"{count(missing)} of {planned} are missing" if missing > 0 else ""
 
     def remarks(self) -> list[str]:
         """Return what else a reader must know before trusting the numbers."""
@@ -56,7 +53,7 @@ class Completeness:
             remarks.append(f"{plural(self.failures, 'failure')} recorded; they are listed below.")
         if self.unscored:
             remarks.append(
-                f"{plural(self.unscored, 'score')} could not be given; none counts as zero."
+                f"{plural(self.unscored, 'sample')} could not be scored; they count as missing."
             )
         if self.degenerate:
             remarks.append(
@@ -80,8 +77,14 @@ def completeness(report: ReportInput) -> Completeness:
         limit=_limit(report.manifest, plan),
         failures=len(report.failures),
         degenerate=sum(map(_flagged, samples["flags"])) if "flags" in samples.columns else 0,
-        unscored=int(report.scores["value"].isna().sum()) if len(report.scores) else 0,
+        unscored=_unscored(report.scores),
     )
+
+
+def _unscored(scores: pd.DataFrame) -> int:
+    if not len(scores):
+        return 0
+    return int((scores.groupby("item_id")["value"].count() == 0).sum())
 
 
 def is_good(samples: pd.DataFrame) -> "pd.Series[bool]":

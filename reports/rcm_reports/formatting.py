@@ -23,11 +23,11 @@ def known(*values: float | None) -> bool:
 
 
 def decimals_for(low_high: Iterable[tuple[float, float]]) -> int:
-    """Return the number of decimals that shows two digits of the typical half-interval."""
+    """Return the number of decimals that shows two digits of most half-intervals."""
     halves = sorted((high - low) / 2 for low, high in low_high if known(low, high) and high > low)
     if not halves:
         return 3
-    exponent = int(f"{halves[len(halves) // 2]:.1e}".split("e")[1])
+    exponent = int(f"{halves[3 * len(halves) // 4]:.1e}".split("e")[1])
     return min(max(1 - exponent, 0), 4)
 
 
@@ -79,7 +79,9 @@ def percent_interval(low: float | None, high: float | None) -> str:
 def share(part: float, whole: float) -> str:
     """Return ``part / whole`` as a small fraction where it is one, else in percent."""
     fraction = Fraction(part / whole).limit_denominator(64)
-    if abs(float(fraction) - part / whole) < 1e-9 and fraction.numerator <= 3:
+    if abs(float(fraction) - part / whole) < 1e-9 and (
+        fraction.numerator == 1 or fraction.denominator <= 8
+    ):
         return f"{fraction.numerator}/{fraction.denominator}" if fraction != 1 else "all"
     return percent(part / whole)
 

@@ -1,7 +1,7 @@
 """Which samples the page shows: one prompt and seed in a row, models and steps side by side."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ def build_gallery(album: Album) -> Gallery:
     seeds = album.seeds
     rows: dict[str, Row] = {}
     start, used = len(album.shots), 0
-    for prompt_id in _round_robin(album):
+    for prompt_id in _round_robin(album.shown_prompts()):
         if not cells or used > MAX_BYTES or len(album.shots) - start + len(cells) > MAX_CELLS:
             break
         text, task = album.prompts[prompt_id]
@@ -114,9 +114,10 @@ def build_gallery(album: Album) -> Gallery:
 def build_spread(album: Album) -> Spread | None:
     """Return the first prompt with all its seeds; None where there is only one seed."""
     seeds = album.seeds[:4]
-    if len(seeds) < 2 or not album.prompts:
+    prompts = album.shown_prompts()
+    if len(seeds) < 2 or not prompts:
         return None
-    prompt_id, (text, task) = next(iter(album.prompts.items()))
+    prompt_id, (text, task) = next(iter(prompts.items()))
     groups = []
     for group in column_groups(album.study):
         strips = [
@@ -159,15 +160,15 @@ def _label(study: Study, series: Series) -> str:
     return study.label(series)
 
 
-def _round_robin(album: Album) -> Iterator[str]:
+def _round_robin(prompts: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """Yield prompts so that any beginning of the list holds every task about equally often."""
     by_task: dict[str, list[str]] = {}
-    for prompt_id, (_, task) in album.prompts.items():
+    for prompt_id, (_, task) in prompts.items():
         by_task.setdefault(task, []).append(prompt_id)
     for turn in range(max(map(len, by_task.values()), default=0)):
-        for prompts in by_task.values():
-            if turn < len(prompts):
-                yield prompts[turn]
+        for members in by_task.values():
+            if turn < len(members):
+                yield members[turn]
 
 
 def _split(rows: Sequence[Row], tasks: Sequence[str]) -> tuple[list[Row], list[Row]]:

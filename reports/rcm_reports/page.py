@@ -55,6 +55,8 @@ def page_text(report: ReportInput) -> str:
     style, script = _asset("style.css"), _asset("page.js")
     gallery, spread = build_gallery(shown), build_spread(shown)
     regressions = build_regressions(shown)
+    charts, small = _steps_charts(study), _small_charts(study)
+    quality = study.quality.benchmark if study.quality else ""
     context: dict[str, Any] = {
         "title": _title(report),
         "csp": _policy(style, script),
@@ -62,8 +64,9 @@ def page_text(report: ReportInput) -> str:
         "script": Markup(script),  # noqa: S704
         "facts": _facts(report, study),
         "verdict": verdict(study, whole),
-        "charts": _steps_charts(study),
-        "small_charts": _small_charts(study),
+        "charts": charts,
+        "part_charts": [each for each in small if not charts and each[0] == quality],
+        "small_charts": [each for each in small if charts or each[0] != quality],
         "legend": [
             (study.label(series), study.style(series).css, _key(study, index))
             for index, series in enumerate(study.series)
@@ -111,19 +114,18 @@ def _facts(report: ReportInput, study: Study) -> list[str]:
 
 def _steps_charts(study: Study) -> list[Markup]:
     metric = study.quality
-    if metric is None or not study.measured(metric) or not metric.headline:
+    if metric is None or not study.measured(metric):
         return []
     return [steps_chart(f"steps-{size.width}", study, metric, size) for size in (WIDE, NARROW)]
 
 
-def _small_charts(study: Study) -> list[tuple[str, Markup]]:
-    """Return one small chart for each other metric, with its title."""
-    main = study.quality if study.quality is not None and study.quality.headline else None
-    metrics = [
-        m for m in study.metrics if m != main and not m.name.endswith("nfe") and study.measured(m)
-    ]
+def _small_charts(study: Study) -> list[tuple[str, str, Markup]]:
+    """Return one small chart for each metric but the main one: benchmark, title, chart."""
+    metrics = [m for m in study.metrics if m != study.quality and not m.name.endswith("nfe")]
     return [
-        (m.full_title, steps_chart(f"small-{i}", study, m, SMALL)) for i, m in enumerate(metrics)
+        (m.benchmark, m.full_title, steps_chart(f"small-{place}", study, m, SMALL))
+        for place, m in enumerate(metrics)
+        if study.measured(m)
     ]
 
 

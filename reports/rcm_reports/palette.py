@@ -39,5 +39,5 @@ def style_of(index: int) -> Style:
         return Style("c0", INK, "circle", "")
     turn = (index - 1) % len(COLORS)
     later = (index - 1) // len(COLORS)
-    marker = MARKERS[1 + (index - 1) % (len(MARKERS) - 1)]
+    marker = MARKERS[1 + (index - 1 + later) % (len(MARKERS) - 1)]
     return Style(f"c{turn + 1}", COLORS[turn], marker, DASHES[(turn + later) % len(DASHES)])

@@ -94,6 +94,11 @@ class Album:
         """Return the seed indices that occur, ascending."""
         return sorted({seed for _, _, seed in self.rows})
 
+    def shown_prompts(self) -> dict[str, tuple[str, str]]:
+        """Return the prompts of which there is any sample; all of them where there is none."""
+        there = {key[1] for key, row in self.rows.items() if isinstance(row["blob"], str)}
+        return {key: value for key, value in self.prompts.items() if key in there or not there}
+
     def value(self, cell: Cell, prompt_id: str, seed_index: int) -> float:
         """Return the headline score of a sample, or NaN."""
         row = self.rows.get((cell, prompt_id, seed_index))

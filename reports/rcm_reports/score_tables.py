@@ -202,7 +202,8 @@ def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
 def _counts_remark(value: Value, usual: tuple[int, int] | None) -> str:
     parts = []
     if usual is not None and (value.n_prompts, value.n_samples) != usual:
-        parts.append(f"n{NBSP}={NBSP}{value.n_samples} of {plural(value.n_prompts, 'prompt')}")
+        prompts = f" of {plural(value.n_prompts, 'prompt')}" * (value.n_prompts != usual[0])
+        parts.append(f"n{NBSP}={NBSP}{value.n_samples}{prompts}")
     if value.n_missing:
         parts.append(f"{value.n_missing} missing")
     return ", ".join(parts)

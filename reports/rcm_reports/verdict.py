@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rcm_reports.completeness import Completeness
 from rcm_reports.formatting import (
+    NO_INTERVAL,
     interval,
     known,
     listing,
@@ -21,6 +22,7 @@ from rcm_reports.formatting import (
 )
 from rcm_reports.study import Cell, Metric, Pair, Study
 
+MAX_NAMES = 3
 TIE_CAVEAT = (
     "A tie means that this many prompts do not tell a student from its teacher; "
     "it does not show that they are equal."
@@ -176,7 +178,7 @@ def _kept(study: Study, metric: Metric, cell: Cell) -> str:
     pair = study.pairs[metric.key, cell]
     if known(pair.ratio) and metric.higher_is_better:
         return f"{percent(pair.ratio)} {percent_interval(pair.ratio_low, pair.ratio_high)}"
-    return f"{signed(pair.difference, 3)} {interval(pair.low, pair.high, 3, sign=True)}"
+    return f"{signed(pair.difference, 3)} {_around(interval(pair.low, pair.high, 3, sign=True))}"
 
 
 def _pair(study: Study, metric: Metric, cell: Cell) -> Pair | None:
@@ -219,19 +221,21 @@ def _who_leads(study: Study, metric: Metric, ranked: list[Cell]) -> str:
     close = [cell for cell in rest if cell not in behind]
     if not rest:
         return ""
-    near = listing([study.label(cell.series) for cell in close])
     if not behind:
-        return (
-            f"{name} and {near} are not told apart."
-            if len(close) == 1
-            else (f"{listing([study.label(cell.series) for cell in ranked])} are not told apart.")
-        )
-    text = f"{name} leads {listing([_lead_over(study, metric, first, cell) for cell in behind])}"
+        everyone = _few([study.label(cell.series) for cell in ranked], "students")
+        return f"{'The ' * (len(ranked) > MAX_NAMES)}{everyone} are not told apart."
+    over = _few([_lead_over(study, metric, first, cell) for cell in behind], "others")
+    if not close:
+        return f"{name} leads {over}."
+    near = _few([study.label(cell.series) for cell in close], "others")
     return (
-        f"{text}; {near} {'is' if len(close) == 1 else 'are'} not told apart from it."
-        if close
-        else f"{text}."
+        f"{name} leads {over}; {near} {'is' if len(close) == 1 else 'are'} not told apart from it."
     )
+
+
+def _few(names: list[str], word: str) -> str:
+    """List some names; count many, whose numbers stand below anyway."""
+    return listing(names) if len(names) <= MAX_NAMES else f"{len(names)} {word}"
 
 
 def _lead_over(study: Study, metric: Metric, first: Cell, other: Cell) -> str:
@@ -262,4 +266,8 @@ def _apart(study: Study, metric: Metric, one: Cell, other: Cell) -> bool:
 
 def _value(study: Study, metric: Metric, cell: Cell) -> str:
     value = study.values[metric.key, cell]
-    return f"{number(value.value, 3)} {interval(value.low, value.high, 3)}"
+    return f"{number(value.value, 3)} {_around(interval(value.low, value.high, 3))}"
+
+
+def _around(text: str) -> str:
+    return f"({text})" if text == NO_INTERVAL else text

@@ -152,8 +152,9 @@ def test_a_limited_run_without_total_gives_no_verdict():
     part = run.measurements.assign(metric="counting")
     part = part[part["benchmark"] == "geneval"]
     found = said(replace(run, measurements=part, paired=run.paired.assign(metric="counting")))
-    assert found.lead.startswith(
-        "No verdict: this run is not complete (it was limited to 12 prompts), so no benchmark total"
+    assert found.lead == (
+        "No verdict: this run is not complete (it was limited to 12 prompts and holds 20 of 20 "
+        "planned samples), so no benchmark total is given. The parts below stand as they are."
     )
     assert not found.rungs
 
