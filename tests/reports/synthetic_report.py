@@ -59,6 +59,9 @@ class Recipe:
     seed: int = 0
 
 
+SMALL = Recipe(num_prompts=12, seeds=2)
+
+
 def build(run_dir: Path, recipe: Recipe | None = None) -> ReportInput:
     recipe = recipe or Recipe()
     rng = np.random.default_rng(recipe.seed)

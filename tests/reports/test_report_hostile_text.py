@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from conftest import SMALL, Page
-from synthetic_report import build
+from parsed_page import Page
+from synthetic_report import SMALL, build
 
 from rcm_reports import write_plots, write_tables
 from rcm_reports.escaping import csv_text, latex, markdown
@@ -51,6 +51,11 @@ def evil_run(tmp_path_factory):
     metrics["geneval.overall"] = {**metrics["geneval.overall"], "title": EVIL[0], "about": EVIL[3]}
     manifest["metrics"] = metrics
     return replace(run, scores=scores, failures=failures, manifest=manifest)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    return Page(page_text(build(tmp_path_factory.mktemp("plain"), SMALL)))
 
 
 @pytest.fixture(scope="module")

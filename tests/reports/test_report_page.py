@@ -8,14 +8,30 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from conftest import Page
+from parsed_page import Page
 from PIL import Image
-from synthetic_report import MODELS, Recipe, build
+from synthetic_report import MODELS, SMALL, Recipe, build
 
 from rcm_reports import render
 from rcm_reports.page import page_text
 
 PARTS = ("verdict", "quality", "tables", "tradeoffs", "samples", "worst", "receipt")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("run"), SMALL)
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Page(page_text(run))
+
+
+@pytest.fixture
+def imageless(tmp_path):
+    """Build a run without pictures from changes to the small recipe."""
+    return lambda **changes: build(tmp_path, replace(SMALL, images=False, **changes))
 
 
 def test_all_parts_are_there_in_order(page):

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_report import SMALL, build
 
 from rcm_reports import write_plots, write_tables
 from rcm_reports.axes import Scale, focus, log_ticks, spread, ticks
@@ -19,6 +20,17 @@ from rcm_reports.formatting import (
 )
 
 NAMES = ["measurements", "paired", "timing"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return build(tmp_path_factory.mktemp("run"), SMALL)
+
+
+@pytest.fixture
+def imageless(tmp_path):
+    """Build a run without pictures from changes to the small recipe."""
+    return lambda **changes: build(tmp_path, replace(SMALL, images=False, **changes))
 
 
 def test_files_and_their_order(run, tmp_path):

@@ -1,14 +1,7 @@
-from dataclasses import replace
+"""A page as its elements, for checks that do not depend on how it is written."""
+
 from html.parser import HTMLParser
-from pathlib import Path
 
-import pytest
-from synthetic_report import Recipe, build
-
-from rcm_reports import ReportInput
-from rcm_reports.page import page_text
-
-SMALL = Recipe(num_prompts=12, seeds=2)
 VOID = {"meta", "link", "img", "input", "br"}
 
 
@@ -46,23 +39,3 @@ class Page(HTMLParser):
             for name, attributes in self.elements
             if name == tag and all(attributes.get(k.rstrip("_")) == v for k, v in wanted.items())
         ]
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> ReportInput:
-    return build(tmp_path_factory.mktemp("run"), SMALL)
-
-
-@pytest.fixture(scope="session")
-def page(run: ReportInput) -> Page:
-    return Page(page_text(run))
-
-
-@pytest.fixture
-def imageless(tmp_path: Path):
-    """Build a run without pictures from changes to the small recipe."""
-
-    def make(**changes: object) -> ReportInput:
-        return build(tmp_path, replace(SMALL, images=False, **changes))
-
-    return make
