@@ -230,7 +230,8 @@ Of undamaged blobs that are no shape, {passed:.1%} score above {DETECTED} and {c
 `python -m rcm_distill.lab.degradation --n {n} --seed {seed}` at commit {_commit()}.
 Python {platform.python_version()}, torch {torch.__version__}, numpy {np.__version__},
 scipy {scipy.__version__}, Pillow {PIL.__version__}, CPU. Reading took
-{milliseconds_per_image(n, seed):.2f} ms of processor time per clean image, {torch.get_num_threads()} thread(s).
+{milliseconds_per_image(n, seed):.2f} ms of processor time per clean image, in
+{torch.get_num_threads()} thread(s).
 """
 
 
