@@ -8,6 +8,7 @@ import pandas as pd
 
 from rcm_reports.formatting import count, plural
 from rcm_reports.inputs import ReportInput
+from rcm_reports.study import TIME_BENCHMARKS
 
 PLANNED_KEYS = ("num_items", "items", "num_samples", "samples")
 
@@ -22,7 +23,7 @@ class Completeness:
         limit: The limit of the invocation, or None.
         failures: Number of failure records.
         degenerate: Samples that were flagged, such as one-coloured or non-finite ones.
-        unscored: Samples to which no scorer gave any value.
+        unscored: Finished samples to which no scorer gave a value.
     """
 
     planned: int
@@ -52,9 +53,7 @@ class Completeness:
         if self.failures:
             remarks.append(f"{plural(self.failures, 'failure')} recorded; they are listed below.")
         if self.unscored:
-            remarks.append(
-                f"{plural(self.unscored, 'sample')} could not be scored; they count as missing."
-            )
+            remarks.append(f"{plural(self.unscored, 'sample')} not scored; they count as missing.")
         if self.degenerate:
             remarks.append(
                 f"{plural(self.degenerate, 'sample')} flagged as degenerate "
@@ -66,25 +65,30 @@ class Completeness:
 def completeness(report: ReportInput) -> Completeness:
     """Count what a run has and lacks."""
     samples = report.samples
-    good = is_good(samples).sum() if len(samples) else 0
+    finished = samples.loc[is_good(samples), "item_id"] if len(samples) else pd.Series(dtype=str)
     plan = report.manifest.get("plan") or {}
     planned = next(
         (plan[key] for key in PLANNED_KEYS if isinstance(plan.get(key), int)), len(samples)
     )
     return Completeness(
         planned=int(planned),
-        present=int(good),
+        present=len(finished),
         limit=_limit(report.manifest, plan),
         failures=len(report.failures),
         degenerate=sum(map(_flagged, samples["flags"])) if "flags" in samples.columns else 0,
-        unscored=_unscored(report.scores),
+        unscored=_unscored(report, finished),
     )
 
 
-def _unscored(scores: pd.DataFrame) -> int:
-    if not len(scores):
+def _unscored(report: ReportInput, finished: "pd.Series[str]") -> int:
+    """Count finished samples without any score, unless nothing but time was asked for."""
+    asked = {str(key).partition(".")[0] for key in report.manifest.get("metrics") or {}}
+    if asked and asked <= TIME_BENCHMARKS:
         return 0
-    return int((scores.groupby("item_id")["value"].count() == 0).sum())
+    valued: set[str] = set()
+    if len(report.scores):
+        valued = set(report.scores.dropna(subset=["value"])["item_id"])
+    return int((~finished.isin(valued)).sum())
 
 
 def is_good(samples: pd.DataFrame) -> "pd.Series[bool]":

@@ -112,12 +112,12 @@ def build_gallery(album: Album) -> Gallery:
 
 
 def build_spread(album: Album) -> Spread | None:
-    """Return the first prompt with all its seeds; None where there is only one seed."""
+    """Return the shortest prompt with all its seeds; None where there is only one seed."""
     seeds = album.seeds[:4]
     prompts = album.shown_prompts()
     if len(seeds) < 2 or not prompts:
         return None
-    prompt_id, (text, task) = next(iter(prompts.items()))
+    prompt_id, (text, task) = min(prompts.items(), key=lambda item: len(item[1][0]))
     groups = []
     for group in column_groups(album.study):
         strips = [

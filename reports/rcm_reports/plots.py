@@ -69,7 +69,8 @@ def _figures(study: Study, quality: Metric) -> list[tuple[str, Figure]]:
         if metric.headline and lines_of(study, metric):
             figures.append((f"steps_{_stem(metric)}", _steps_figure(study, metric)))
     diversity, seconds = study.diversity, time_key(study)
-    if diversity is not None:
+    drawn = study.measured(quality)
+    if drawn and diversity is not None and study.measured(diversity):
         figure = _scatter(
             study,
             quality,
@@ -77,7 +78,7 @@ def _figures(study: Study, quality: Metric) -> list[tuple[str, Figure]]:
             diversity.full_title,
         )
         figures.append(("quality_diversity", figure))
-    if seconds is not None:
+    if drawn and seconds is not None:
         figure = _scatter(
             study,
             quality,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rcm_reports.completeness import completeness
 from rcm_reports.formatting import DOT, count, number, plural, visible
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.study import Study
@@ -46,14 +47,14 @@ def command(manifest: Mapping[str, Any]) -> str:
 
 
 def _run(report: ReportInput) -> list[Entry]:
-    manifest = report.manifest
+    manifest, whole = report.manifest, completeness(report)
     suite = manifest.get("suite") or {}
     entries = [
         ("Suite", suite.get("suite") or suite.get("name")),
         ("Suite digest", manifest.get("suite_digest")),
         ("Protocol fingerprint", manifest.get("protocol_fingerprint")),
         ("Created", manifest.get("created")),
-        ("Samples", count(len(report.samples)) if len(report.samples) else None),
+        ("Samples", f"{count(whole.present)} of {count(whole.planned)}"),
     ]
     plan = manifest.get("plan") or {}
     entries += [

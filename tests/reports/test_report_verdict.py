@@ -74,7 +74,7 @@ def run_of(
         measurements=pd.DataFrame(measured),
         paired=pd.DataFrame(pairs),
         samples=samples,
-        scores=empty,
+        scores=samples[["item_id"]].assign(benchmark="geneval", metric="correct", value=1.0),
         failures=empty,
         timings=empty,
         run_dir=None,
@@ -173,6 +173,15 @@ def test_samples_that_failed_are_missing():
     samples.loc[0, ["status", "blob"]] = ["error", None]
     found = said(replace(run, samples=samples))
     assert "1 of 20 planned samples are missing" in found.caveats[0].replace("\xa0", " ")
+
+
+def test_samples_without_a_score_are_counted():
+    run = run_of([pair("rcm", 4, 0.97)])
+    scores = run.scores.copy()
+    scores.loc[:2, "value"] = np.nan
+    expected = "3 samples not scored; they count as missing."
+    assert said(replace(run, scores=scores)).caveats[0].replace("\xa0", " ") == expected
+    assert said(replace(run, scores=scores.iloc[3:])).caveats[0].replace("\xa0", " ") == expected
 
 
 def test_without_a_ratio_the_difference_is_said():
