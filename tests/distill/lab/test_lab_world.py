@@ -174,7 +174,7 @@ def test_dispersion_agrees_with_fresh_pairs(generator):
             (tone, truth.background),
         ):
             # Both are simulations: 5.5 joint standard errors.
-            tolerance = 5.5 * float(values.std()) * (1 / 3000 + 1 / 8000) ** 0.5
+            tolerance = 5.5 * float(values.std()) * (1 / 3000 + 1 / 6000) ** 0.5
             assert float(values.mean()) == pytest.approx(expected, abs=tolerance)
         differ = float((a.color[:, 0] != b.color[:, 0]).double().mean())
         if prompt.task == "color_attr":
