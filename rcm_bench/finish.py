@@ -10,6 +10,7 @@ from rcm_bench.aggregate import aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
+from rcm_bench.prompt_sets import prompts_digest
 from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
@@ -61,7 +62,10 @@ def open_run(folder: Path) -> OpenRun:
     store = RunStore.open(folder)
     frozen = store.manifest["frozen"]
     suite = Suite.model_validate(store.manifest["suite"])
-    plan = make_plan(suite, store.prompts(), frozen["models"])
+    prompts = store.prompts()
+    if prompts_digest(prompts) != frozen["prompts"]:
+        raise UserError(f"{folder}: its prompts are not those that its manifest froze")
+    plan = make_plan(suite, prompts, frozen["models"])
     if plan.digest() != frozen["plan"]:
         raise UserError(
             f"{folder}: its plan gives other keys than this version of rcm_bench; "
@@ -173,6 +177,7 @@ def _write(run: OpenRun, index: Index, whole: bool, limit: int | None) -> tuple[
         timings=timings,
         run_dir=store.root,
     )
-    write_tables(report, store.root / "tables")
-    write_plots(report, store.root / "plots")
-    return result.measurements, render(report, store.root / "report")
+    with store.alone():
+        write_tables(report, store.root / "tables")
+        write_plots(report, store.root / "plots")
+        return result.measurements, render(report, store.root / "report")

@@ -1,10 +1,12 @@
 """A run folder: frozen manifest, records, files; the only module that says where they lie."""
 
+import fcntl
 import json
 import os
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from rcm_bench.types import PromptRecord
 SCHEMA = 1
 MANIFEST = "manifest.json"
 PROMPTS = "prompts.jsonl"
+LOCK = ".report.lock"
 # Keys of a suite that may change between two invocations: none of them changes a sample.
 UNFROZEN = ("about", "reuse")
 _MAX_CHANGES = 5
@@ -93,11 +96,12 @@ class RunStore:
                     "or none. Changed since:\n  " + "\n  ".join(shown)
                 )
             return store
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if root.exists() and not _is_fresh(root):
             raise UserError(f"{root}: exists and is not a run folder; give another --out")
         root.mkdir(parents=True, exist_ok=True)
+        # A worker that died here may have left the prompts of another plan: they are replaced.
         lines = "".join(_prompt_line(prompt) for prompt in prompts)
-        _publish(root / PROMPTS, lines.encode("utf-8"))
+        os.replace(_temporary(root / PROMPTS, lines.encode("utf-8")), root / PROMPTS)
         text = json.dumps(manifest, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         _publish(root / MANIFEST, text.encode("utf-8"))
         # Another worker may have been first: what lies there now is what holds.
@@ -113,14 +117,18 @@ class RunStore:
             raise UserError(f"{path}: cannot be read: {fault}") from None
 
     def index(self) -> Index:
-        """Read all records."""
+        """Read all records; a sample whose file is gone does not count."""
         read = read_records(self.root / "records")
+        present = self.blobs.names()
+        faults = list(read.faults)
         samples: dict[str, dict[str, Any]] = {}
         scores: dict[str, dict[str, Any]] = {}
         failures: dict[str, list[dict[str, Any]]] = defaultdict(list)
         timings: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for record in read.records:
-            if record["kind"] == "sample":
+            if record["kind"] == "sample" and record["blob"] not in present:
+                faults.append(f"{self.blobs.path(record['blob'])}: file of a sample is missing")
+            elif record["kind"] == "sample":
                 # Two workers may both have made it; the choice must not depend on file names.
                 known = samples.setdefault(record["key"], record)
                 if record["blob"] < known["blob"]:
@@ -136,7 +144,7 @@ class RunStore:
             scores=scores,
             failures=dict(failures),
             timings=dict(timings),
-            faults=read.faults,
+            faults=faults,
         )
 
     def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:
@@ -153,6 +161,13 @@ class RunStore:
         """Append records of any other kind."""
         self._writer.append(records)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other workers from writing tables and report at the same time."""
+        with (self.root / LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when a process dies
+            yield
+
     def close(self) -> None:
         """Close the record file."""
         self._writer.close()
@@ -168,10 +183,22 @@ def _prompt_line(prompt: PromptRecord) -> str:
     return canonical_json(record) + "\n"
 
 
-def _publish(path: Path, data: bytes) -> None:
-    """Make a file appear whole, unless it is there already."""
+def _is_fresh(root: Path) -> bool:
+    """Say whether a folder is empty, or holds only what a worker leaves that dies at once."""
+    return root.is_dir() and all(
+        path.name == PROMPTS or path.suffix == ".tmp" for path in root.iterdir()
+    )
+
+
+def _temporary(path: Path, data: bytes) -> Path:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     write_file(temporary, data)
+    return temporary
+
+
+def _publish(path: Path, data: bytes) -> None:
+    """Make a file appear whole, unless it is there already."""
+    temporary = _temporary(path, data)
     try:
         os.link(temporary, path)
     except FileExistsError:

@@ -46,6 +46,13 @@ class Blobs:
         """Return where a blob of this name lies."""
         return self.root / name[:2] / name
 
+    def names(self) -> set[str]:
+        """Return the names of all blobs that are there."""
+        if not self.root.is_dir():
+            return set()
+        folders = [entry.path for entry in os.scandir(self.root) if entry.is_dir()]
+        return {entry.name for folder in folders for entry in os.scandir(folder)}
+
     def put(self, contents: Sequence[bytes], suffix: str) -> list[str]:
         """Store files durably.
 

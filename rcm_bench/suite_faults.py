@@ -1,6 +1,7 @@
 """From what pydantic finds wrong to one message: file, line, key, expected, got, nearest match."""
 
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
@@ -97,5 +98,6 @@ def _without_none(kind: Any) -> Any:
 
 
 def _keys_of(kind: Any) -> list[str]:
-    fields = getattr(kind, "model_fields", None) or getattr(kind, "__dataclass_fields__", {})
-    return list(fields)
+    if is_dataclass(kind):
+        return [field.name for field in fields(kind)]
+    return list(getattr(kind, "model_fields", {}))

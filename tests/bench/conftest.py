@@ -29,6 +29,14 @@ def plugins():
     sys.path.remove(str(PLUGINS))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_plots():
+    """Leave out the plots of runs in this process; subprocesses draw them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rcm_reports.write_plots", lambda report, out: [])
+        yield
+
+
 @pytest.fixture
 def suite(tmp_path):
     """Write a suite (the tiny one, or with changes) and return its path."""
