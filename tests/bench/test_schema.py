@@ -1,0 +1,23 @@
+"""The committed JSON Schema is current, and shipped suites can be read."""
+
+import json
+
+import pytest
+
+from rcm_bench.schema import schema_text
+from rcm_bench.suite_load import load_suite, shipped
+
+
+def test_the_committed_schema_is_current():
+    committed = (shipped("suites") / "schema.json").read_text(encoding="utf-8")
+    assert json.loads(committed) == json.loads(schema_text()), (
+        'write it again: python -c "from rcm_bench.schema import schema_text; '
+        "print(schema_text(), end='')\" > suites/schema.json"
+    )
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in shipped("suites").glob("*.yaml")))
+def test_shipped_suites_can_be_read(name):
+    loaded = load_suite(name, {})
+    assert loaded.suite.suite == name
+    assert loaded.suite.about
