@@ -1,7 +1,7 @@
 """The answer in plain words, made from the paired table and nothing else.
 
-Students are told apart from the teacher by the paired test of the run; from each other only where
-the intervals of their differences do not touch, which is the more cautious rule.
+Students are told apart from the teacher by the paired test of the run, and from each other by
+the interval of their lead (leads.py).
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from rcm_reports.completeness import Completeness
 from rcm_reports.formatting import (
+    NBSP,
     NO_INTERVAL,
     interval,
     known,
@@ -20,6 +21,7 @@ from rcm_reports.formatting import (
     signed,
     steps_text,
 )
+from rcm_reports.leads import has_share, lead_of, leads
 from rcm_reports.study import Cell, Metric, Pair, Study
 
 MAX_NAMES = 3
@@ -217,7 +219,7 @@ def _rung(study: Study, metric: Metric, steps: int) -> Rung:
 def _who_leads(study: Study, metric: Metric, ranked: list[Cell]) -> str:
     first, rest = ranked[0], ranked[1:]
     name = study.label(first.series)
-    behind = [cell for cell in rest if _apart(study, metric, first, cell)]
+    behind = [cell for cell in rest if leads(study, metric, first, cell)]
     close = [cell for cell in rest if cell not in behind]
     if not rest:
         return ""
@@ -239,11 +241,11 @@ def _few(names: list[str], word: str) -> str:
 
 
 def _lead_over(study: Study, metric: Metric, first: Cell, other: Cell) -> str:
-    mine, theirs = study.pairs[metric.key, first], study.pairs[metric.key, other]
-    name = study.label(other.series)
-    if not known(mine.ratio, theirs.ratio) or not metric.higher_is_better:
+    name, lead = study.label(other.series), lead_of(study, metric, first, other)
+    if not has_share(study.pairs[metric.key, first], metric):
         return name
-    return f"{name} by {number(100 * (mine.ratio - theirs.ratio), 0)} points"
+    by = number(100 * lead.value, 0)
+    return f"{name} by {by} points [{number(100 * lead.low, 0)},{NBSP}{number(100 * lead.high, 0)}]"
 
 
 def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
@@ -255,13 +257,6 @@ def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
         bool(study.pairs[metric.key, cell].tied),
         is_teacher,
     )
-
-
-def _apart(study: Study, metric: Metric, one: Cell, other: Cell) -> bool:
-    first, second = study.pairs[metric.key, one], study.pairs[metric.key, other]
-    if not known(first.low, first.high, second.low, second.high):
-        return False
-    return first.low > second.high or second.low > first.high
 
 
 def _value(study: Study, metric: Metric, cell: Cell) -> str:

@@ -5,6 +5,7 @@ import pandas as pd
 
 from rcm_reports import ReportInput
 from rcm_reports.completeness import completeness
+from rcm_reports.leads import difference_of
 from rcm_reports.study import build_study
 from rcm_reports.verdict import Verdict, verdict
 
@@ -108,7 +109,10 @@ def test_a_clear_result():
         "evaluations, and keeps 82 % [78, 86] of its diversity. At 1 step it keeps "
         "88 % [86, 90] of the score, and keeps 70 % [66, 74] of its diversity."
     )
-    assert words(found) == ["rcm leads scm by 17 points.", "rcm leads scm by 18 points."]
+    assert words(found) == [
+        "rcm leads scm by 17 points [14, 20].",
+        "rcm leads scm by 18 points [15, 21].",
+    ]
     assert not found.caveats
 
 
@@ -133,10 +137,29 @@ def test_students_that_are_close_are_not_ranked():
     assert words(found) == ["rcm and scm are not told apart."]
 
 
+def test_the_interval_of_a_lead_covers():
+    """Two students share a teacher: the interval covers at least as often as it says."""
+    seed = np.random.SeedSequence().entropy
+    print("seed", seed)
+    rng = np.random.default_rng(seed)
+    covered, rounds, prompts = 0, 2000, 60
+    for _ in range(rounds):
+        teacher = rng.normal(0.9, 0.1, prompts)
+        a = rng.normal(0.85, 0.1, prompts) - teacher
+        b = rng.normal(0.80, 0.1, prompts) - teacher
+        halves = [2.0 * x.std(ddof=1) / np.sqrt(prompts) for x in (a, b)]
+        lead = difference_of(
+            (a.mean(), a.mean() - halves[0], a.mean() + halves[0]),
+            (b.mean(), b.mean() - halves[1], b.mean() + halves[1]),
+        )
+        covered += lead.low <= 0.05 <= lead.high
+    assert covered / rounds > 0.95
+
+
 def test_some_close_some_behind():
     pairs = [pair("rcm", 2, 0.95), pair("scm", 2, 0.94), pair("dmd2", 2, 0.70), pair("x", 2, 0.93)]
     assert words(said(run_of(pairs))) == [
-        "rcm leads dmd2 by 25 points; scm and x are not told apart from it."
+        "rcm leads dmd2 by 25 points [22, 28]; scm and x are not told apart from it."
     ]
 
 
