@@ -110,14 +110,25 @@ def duration(seconds: float | None) -> str:
     """Return a duration with three digits and a unit that fits."""
     if seconds is None or not known(seconds):
         return DASH
+    value, unit = _in_unit(seconds)
+    return f"{_three_digits(value)}{NBSP}{unit}"
+
+
+def tick_duration(seconds: float) -> str:
+    """Return the duration at a tick of an axis without needless digits."""
+    value, unit = _in_unit(seconds)
+    return f"{value:.3g}{NBSP}{unit}"
+
+
+def _in_unit(seconds: float) -> tuple[float, str]:
     for limit, factor, unit in (
         (1e-3, 1e6, "\N{MICRO SIGN}s"),
         (1.0, 1e3, "ms"),
         (120.0, 1.0, "s"),
     ):
         if abs(seconds) < limit:
-            return f"{_three_digits(seconds * factor)}{NBSP}{unit}"
-    return f"{_three_digits(seconds / 60)}{NBSP}min"
+            return seconds * factor, unit
+    return seconds / 60, "min"
 
 
 def _three_digits(value: float) -> str:

@@ -15,7 +15,7 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from rcm_reports.chart_lines import level_of, lines_of
-from rcm_reports.formatting import code_point, duration, known
+from rcm_reports.formatting import code_point, known, tick_duration
 from rcm_reports.inputs import ReportInput
 from rcm_reports.palette import Style
 from rcm_reports.score_tables import time_key
@@ -183,7 +183,7 @@ def _scatter(
     if log:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(lambda value, _: duration(value).replace(".00", ""))
+        axes.xaxis.set_major_formatter(lambda value, _: tick_duration(value))
         axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(_drawable(title))
     axes.set_ylabel(_drawable(quality.full_title))

@@ -5,9 +5,8 @@ from math import nan
 
 from markupsafe import Markup
 
-from rcm_reports.axes import tick_text
 from rcm_reports.chart_scatter import Axis, Dot, Trail, scatter_chart
-from rcm_reports.formatting import count, duration, known, number, steps_text
+from rcm_reports.formatting import count, known, number, steps_text, tick_duration
 from rcm_reports.score_tables import time_key
 from rcm_reports.study import Cell, Study, Value
 
@@ -26,7 +25,7 @@ def tradeoff_charts(study: Study) -> list[Markup]:
             _scatter("diversity", study, axis, lambda cell: study.values.get((diversity.key, cell)))
         )
     if seconds is not None:
-        axis = Axis("time per image", True, True, write=_plain_duration)
+        axis = Axis("time per image", True, True, write=tick_duration)
         charts.append(
             _scatter("time", study, axis, lambda cell: study.timings.get((seconds, cell)))
         )
@@ -34,10 +33,6 @@ def tradeoff_charts(study: Study) -> list[Markup]:
         axis = Axis("network evaluations per image", True, True, write=count)
         charts.append(_scatter("nfe", study, axis, lambda cell: _exact(study.nfe.get(cell))))
     return [chart for chart in charts if chart]
-
-
-def _plain_duration(value: float) -> str:
-    return duration(value).replace(".00", "").replace(".0", "") if value < 120 else tick_text(value)
 
 
 def _exact(value: float | None) -> Value | None:

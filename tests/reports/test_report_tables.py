@@ -17,6 +17,7 @@ from rcm_reports.formatting import (
     percent,
     share,
     signed,
+    tick_duration,
 )
 
 NAMES = ["measurements", "paired", "timing"]
@@ -148,6 +149,7 @@ def test_signs_and_rounding():
     assert share(4, 32) == "1/8" and share(1, 3) == "1/3" and share(31, 97) == "32\xa0%"
     assert duration(0.00123) == "1.23\xa0ms" and duration(0.0689) == "68.9\xa0ms"
     assert duration(2.5e-6) == "2.50\xa0\u00b5s" and duration(600) == "10.0\xa0min"
+    assert tick_duration(0.00505) == "5.05\xa0ms" and tick_duration(0.01) == "10\xa0ms"
 
 
 def test_axes():
