@@ -5,7 +5,7 @@ from typing import NamedTuple
 # Okabe and Ito (2008), without yellow and black: the reference takes the colour of the text.
 OKABE_ITO = {
     "blue": "#0072B2",
-    "vermillion": "#D55E00",
+    "vermilion": "#D55E00",
     "green": "#009E73",
     "purple": "#CC79A7",
     "orange": "#E69F00",

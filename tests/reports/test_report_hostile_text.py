@@ -21,7 +21,7 @@ EVIL = (
     "{{ 7*7 }}{% raw %}",
     "line one\nline two\r\n\ttabbed\x00\x07",
     "left \u202e thgir \u2066 isolated \u200f",
-    "\u05d0\u05d1\u05d2 \u0645\u0631\u062d \U0001f984\u200d\U0001f308 caf\u00e9 \u2028 \u2029",
+    "\u05d0\u05d1\u05d2 \u0645\u0631\u062d \U0001f984\u200d\U0001f308 \u00fcber \u2028 \u2029",
     "../../etc/passwd\\..\\x/%00 $HOME `id` $(id)",
     "javascript:alert(1)",
     "lone \ud800 surrogate",
