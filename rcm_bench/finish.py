@@ -28,6 +28,7 @@ class Outcome:
         report: The page; None where nothing has been sampled yet.
         measurements: The table of measurements.
         timings: The table of timings.
+        cells: Models and numbers of steps in the suite's order.
         metrics: What the manifest says of each metric.
         whole: True if every planned sample is there and scored.
         done: True if everything that this invocation asked for is there and scored.
@@ -38,6 +39,7 @@ class Outcome:
     report: Path | None
     measurements: pd.DataFrame
     timings: pd.DataFrame
+    cells: list[tuple[str, int]]
     metrics: dict[str, Any]
     whole: bool
     done: bool
@@ -116,6 +118,7 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
         report=report,
         measurements=measurements,
         timings=timing_table(plan, index),
+        cells=list(plan.cells()),
         metrics=store.manifest["metrics"],
         whole=whole,
         done=unsampled == unscored == 0 and timed,

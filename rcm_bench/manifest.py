@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 from rcm_bench.canonical import digest_of
@@ -11,7 +10,7 @@ from rcm_bench.planning import NOISE, Plan
 from rcm_bench.prepare import Prepared
 from rcm_bench.prompt_sets import prompts_digest
 from rcm_bench.scoring import scorer_of
-from rcm_bench.store import SCHEMA, frozen_suite
+from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.types import Benchmark, Model
 
@@ -43,7 +42,7 @@ def make_manifest(prepared: Prepared, environment: Mapping[str, Any]) -> dict[st
             for name, info in benchmark.metrics.items()
         },
         "environment": dict(environment),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": now(),
         "frozen": frozen(plan, data),
     }
 

@@ -1,5 +1,6 @@
 """What the verbs print on standard output."""
 
+import math
 import sys
 from typing import Any
 
@@ -48,20 +49,28 @@ def outcome_table(outcome: Outcome) -> Table:
     table.add_column("steps", justify="right")
     for name in shown:
         info = outcome.metrics[name]
-        table.add_column(_cell(f"{info['title']} ({info['unit']})"), justify="right")
-    for (model, steps), own in rows.groupby(["model", "steps"], sort=False):
-        values = {str(row["name"]): _interval(row) for _, row in own.iterrows()}
-        table.add_row(_cell(model), str(steps), *(_cell(values.get(n, "-")) for n in shown))
+        # "Network evaluations (evaluations)" says nothing twice.
+        unit = "" if info["unit"] in info["title"].lower() else f" ({info['unit']})"
+        table.add_column(_cell(info["title"] + unit), justify="right")
+    values = {
+        (row["model"], row["steps"], row["name"]): _interval(row) for _, row in rows.iterrows()
+    }
+    for model, steps in outcome.cells:
+        found = (_cell(values.get((model, steps, name), "-")) for name in shown)
+        table.add_row(_cell(model), str(steps), *found)
     return table
 
 
 def _interval(row: "pd.Series[Any]") -> str:
     value, low, high = (float(row[name]) for name in ("value", "low", "high"))
-    if value != value:
+    if math.isnan(value):
         return "no total" if str(row["method"]).startswith("no total") else "-"
     if low == high == value:
         return _number(value)
-    return f"{_number(value)} [{_number(low)}, {_number(high)}]"
+    if math.isnan(low) or math.isnan(high):
+        return f"{_number(value)} [no interval]"
+    # No space within: a narrow terminal then folds between value and interval.
+    return f"{_number(value)} [{_number(low)},{_number(high)}]"
 
 
 def _number(value: float) -> str:
@@ -93,6 +102,8 @@ def print_plan(plan: PlanSummary) -> int:
     )
     console.print(_cell(f"Benchmarks: {', '.join(plan.benchmarks)}"))
     console.print(_cell(f"Everything needed is there. Run folder: {plan.out}"))
+    if plan.present:
+        console.print(f"{plan.present:,} of its samples are there already")
     return DONE
 
 
@@ -121,17 +132,29 @@ def print_status(status: RunStatus) -> int:
         console.print(_cell(f"{times} x {what}: {message}"))
     for fault in status.faults:
         console.print(_cell(fault))
-    console.print("Complete" if status.whole else "Not complete: run the suite again to go on")
+    console.print(_pace(status))
     return DONE if status.whole else INCOMPLETE
+
+
+def _pace(status: RunStatus) -> str:
+    if status.whole:
+        return "Complete"
+    if status.running and status.rate and status.to_do:
+        left = _duration(status.to_do / status.rate)
+        return f"Running: {status.rate:.1f} samples/s, about {left} of sampling left"
+    if status.running:
+        return "Running"
+    return "Not complete: run the suite again to go on"
 
 
 def print_checks(checks: list[Check]) -> int:
     """Print what works and what is missing."""
     console = _console()
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for check in checks:
-        console.print(
-            _cell(f"{'ok     ' if check.good else 'MISSING'}  {check.name}: {check.found}")
-        )
+        state = "ok" if check.good else "low" if check.optional else "MISSING"
+        table.add_row(state, _cell(check.name), _cell(check.found))
         if check.mend:
-            console.print(_cell(f"         mend: {check.mend}"))
+            table.add_row("", "  mend it with", _cell(check.mend))
+    console.print(table)
     return DONE if all(check.good or check.optional for check in checks) else FAILED

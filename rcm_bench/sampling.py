@@ -5,7 +5,6 @@ import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +12,7 @@ from rcm_bench.errors import UserError
 from rcm_bench.media import encode, flags_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import Advance, progress
-from rcm_bench.store import Index, RunStore
+from rcm_bench.store import Index, RunStore, now
 from rcm_bench.types import Media, Model, WorkItem
 
 _WAITING_BATCHES = 2
@@ -205,7 +204,7 @@ def _failure(item: WorkItem, fault: Exception, attempts: int) -> dict[str, Any]:
         "message": _message(fault),
         "traceback": "".join(traceback.format_exception(fault)),
         "attempts": attempts,
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "at": now(),
     }
 
 

@@ -2,13 +2,12 @@
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rcm_bench.canonical import canonical_json, digest_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
-from rcm_bench.store import Index, RunStore
+from rcm_bench.store import Index, RunStore, now
 from rcm_bench.store_blobs import CorruptBlobError
 from rcm_bench.types import Benchmark, PromptRecord, SampleRef, Score, Scorer, WorkItem
 
@@ -182,5 +181,5 @@ def _failure(item_id: str, key: str, status: str, message: str, details: str) ->
         "message": message,
         "traceback": details,
         "attempts": 1,
-        "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "at": now(),
     }

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +151,10 @@ class RunStore:
     def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:
         """Store samples: first their files, durably, then their records."""
         names = self.blobs.put(contents, SUFFIX)
+        common = {"kind": "sample", "status": "ok", "at": now()}
         self._writer.append(
             [
-                {"kind": "sample", "status": "ok", "blob": name, "bytes": len(data), **record}
+                {**common, "blob": name, "bytes": len(data), **record}
                 for record, name, data in zip(records, names, contents, strict=True)
             ]
         )
@@ -181,6 +183,11 @@ def _prompt_line(prompt: PromptRecord) -> str:
         "metadata": dict(prompt.metadata),
     }
     return canonical_json(record) + "\n"
+
+
+def now() -> str:
+    """Return the time as records and manifests spell it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _is_fresh(root: Path) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from rcm_bench.canonical import file_digest
 from rcm_bench.environment import cpu_name, device_name, installed, pick_device
 from rcm_bench.errors import UserError
-from rcm_bench.suite_load import shipped
+from rcm_bench.suite_load import load_suite, shipped
 from rcm_bench.weights_files import read_header, shipped_weights
 
 _NEEDED = ("torch", "numpy", "scipy", "pandas", "pillow", "pydantic", "safetensors", "matplotlib")
@@ -90,9 +90,10 @@ def _suites() -> Check:
 def _weights() -> list[Check]:
     again = f"{sys.executable} -m pip install --force-reinstall rcm-bench"
     found = shipped_weights()
-    if not found:
-        return [Check(name="weights", good=False, found="none are shipped", mend=again)]
-    checks = []
+    checks = [
+        Check(name=f"weights {name}", good=False, found="not there", mend=again)
+        for name in sorted(_named_weights() - found.keys())
+    ]
     for name, path in found.items():
         try:
             read_header(path, name)
@@ -101,6 +102,15 @@ def _weights() -> list[Check]:
         except UserError as fault:
             checks.append(Check(name=f"weights {name}", good=False, found=str(fault), mend=again))
     return checks
+
+
+def _named_weights() -> set[str]:
+    """Return the ids of weights that the shipped suites name."""
+    named = set()
+    for path in shipped("suites").glob("*.yaml"):
+        for entry in load_suite(str(path)).suite.models.values():
+            named.add(str(entry.settings().get("weights")))
+    return named
 
 
 def _font() -> Check:

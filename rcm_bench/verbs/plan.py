@@ -1,12 +1,15 @@
 """plan: what a run would do and cost, and what is missing for it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rcm_bench.manifest import counts
+from rcm_bench.planning import Plan
 from rcm_bench.prepare import check_disk, prepare
 from rcm_bench.scoring import unique_scorers
+from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
 from rcm_bench.verbs.run import default_folder
 
@@ -43,6 +46,7 @@ class PlanSummary:
         megabytes: Rough size of the samples.
         benchmarks: What is measured.
         out: The folder that ``run`` would use.
+        present: Samples that are there already.
     """
 
     suite: str
@@ -51,6 +55,7 @@ class PlanSummary:
     megabytes: float
     benchmarks: list[str]
     out: Path
+    present: int
 
 
 def plan(suite: str) -> PlanSummary:
@@ -82,7 +87,8 @@ def plan(suite: str) -> PlanSummary:
             )
         )
     out = default_folder(prepared)
-    check_disk(prepared, out, {name: per_cell for name, _ in made.cells()})
+    present = _present(made, out)
+    check_disk(prepared, out, Counter(i.model for i in made.items if i.sample_key not in present))
     return PlanSummary(
         suite=made.suite.suite,
         cells=cells,
@@ -90,4 +96,13 @@ def plan(suite: str) -> PlanSummary:
         megabytes=size / 1e6,
         benchmarks=[benchmark.name for benchmark in prepared.benchmarks],
         out=out,
+        present=len(present),
     )
+
+
+def _present(made: Plan, out: Path) -> set[str | None]:
+    """Return the sample keys that the run folder has already."""
+    if not (out / MANIFEST).exists():
+        return set()
+    stored = RunStore.open(out).index().samples
+    return {item.sample_key for item in made.items if item.sample_key in stored}

@@ -1,12 +1,17 @@
 """status: what of a run is done, failed and still to do."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rcm_bench.finish import missing_scores, open_run
+from rcm_bench.store import Index
 from rcm_bench.tables import run_tables
 from rcm_bench.timing import has_timing, is_timed
+
+_WINDOW_SECONDS = 300.0
+_RUNNING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +37,8 @@ class RunStatus:
         timed: True if times were measured, or are not asked for.
         failures: What failed, as (what, message, how often).
         faults: Damaged records.
+        idle_seconds: Time since the last sample was stored; None if there is none.
+        rate: Samples per second over the last minutes before that; None if unknown.
     """
 
     run_dir: Path
@@ -41,6 +48,18 @@ class RunStatus:
     timed: bool
     failures: list[tuple[str, str, int]]
     faults: list[str]
+    idle_seconds: float | None
+    rate: float | None
+
+    @property
+    def to_do(self) -> int:
+        """Return how many samples are still to be made."""
+        return sum(cell.planned - cell.sampled for cell in self.cells)
+
+    @property
+    def running(self) -> bool:
+        """Return True if samples came in until a moment ago."""
+        return self.idle_seconds is not None and self.idle_seconds < _RUNNING_SECONDS
 
     @property
     def whole(self) -> bool:
@@ -76,6 +95,7 @@ def status(run: str | Path) -> RunStatus:
     groups = tables.failures.groupby(["stage", "status", "message"], as_index=False)
     counted: Any = groups.size().rename(columns={"size": "times"}).itertuples()
     _, unscored = missing_scores(plan, index, opened.benchmarks, plan.limited(None))
+    pace = _pace(index)
     return RunStatus(
         run_dir=opened.store.root,
         suite=plan.suite.suite,
@@ -84,4 +104,22 @@ def status(run: str | Path) -> RunStatus:
         timed=not has_timing(plan.suite.benchmarks) or is_timed(plan, index),
         failures=[(f"{r.stage} {r.status}", str(r.message), int(r.times)) for r in counted],
         faults=index.faults,
+        idle_seconds=None if pace is None else pace[0],
+        rate=None if pace is None else pace[1],
     )
+
+
+def _pace(index: Index) -> tuple[float, float | None] | None:
+    """Return the seconds since the last sample, and the samples per second before it."""
+    stored = sorted(
+        datetime.fromisoformat(record["at"]).timestamp()
+        for record in index.samples.values()
+        if "from" not in record
+    )
+    if not stored:
+        return None
+    recent = [at for at in stored if at > stored[-1] - _WINDOW_SECONDS]
+    # The first batch of the window was made before it: only what followed has a duration.
+    later = [at for at in recent if at > recent[0]]
+    rate = len(later) / (stored[-1] - recent[0]) if later else None
+    return datetime.now(UTC).timestamp() - stored[-1], rate

@@ -77,7 +77,7 @@ def test_a_whole_run_on_the_command_line(suite, environment, tmp_path):
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"runs/tiny-[0-9a-f]{8}/report/index\.html", last)
     assert (tmp_path / last).is_file()
-    assert re.search(r"teacher │ +4 │ +0\.\d+ \[0\.\d+, 0\.\d+\]", done.stdout)
+    assert re.search(r"teacher │ +4 │ +0\.\d+ \[0\.\d+,0\.\d+\]", done.stdout)
     assert "Sampling: 72/72 samples in" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     folder = last.removesuffix("/report/index.html")
@@ -191,7 +191,11 @@ def test_plan_and_doctor(suite, environment, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "6 prompts x 3 seeds; 72 samples in 12 batches; 144 network evaluations" in done.stdout
     assert not (tmp_path / "runs").exists()
+    assert call(environment, "run", "tiny.yaml", "--limit", 1, cwd=tmp_path).returncode == 0
+    again = call(environment, "plan", "tiny.yaml", cwd=tmp_path).stdout
+    assert again.splitlines()[-1] == "32 of its samples are there already"
     checks = {check.name: check for check in rcm_bench.doctor()}
     assert checks["Python"].good and checks["torch"].good and "quickstart" in checks["suites"].found
+    assert "weights lab-teacher" in checks
     for check in checks.values():
         assert check.good or check.mend, check.name
