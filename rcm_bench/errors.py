@@ -10,6 +10,8 @@ class UserError(Exception):
     The message names the file and the key, what was expected, what came, and the nearest match.
     """
 
+    exit_code = 2
+
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:
     """Say that a name does not exist, which names do, and which is the nearest."""

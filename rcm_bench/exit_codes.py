@@ -28,7 +28,7 @@ class Explanation(NamedTuple):
 def explain(fault: BaseException) -> Explanation:
     """Say what went wrong; a traceback goes into a file, and only if the fault is ours."""
     if isinstance(fault, UserError):
-        return Explanation(USER, f"error: {fault}")
+        return Explanation(fault.exit_code, f"error: {fault}")
     if isinstance(fault, KeyboardInterrupt):
         return Explanation(
             INTERRUPTED, "interrupted; nothing sampled is lost: run the same command again to go on"

@@ -1,7 +1,9 @@
 """The receipt of a run: plan, protocol, models and environment, frozen before the first sample."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from rcm_bench.canonical import digest_of
@@ -16,6 +18,7 @@ from rcm_bench.types import Benchmark, Model
 
 AGGREGATION = "prompt-clustered-1"
 _SHORT = 12
+_MAX_SLUG = 40
 
 
 def make_manifest(prepared: Prepared, environment: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +63,12 @@ def frozen(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:
 def run_hash(prepared: Prepared) -> str:
     """Return the short hash in the name of a run's folder: another plan, another folder."""
     return digest_of(frozen(prepared.plan, prepared.loaded.data))[:8]
+
+
+def default_folder(prepared: Prepared) -> Path:
+    """Return ``runs/<suite>-<short hash>``; the name of the suite is made safe for a path."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", prepared.loaded.suite.suite).strip("-.")
+    return Path("runs") / f"{slug[:_MAX_SLUG] or 'suite'}-{run_hash(prepared)}"
 
 
 def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:

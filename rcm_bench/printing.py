@@ -2,18 +2,21 @@
 
 import math
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE
-from rcm_bench.finish import Outcome
-from rcm_bench.verbs.doctor import Check
-from rcm_bench.verbs.plan import PlanSummary
-from rcm_bench.verbs.status import RunStatus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rcm_bench.finish import Outcome
+    from rcm_bench.verbs.doctor import Check
+    from rcm_bench.verbs.plan import PlanSummary
+    from rcm_bench.verbs.status import RunStatus
 
 _PLAIN_WIDTH = 160
 
@@ -29,7 +32,7 @@ def _cell(text: Any) -> Text:
     return Text(" ".join(str(text).split()))
 
 
-def print_outcome(outcome: Outcome) -> int:
+def print_outcome(outcome: "Outcome") -> int:
     """Print the table of models by steps, remarks, and the path of the report last."""
     console = _console()
     console.print(outcome_table(outcome))
@@ -39,8 +42,10 @@ def print_outcome(outcome: Outcome) -> int:
     return DONE if outcome.done else INCOMPLETE
 
 
-def outcome_table(outcome: Outcome) -> Table:
+def outcome_table(outcome: "Outcome") -> Table:
     """Return headline metrics by model and steps, each with its interval."""
+    import pandas as pd
+
     shown = [n for n, info in outcome.metrics.items() if info["headline"] or n == "latency.nfe"]
     rows = pd.concat([outcome.measurements, outcome.timings])
     rows = rows.assign(name=rows["benchmark"] + "." + rows["metric"])
@@ -77,7 +82,7 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else f"{value:.3g}"
 
 
-def print_plan(plan: PlanSummary) -> int:
+def print_plan(plan: "PlanSummary") -> int:
     """Print what a run would do and cost."""
     console = _console()
     table = Table(title=_cell(f"Plan of {plan.suite}"), title_justify="left")
@@ -111,7 +116,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def print_status(status: RunStatus) -> int:
+def print_status(status: "RunStatus") -> int:
     """Print how far a run is."""
     console = _console()
     table = Table(title=_cell(f"Status of {status.run_dir}"), title_justify="left")
@@ -136,7 +141,7 @@ def print_status(status: RunStatus) -> int:
     return DONE if status.whole else INCOMPLETE
 
 
-def _pace(status: RunStatus) -> str:
+def _pace(status: "RunStatus") -> str:
     if status.whole:
         return "Complete"
     if status.running and status.rate and status.to_do:
@@ -147,7 +152,7 @@ def _pace(status: RunStatus) -> str:
     return "Not complete: run the suite again to go on"
 
 
-def print_checks(checks: list[Check]) -> int:
+def print_checks(checks: "list[Check]") -> int:
     """Print what works and what is missing."""
     console = _console()
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

@@ -21,6 +21,8 @@ _WAITING_BATCHES = 2
 class StoppedByFailureError(UserError):
     """A sample failed in a suite that says ``failures: stop``."""
 
+    exit_code = 4  # incomplete: what there is stays, and running again goes on
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:

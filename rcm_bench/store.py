@@ -1,5 +1,6 @@
 """A run folder: frozen manifest, records, files; the only module that says where they lie."""
 
+import errno
 import fcntl
 import json
 import os
@@ -26,6 +27,7 @@ LOCK = ".report.lock"
 # Keys of a suite that may change between two invocations: none of them changes a sample.
 UNFROZEN = ("about", "reuse")
 _MAX_CHANGES = 5
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,8 +212,13 @@ def _publish(path: Path, data: bytes) -> None:
         os.link(temporary, path)
     except FileExistsError:
         return
+    except OSError as fault:
+        if fault.errno not in _NO_HARD_LINKS:
+            raise
+        # Such file systems cannot say who was first; two first workers freeze the same plan.
+        os.replace(temporary, path)
     finally:
-        temporary.unlink()
+        temporary.unlink(missing_ok=True)
     fsync_folder(path.parent)
 
 

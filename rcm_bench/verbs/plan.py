@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.manifest import counts
+from rcm_bench.manifest import counts, default_folder
 from rcm_bench.planning import Plan
 from rcm_bench.prepare import check_disk, prepare
 from rcm_bench.scoring import unique_scorers
 from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
-from rcm_bench.verbs.run import default_folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

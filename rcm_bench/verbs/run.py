@@ -1,21 +1,18 @@
 """run: plan, sample, score, aggregate, report; resumes what is there."""
 
-import re
 from collections import Counter
 from pathlib import Path
 
 from rcm_bench import environment, timing
 from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, Outcome, conclude
-from rcm_bench.manifest import make_manifest, run_hash
+from rcm_bench.manifest import default_folder, make_manifest
 from rcm_bench.prepare import Prepared, check_disk, prepare
 from rcm_bench.reuse import adopt
 from rcm_bench.sampling import Work, missing_work, sample
 from rcm_bench.scoring import score, unique_scorers
 from rcm_bench.store import RunStore
 from rcm_bench.suite_load import load_suite
-
-_MAX_SLUG = 40
 
 
 def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> Outcome:
@@ -61,12 +58,6 @@ def _fill(prepared: Prepared, store: RunStore, device: str, limit: int | None) -
     score(plan, store, store.index(), prepared.benchmarks)
     opened = OpenRun(store=store, plan=plan, benchmarks=prepared.benchmarks)
     return conclude(opened, limit)
-
-
-def default_folder(prepared: Prepared) -> Path:
-    """Return ``runs/<suite>-<short hash>``; the name of the suite is made safe for a path."""
-    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", prepared.loaded.suite.suite).strip("-.")
-    return Path("runs") / f"{slug[:_MAX_SLUG] or 'suite'}-{run_hash(prepared)}"
 
 
 def _reused(prepared: Prepared, position: int) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 import rcm_bench
 from rcm_bench import exit_codes
@@ -80,9 +81,9 @@ def test_a_whole_run_on_the_command_line(suite, environment, tmp_path):
     assert re.search(r"teacher │ +4 │ +0\.\d+ \[0\.\d+,0\.\d+\]", done.stdout)
     assert "Sampling: 72/72 samples in" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
-    folder = last.removesuffix("/report/index.html")
-    shown = call(environment, "status", folder, cwd=tmp_path)
-    assert shown.returncode == 0 and shown.stdout.splitlines()[-1] == "Complete"
+    folder = tmp_path / last.removesuffix("/report/index.html")
+    shown = CliRunner().invoke(app, ["status", str(folder)])
+    assert shown.exit_code == 0 and shown.stdout.splitlines()[-1] == "Complete"
 
 
 def test_a_users_fault_is_one_message(suite, environment, tmp_path):
@@ -99,16 +100,12 @@ def test_a_users_fault_is_one_message(suite, environment, tmp_path):
 
 
 def test_usage_faults():
-    from typer.testing import CliRunner
-
     assert CliRunner().invoke(app, ["run"]).exit_code == 2
     assert CliRunner().invoke(app, ["rnu"]).exit_code == 2
     assert CliRunner().invoke(app, ["run", "x", "--limit", "many"]).exit_code == 2
 
 
 def test_exit_codes(suite, tmp_path, monkeypatch, capsys):
-    from typer.testing import CliRunner
-
     path = suite(**{"level: 0.9": "level: 0.9, fail_on: number 3"})
     found = CliRunner().invoke(app, ["run", str(path), "--out", str(tmp_path / "out")])
     assert found.exit_code == exit_codes.INCOMPLETE == 4
@@ -162,8 +159,6 @@ def test_interrupt_loses_nothing(suite, environment, tmp_path):
 
 
 def test_full_disk_in_the_middle_of_a_run(suite, tmp_path, monkeypatch):
-    from typer.testing import CliRunner
-
     from rcm_bench import store_blobs
     from rcm_bench.verbs.status import status
 
@@ -185,14 +180,15 @@ def test_full_disk_in_the_middle_of_a_run(suite, tmp_path, monkeypatch):
     assert found.exit_code == 0
 
 
-def test_plan_and_doctor(suite, environment, tmp_path):
+def test_plan_and_doctor(suite, tmp_path, monkeypatch):
     suite()
-    done = call(environment, "plan", "tiny.yaml", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["plan", "tiny.yaml"])
+    assert done.exit_code == 0, done.stderr
     assert "6 prompts x 3 seeds; 72 samples in 12 batches; 144 network evaluations" in done.stdout
     assert not (tmp_path / "runs").exists()
-    assert call(environment, "run", "tiny.yaml", "--limit", 1, cwd=tmp_path).returncode == 0
-    again = call(environment, "plan", "tiny.yaml", cwd=tmp_path).stdout
+    assert CliRunner().invoke(app, ["run", "tiny.yaml", "--limit", "1"]).exit_code == 0
+    again = CliRunner().invoke(app, ["plan", "tiny.yaml"]).stdout
     assert again.splitlines()[-1] == "32 of its samples are there already"
     checks = {check.name: check for check in rcm_bench.doctor()}
     assert checks["Python"].good and checks["torch"].good and "quickstart" in checks["suites"].found

@@ -8,6 +8,7 @@ import pytest
 
 from rcm_bench import sampling
 from rcm_bench.errors import UserError
+from rcm_bench.exit_codes import explain
 from rcm_bench.finish import open_run
 from rcm_bench.media import decode, encode, flags_of
 from rcm_bench.store import RunStore
@@ -69,8 +70,9 @@ def test_a_failure_that_passes_is_retried(suite, tmp_path, monkeypatch):
 def test_failures_stop(suite, tmp_path):
     path = suite(**{"level: 0.9": "level: 0.9, fail_on: number 3",
                     "batch_size: 8": "batch_size: 8, failures: stop"})  # fmt: skip
-    with pytest.raises(sampling.StoppedByFailureError, match="the suite says 'failures: stop'"):
+    with pytest.raises(sampling.StoppedByFailureError, match="says 'failures: stop'") as caught:
         run(str(path), tmp_path / "out")
+    assert explain(caught.value).code == 4
     done = status(tmp_path / "out")
     assert sum(cell.sampled for cell in done.cells) >= 36
     assert done.failures == [
