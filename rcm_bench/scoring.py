@@ -2,7 +2,9 @@
 
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
 from rcm_bench.planning import Plan
@@ -61,44 +63,84 @@ def score(plan: Plan, store: RunStore, index: Index, benchmarks: Sequence[Benchm
         index: Its records, samples complete.
         benchmarks: The benchmarks of the suite.
     """
-    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     for key, scorer in unique_scorers(benchmarks).items():
-        pending = {
-            made: item
-            for item in plan.items
-            if (record := index.samples.get(item.sample_key or "")) is not None
-            and (made := score_key(sample_digest(record), key, prompts[item.prompt_id]))
-            not in index.scores
-        }
-        with progress(f"Scoring with {scorer.name}", len(pending), "samples") as advance:
-            for chunk in _chunks(list(pending.items())):
-                refs = _references(chunk, store, index, prompts)
-                store.add(_score_batch(scorer, refs))
-                advance(len(chunk))
+        groups = _groups(plan, index, key)
+        total = sum(len(group.pending) for group in groups)
+        if not total:
+            continue
+        with (
+            _one_thread(),
+            progress(f"Scoring with {scorer.name}", total, "samples") as advance,
+        ):
+            for group in groups:
+                refs = _references(group, store)
+                made = _score_batch(scorer, refs) if refs is not None else []
+                store.add([row for row in made if row["item_id"] in group.pending])
+                advance(len(group.pending))
 
 
-def _chunks(pending: Sequence[tuple[str, WorkItem]]) -> Iterator[Sequence[tuple[str, WorkItem]]]:
-    for start in range(0, len(pending), BATCH):
-        yield pending[start : start + BATCH]
+class _Group(NamedTuple):
+    """Samples that are scored together, by score key, and the item ids that lack a score."""
+
+    members: dict[str, tuple[WorkItem, PromptRecord, Mapping[str, Any]]]
+    pending: frozenset[str]
 
 
-def _references(
-    chunk: Sequence[tuple[str, WorkItem]],
-    store: RunStore,
-    index: Index,
-    prompts: Mapping[str, PromptRecord],
-) -> dict[str, SampleRef]:
-    """Return the samples of a batch by score key; damaged ones are failures and set aside."""
+def _groups(plan: Plan, index: Index, scorer: str) -> list[_Group]:
+    """Arrange samples by planned batch, whole even where little is missing.
+
+    The last digits of a score may depend on the company that a sample is scored in; so the company
+    is the plan's, whatever an earlier process had done already.
+    """
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    groups = []
+    for batch in plan.batches():
+        keyed: dict[str, tuple[WorkItem, PromptRecord, Mapping[str, Any]]] = {}
+        for item in batch:
+            record = index.samples.get(item.sample_key or "")
+            if record is not None:
+                prompt = prompts[item.prompt_id]
+                key = score_key(sample_digest(record), scorer, prompt)
+                keyed.setdefault(key, (item, prompt, record))
+        for start in range(0, len(keyed), BATCH):
+            members = dict(islice(keyed.items(), start, start + BATCH))
+            pending = {item.item_id for k, (item, *_) in members.items() if k not in index.scores}
+            if pending:
+                groups.append(_Group(members, frozenset(pending)))
+    return groups
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread.
+
+    A scorer's many small operations lose more by waiting for other threads than they gain (a tenth
+    of the speed on a busy machine), and its values do not depend on the number of cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _references(group: _Group, store: RunStore) -> dict[str, SampleRef] | None:
+    """Return the samples of a group by score key; None if a file among them is damaged.
+
+    A damaged file becomes a failure and is set aside; the group waits until it is sampled again.
+    """
     refs: dict[str, SampleRef] = {}
-    for key, item in chunk:
-        record = index.samples[item.sample_key or ""]
+    whole = True
+    for key, (item, prompt, record) in group.members.items():
         try:
             store.blobs.read(record["blob"])
         except CorruptBlobError as fault:
+            whole = False
             store.blobs.discard(record["blob"])
             store.add([_failure(item.item_id, record["key"], "corrupt", f"{fault}; run again", "")])
-            continue
-        prompt = prompts[item.prompt_id]
         refs[key] = SampleRef(
             sample_key=record["key"],
             item_id=item.item_id,
@@ -108,13 +150,11 @@ def _references(
             task=prompt.task,
             metadata=prompt.metadata,
         )
-    return refs
+    return refs if whole else None
 
 
 def _score_batch(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, Any]]:
     """Score a batch; if that fails, each sample alone, so that one cannot spoil all."""
-    if not refs:
-        return []
     try:
         return _records(scorer, refs)
     except Exception:  # any fault of a scorer is a record, not the end of the run

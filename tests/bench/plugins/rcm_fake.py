@@ -75,7 +75,8 @@ class Scorer:
         for ref in samples:
             if "unscorable" in ref.prompt:
                 raise ValueError("no eyes for this")
-            value = float(decode(ref.path).mean() / 255)
+            # As in a real scorer, the company leaves its mark in the last digits.
+            value = float(decode(ref.path).mean() / 255) * (1 + 1e-9 * len(samples))
             yield Score(
                 sample_digest=ref.digest,
                 scorer=self.name,
