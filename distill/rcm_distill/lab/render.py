@@ -12,7 +12,7 @@ from rcm_distill.lab.layout import SIZE
 from rcm_distill.lab.shapes import distance
 from rcm_distill.lab.world import Scenes
 
-DATA_SCALE = 2.0  # networks see x0 = DATA_SCALE * image, whose standard deviation is about 1
+DATA_SCALE = 2.0  # networks see x0 = DATA_SCALE * image, of standard deviation 0.59
 PALETTE = {
     "red": (225, 35, 35),
     "orange": (250, 140, 15),

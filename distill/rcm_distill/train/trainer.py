@@ -1,5 +1,6 @@
 """The training loop: phases of student and critic, averages, a time limit, and an exact resume."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rcm_distill import checkpoint
 from rcm_distill.denoiser import VelocityDenoiser
@@ -244,8 +245,6 @@ class _Log:
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def write(self, step: int, seconds: float) -> Mapping[str, float]:
-        import json
-
         figures = {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
         bad = 0.0 if self.bad is None else float(self.bad)
         if bad > self.recipe.max_nonfinite * self.seen:
@@ -258,8 +257,3 @@ class _Log:
             file.write(json.dumps(row) + "\n")
         self.sums, self.counts, self.bad, self.seen = {}, {}, None, 0
         return figures
-
-
-def parameters_of(net: nn.Module) -> int:
-    """Count the parameters of a network."""
-    return sum(parameter.numel() for parameter in net.parameters())
