@@ -3,22 +3,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_suite import PROMPTS, SUITE
 
 PLUGINS = Path(__file__).parent / "plugins"
-SUITE = """\
-suite: tiny
-models:
-  teacher: {kind: fake, role: teacher, sampler: flow, steps: [1, 4]}
-  student: {kind: fake, sampler: few, level: 0.9}
-samplers:
-  flow: {kind: euler}
-  few: {kind: consistency}
-steps: [1, 2]
-prompts: {file: prompts.txt, samples_per_prompt: 3}
-benchmarks: {brightness: {}}
-run: {batch_size: 8}
-"""
-PROMPTS = "".join(f"prompt number {i}\n" for i in range(6))
 
 
 @pytest.fixture(autouse=True, scope="session")

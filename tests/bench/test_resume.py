@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_suite import PROMPTS, SUITE
 
 from rcm_bench.store import RunStore
 from rcm_bench.verbs.report import report
@@ -33,7 +34,6 @@ def tables(folder):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """The tables of a run that nobody interrupted."""
-    from conftest import PROMPTS, SUITE
 
     folder = tmp_path_factory.mktemp("whole")
     (folder / "prompts.txt").write_text(PROMPTS)
