@@ -1,6 +1,7 @@
 """The receipt of a run: plan, protocol, models and environment, frozen before the first sample."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +15,7 @@ from rcm_bench.prompt_sets import prompts_digest
 from rcm_bench.scoring import scorer_of
 from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
+from rcm_bench.suite_load import shipped
 from rcm_bench.types import Benchmark, Model
 
 AGGREGATION = "prompt-clustered-1"
@@ -45,9 +47,16 @@ def make_manifest(prepared: Prepared, environment: Mapping[str, Any]) -> dict[st
             for name, info in benchmark.metrics.items()
         },
         "environment": dict(environment),
+        "command": _command(prepared.loaded.path),
         "created": now(),
         "frozen": frozen(plan, data),
     }
+
+
+def _command(suite: Path) -> str:
+    """Return the command that makes the run again; a shipped suite goes by its name anywhere."""
+    at_home = suite.resolve().parent == shipped("suites").resolve()
+    return f"python -m rcm_bench run {suite.stem if at_home else shlex.quote(str(suite))}"
 
 
 def frozen(plan: Plan, data: Mapping[str, Any]) -> dict[str, Any]:

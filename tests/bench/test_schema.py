@@ -21,3 +21,11 @@ def test_shipped_suites_can_be_read(name):
     loaded = load_suite(name, {})
     assert loaded.suite.suite == name
     assert loaded.suite.about
+
+
+def test_the_receipt_says_how_to_run_again():
+    """A shipped suite by its name, wherever it is; any other by its path, quoted for a shell."""
+    from rcm_bench.manifest import _command
+
+    assert _command(Path("suites/quickstart.yaml").resolve()).endswith(" run quickstart")
+    assert _command(Path("my suites/quickstart.yaml")).endswith(" run 'my suites/quickstart.yaml'")
