@@ -1,6 +1,7 @@
 """The committed JSON Schema is current, and shipped suites can be read."""
 
 import json
+from pathlib import Path
 
 import pytest
 
