@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SEED = 1000  # prompts and noise of no suite
 RECIPE = "rcm-bench-validation-1"
-GUIDANCE = 3.0
+GUIDANCE = 4.0
 SHIFT = 3.0
 TEACHER_STEPS = 16
 STUDENT_STEPS = (1, 2, 4)
