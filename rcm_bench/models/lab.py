@@ -81,12 +81,12 @@ class Model:
 
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
         """Refuse words that the laboratory's grammar does not have, and grids that do not exist."""
-        from rcm_distill.lab.grammar import encode
+        from rcm_distill.lab.grammar import word_ids
 
         place = self._place.rpartition(".")[0]
         for prompt in prompts:
             try:
-                encode([prompt.text])
+                word_ids(prompt.text)
             except ValueError as fault:
                 raise UserError(
                     f"{place}: cannot draw prompt {prompt.prompt_id}: {fault}"
@@ -175,8 +175,7 @@ def _guidance(sampler: Sampler) -> float:
 
 def _times(sampler: Sampler, steps: int) -> tuple[float, ...]:
     """Return the TrigFlow times of a sampler, from noise to 0."""
-    from rcm_distill.samplers.consistency import consistency_times
-    from rcm_distill.samplers.euler import euler_times
+    from rcm_distill.samplers.times import consistency_times, euler_times
 
     if not isinstance(sampler, ConsistencySampler):
         return euler_times(steps, sampler.shift)

@@ -1,6 +1,8 @@
 """The committed JSON Schema is current, and shipped suites can be read."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,3 +32,9 @@ def test_the_receipt_says_how_to_run_again():
 
     assert _command(Path("suites/quickstart.yaml").resolve()).endswith(" run quickstart")
     assert _command(Path("my suites/quickstart.yaml")).endswith(" run 'my suites/quickstart.yaml'")
+
+
+def test_a_plan_is_made_without_torch():
+    """It is looked at often, and on machines without a GPU."""
+    code = "import sys, rcm_bench; rcm_bench.plan('quickstart'); sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,11 +9,12 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "heart", "moon")
 COLORS = (
@@ -191,10 +192,22 @@ def _token(word: str, text: str) -> int:
     return _IDS[word]
 
 
-def encode(texts: Sequence[str]) -> Tensor:
-    """Turn sentences into token ids, one per word, right-padded with PAD.
+def word_ids(text: str) -> list[int]:
+    """Turn a sentence into word ids.
 
     Any order of known words is accepted: networks may be asked for what the grammar lacks.
+
+    Raises:
+        ValueError: A word is unknown (the nearest known word is named) or the sentence is too long.
+    """
+    ids = [_token(word, text) for word in text.split()]
+    if len(ids) > MAX_WORDS:
+        raise ValueError(f"{text!r}: expected at most {MAX_WORDS} words, got {len(ids)}")
+    return ids
+
+
+def encode(texts: Sequence[str]) -> "Tensor":
+    """Turn sentences into token ids, one per word, right-padded with PAD.
 
     Args:
         texts: Sentences of known words, at most MAX_WORDS each.
@@ -203,15 +216,13 @@ def encode(texts: Sequence[str]) -> Tensor:
         Token ids, int64 (B, MAX_WORDS).
 
     Raises:
-        ValueError: A word is unknown (the nearest known word is named) or a sentence is too long.
+        ValueError: As in ``word_ids``.
     """
-    tokens = torch.full((len(texts), MAX_WORDS), PAD, dtype=torch.long)
-    for row, text in enumerate(texts):
-        ids = [_token(word, text) for word in text.split()]
-        if len(ids) > MAX_WORDS:
-            raise ValueError(f"{text!r}: expected at most {MAX_WORDS} words, got {len(ids)}")
-        tokens[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
-    return tokens
+    import torch  # here, so that plans are made without it
+
+    rows = [word_ids(text) for text in texts]
+    padded = [ids + [PAD] * (MAX_WORDS - len(ids)) for ids in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(texts), MAX_WORDS)
 
 
 def parse(text: str) -> Prompt:

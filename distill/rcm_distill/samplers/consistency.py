@@ -2,62 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from rcm_distill.denoiser import Denoiser
-from rcm_distill.samplers._common import check_times, draw_noise, fill_times
-
-Preset = Literal["paper", "repository"]
-# paper: 2510.08431v3, evaluation. repository: inference script of NVlabs/rcm at 5b41aa9.
-_LATER_TIMES: dict[str, dict[int, tuple[float, ...]]] = {
-    "paper": {
-        1: (),
-        2: (1.3,),
-        3: (1.3, 1.0),
-        4: (1.3, 1.0, 0.6),
-    },
-    "repository": {
-        1: (),
-        2: (1.5,),
-        3: (1.5, 1.4),
-        4: (1.5, 1.4, 1.0),
-    },
-}
-
-
-def consistency_times(
-    steps: int, sigma_max: float = 80.0, preset: Preset = "paper"
-) -> tuple[float, ...]:
-    """Return the published grid atan(sigma_max), later times, 0.
-
-    Args:
-        steps: 1 to 4.
-        sigma_max: Noise level of the first step; 80 for images, up to 1600 for video.
-        preset: ``"paper"`` goes on with 1.3, 1.0, 0.6; ``"repository"`` with 1.5, 1.4, 1.0.
-
-    Returns:
-        ``steps + 1`` TrigFlow times. Any other grid can be given to ``sample`` itself.
-
-    Raises:
-        ValueError: There is no such preset, or it has no such number of steps.
-    """
-    if preset not in _LATER_TIMES:
-        raise ValueError(f"unknown preset '{preset}'. Available: {', '.join(_LATER_TIMES)}.")
-    grids = _LATER_TIMES[preset]
-    if steps not in grids:
-        raise ValueError(
-            f"preset '{preset}' has no grid of {steps} steps. "
-            f"Available: {', '.join(map(str, grids))}; give the times themselves for others."
-        )
-    times = (math.atan(sigma_max), *grids[steps], 0.0)
-    if sigma_max <= 0 or any(a <= b for a, b in zip(times, times[1:], strict=False)):
-        raise ValueError(
-            f"sigma_max must lie above the later times {grids[steps]}, got {sigma_max}"
-        )
-    return times
+from rcm_distill.samplers._common import draw_noise, fill_times
+from rcm_distill.samplers.times import check_times
+from rcm_distill.samplers.times import consistency_times as consistency_times
 
 
 def nfe(times: Sequence[float], *, guided: bool = False) -> int:

@@ -8,28 +8,10 @@ import torch
 from torch import Generator, Tensor
 
 from rcm_distill.denoiser import Denoiser
-from rcm_distill.samplers._common import check_steps, check_times, fill_times
+from rcm_distill.samplers._common import fill_times
+from rcm_distill.samplers.times import check_times
+from rcm_distill.samplers.times import euler_times as euler_times
 from rcm_distill.time import rf_velocity
-
-
-def euler_times(steps: int, shift: float = 1.0) -> tuple[float, ...]:
-    """Return a grid uniform in rectified-flow time and then shifted, from pi/2 to 0.
-
-    t_rf = shift u / (1 + (shift - 1) u), u = 1 - k / steps; t = atan2(t_rf, 1 - t_rf).
-
-    Args:
-        steps: Number of steps, at least 1.
-        shift: Above 1 spends more steps near noise; positive.
-
-    Returns:
-        ``steps + 1`` TrigFlow times.
-    """
-    check_steps(steps)
-    if shift <= 0:
-        raise ValueError(f"shift must be positive, got {shift}")
-    grid = [1 - k / steps for k in range(steps + 1)]
-    shifted = [shift * u / (1 + (shift - 1) * u) for u in grid]
-    return tuple(math.atan2(t, 1 - t) for t in shifted)
 
 
 def nfe(times: Sequence[float], *, guided: bool) -> int:

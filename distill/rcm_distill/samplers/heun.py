@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 
 from rcm_distill.denoiser import Denoiser
-from rcm_distill.samplers._common import check_times
 from rcm_distill.samplers.euler import rf_time, velocity_at
+from rcm_distill.samplers.times import check_times
 
 
 def nfe(times: Sequence[float], *, guided: bool) -> int:
