@@ -18,6 +18,7 @@ SEED = 1000  # prompts and noise of no suite
 RECIPE = "rcm-bench-validation-1"
 GUIDANCE = 4.0
 SHIFT = 3.0
+SIGMA_MAX = 1600.0
 TEACHER_STEPS = 16
 STUDENT_STEPS = (1, 2, 4)
 
@@ -74,7 +75,7 @@ class Validation:
                 times = euler.euler_times(steps, SHIFT)
                 x0 = euler.sample(strong, noise, tokens, times=times)
             else:
-                times = consistency.consistency_times(steps)
+                times = consistency.consistency_times(steps, SIGMA_MAX)
                 x0 = consistency.sample(denoiser, noise, tokens, times=times, rngs=rngs)
         return (x0 / DATA_SCALE).nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0)
 
