@@ -10,7 +10,7 @@ import pandas as pd
 from rcm_bench.canonical import digest_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
-from rcm_bench.store import Index, RunStore
+from rcm_bench.store import Index, RunStore, now
 from rcm_bench.types import Model, WorkItem
 
 BENCHMARK = "latency"
@@ -64,6 +64,7 @@ def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: st
                 "item_id": cell_id(*cell),
                 "seconds": seconds[cell],
                 "device": device,
+                "at": now(),
             }
             for cell in cells
         ]
