@@ -60,10 +60,6 @@ def load(path: Path, device: torch.device | str = "cpu") -> LoadedNet:
         ValueError: The file is missing, truncated, of another format, or its tensors do not fit.
     """
     header, tensors = _read(path)
-    if header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: expected the weight format '{FORMAT}', got {header.get('format')!r}"
-        )
     try:
         config = _config(json.loads(header["config"]))
         card = json.loads(header["card"])
@@ -84,10 +80,6 @@ def read_card(path: Path) -> dict[str, Any]:
         ValueError: The file is missing, truncated or of another format.
     """
     header, _ = _read(path, tensors=False)
-    if header.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: expected the weight format '{FORMAT}', got {header.get('format')!r}"
-        )
     card: dict[str, Any] = json.loads(header["card"])
     return card
 
@@ -98,6 +90,10 @@ def _read(path: Path, *, tensors: bool = True) -> tuple[dict[str, str], dict[str
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
+            if header.get("format") != FORMAT:
+                raise ValueError(
+                    f"{path}: expected the weight format '{FORMAT}', got {header.get('format')!r}"
+                )
             return header, {k: file.get_tensor(k) for k in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as fault:
         raise ValueError(

@@ -25,8 +25,12 @@ class Turns:
     def variant(self, step: int, num_steps_max: int) -> tuple[Phase, int]:
         """Return who learns, and how many steps are simulated: 1..num_steps_max in turn."""
         phase = self.phase(step)
+        return phase, self.num_steps(step, num_steps_max, phase)
+
+    def num_steps(self, step: int, num_steps_max: int, phase: Phase) -> int:
+        """Return how many steps are simulated for who learns: 1..num_steps_max in turn."""
         updates = self.student_updates(step) if phase == "student" else self.critic_updates(step)
-        return phase, updates % num_steps_max + 1
+        return updates % num_steps_max + 1
 
     def student_updates(self, step: int) -> int:
         """Return how many updates the student has had before this iteration."""

@@ -75,7 +75,7 @@ class Objective:
         step: int,
     ) -> LossTerms:
         """Return the student's loss."""
-        num_steps = self._turns().student_updates(step) % self.num_steps_max + 1
+        num_steps = self._turns().num_steps(step, self.num_steps_max, "student")
         part = self._matching().student_term(
             student, required(teacher, "teacher"), required(critic, "critic"), batch, rng, num_steps
         )
@@ -87,7 +87,7 @@ class Objective:
         self, student: Denoiser, critic: Denoiser, batch: Batch, *, rng: Generator, step: int
     ) -> LossTerms:
         """Return the critic's loss on what the student generates."""
-        num_steps = self._turns().critic_updates(step) % self.num_steps_max + 1
+        num_steps = self._turns().num_steps(step, self.num_steps_max, "critic")
         loss, kept_B = self._matching().critic_term(student, critic, batch, rng, num_steps)
         return LossTerms(loss, {"critic": loss.detach()}, (~kept_B).sum())
 

@@ -109,7 +109,7 @@ class Objective:
         total, kept_B = self.scm_weight * consistency.loss, consistency.kept_B
         terms = {"scm": consistency.loss.detach(), "tangent_rms": consistency.tangent_rms}
         if self.dmd_weight and step >= self.tangent_warmup:
-            num_steps = self._turns().student_updates(step) % self.num_steps_max + 1
+            num_steps = self._turns().num_steps(step, self.num_steps_max, "student")
             part = self._matching().student_term(
                 student, teacher, required(critic, "critic"), batch, rng, num_steps
             )
@@ -122,7 +122,7 @@ class Objective:
         self, student: Denoiser, critic: Denoiser, batch: Batch, *, rng: Generator, step: int
     ) -> LossTerms:
         """Return the critic's loss on what the student generates."""
-        num_steps = self._turns().critic_updates(step) % self.num_steps_max + 1
+        num_steps = self._turns().num_steps(step, self.num_steps_max, "critic")
         loss, kept_B = self._matching().critic_term(student, critic, batch, rng, num_steps)
         return LossTerms(loss, {"critic": loss.detach()}, (~kept_B).sum())
 

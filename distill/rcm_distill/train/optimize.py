@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -16,13 +16,6 @@ from rcm_distill.train.state import flatten_optimizer, restore_optimizer
 
 
 @dataclass(kw_only=True, slots=True)
-class Frozen:
-    """A network that no loss updates: the teacher."""
-
-    denoiser: TrainingDenoiser
-
-
-@dataclass(kw_only=True, slots=True)
 class Optimized:
     """A trained network: student or critic."""
 
@@ -32,12 +25,6 @@ class Optimized:
     optimizer: torch.optim.AdamW
     ema: PowerEMA | None
     updates: int = 0
-
-    @classmethod
-    def frozen(cls, net: DiT, precision: Literal["bf16", "float32"], *, compiled: bool) -> Frozen:
-        """Wrap a network whose weights stay."""
-        net = copy.deepcopy(net).requires_grad_(False)
-        return Frozen(denoiser=training_denoiser(net, precision, compiled=compiled))
 
     @classmethod
     def trained(

@@ -17,6 +17,7 @@ from rcm_distill.lab.pool import Pool
 from rcm_distill.nets.dit import DiT, DiTConfig
 from rcm_distill.objectives.protocol import Batch, LossTerms
 from rcm_distill.train.graphs import StepGraphs
+from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build, objective
 from rcm_distill.train.state import load_state, save_state
@@ -42,7 +43,7 @@ class Training:
 
     student: Optimized
     critic: Optimized | None
-    teacher: Any
+    teacher: TrainingDenoiser | None
     data: torch.Generator
     noise: torch.Generator
     step: int = 0
@@ -101,7 +102,8 @@ def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Trai
         if teacher is None:
             raise ValueError(f"recipe {recipe.recipe} needs the weights of '{recipe.teacher}'")
         source = checkpoint.load(teacher, device).net
-        frozen = Optimized.frozen(source, recipe.precision, compiled=compiled)
+        source.requires_grad_(False)
+        frozen = training_denoiser(source, recipe.precision, compiled=compiled)
     critic = None
     if "critic" in loss.needs:
         if recipe.critic is None:
@@ -159,9 +161,8 @@ def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossT
         terms = loss.critic_loss(student.denoiser, critic.denoiser, batch, rng=rng, step=step)
         critic.descend(terms.total)
         return terms
-    teacher = training.teacher.denoiser if training.teacher else None
     observed = critic.denoiser if critic else None
-    terms = loss(student.denoiser, teacher, observed, batch, rng=rng, step=step)
+    terms = loss(student.denoiser, training.teacher, observed, batch, rng=rng, step=step)
     student.descend(terms.total)
     return terms
 
