@@ -4,7 +4,7 @@
 |---|---|---|
 | correct | 1 or 0, GenEval's rules | boxes [[x0, y0, x1, y1, score, "red circle"], ...], correct |
 | psnr | dB of the image against its re-rendered scene | |
-| sharpness | high-frequency energy over the re-rendered scene's | image, rendered: the energies, range 0 to 1 |
+| sharpness | high-frequency energy over the re-rendered scene's | image, rendered: the energies |
 | scene | number of objects that count | what diversity compares, and the world's own dispersion |
 
 Details of ``scene``: ``slots``, one {name, color, xy, radius, free} for each object that the prompt
