@@ -166,6 +166,7 @@ def _common(student: Cell, reference: Cell) -> _Pair:
             denominator=np.where(both, clusters.denominator, 0.0),
             strata=clusters.strata,
             within=within,
+            seeds=clusters.seeds,
         ).take(rows)
 
     return _Pair(student=masked(a), reference=masked(b), prompts=prompts[rows])

@@ -94,7 +94,7 @@ def per_prompt(table: pd.DataFrame, *, failures: Failures = "exclude_and_flag") 
 
 
 def ratio_per_prompt(table: pd.DataFrame) -> pd.DataFrame:
-    """Sum a numerator and a denominator over the seeds of each prompt: the number is sums over sums.
+    """Sum numerator and denominator over the seeds of each prompt: the number is sums over sums.
 
     A mean of single ratios runs away where one denominator is almost 0; sums weigh each sample by
     its denominator. The variance over new seeds is that of numerator - R denominator, R the ratio
@@ -152,6 +152,7 @@ def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, in
                 [strata[name] for name in by_prompt["stratum"].first()], dtype=np.int64
             ),
             within=within,
+            seeds=by_prompt["n_samples"].max().to_numpy(dtype=np.float64),
         ),
         n_samples=by_prompt["n_samples"].max(),
         n_missing=by_prompt["n_missing"].max(),

@@ -72,7 +72,7 @@ def _within(clusters: Clusters) -> Spread:
     assert clusters.within is not None
     scale = clusters.numerator.shape[1] * clusters.denominator.sum(0)
     parts = (clusters.within / scale**2).sum(1)
-    return _satterthwaite(parts, clusters.denominator.max(1) - 1)
+    return _satterthwaite(parts, clusters.num_seeds() - 1)
 
 
 def _satterthwaite(parts: np.ndarray, df: np.ndarray) -> Spread:
@@ -110,7 +110,7 @@ def _effective_number(clusters: Clusters, spread: Spread, population: Population
     images decide d_hat, and the interval without the prior covers as little as 90 %.
     """
     value = value_of(clusters)
-    seeds = np.maximum(clusters.denominator.max(1), 1.0)
+    seeds = np.maximum(clusters.num_seeds(), 1.0)
     weights = (clusters.denominator / clusters.denominator.sum(0)) ** 2
     if population == "new prompts":
         prior = float(np.mean((1 + (seeds - 1) * PRIOR_ICC) / seeds))
@@ -145,7 +145,7 @@ def obstacle(clusters: Clusters, population: Population) -> str | None:
     if clusters.within is None:
         return "the variance over seeds of this metric is not estimated"
     if np.isnan(clusters.within).any():
-        return "a prompt has fewer than 2 scored samples, or the metric is one of pairs"
+        return "a prompt has fewer scored samples than a variance over seeds needs"
     return None
 
 

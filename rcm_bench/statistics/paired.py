@@ -149,7 +149,7 @@ def _degrees(student: Clusters, reference: Clusters, population: Population) -> 
     n = len(student.strata)
     if population == "new prompts":
         return float(n - len(np.unique(student.strata)))
-    return float(student.denominator.max(1).sum() + reference.denominator.max(1).sum() - 2 * n)
+    return float(student.num_seeds().sum() + reference.num_seeds().sum() - 2 * n)
 
 
 def _p_same_prompts(a: Estimate, b: Estimate, df: float) -> float:

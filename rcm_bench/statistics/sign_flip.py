@@ -42,7 +42,7 @@ def sign_flip_p(differences: ArrayLike) -> float:
         int((np.abs(signs @ d) >= limit).sum()) for signs in np.array_split(_signs(d.size), 10)
     )
     if d.size <= EXACT_UP_TO:
-        return hits / 2**d.size
+        return hits / float(2**d.size)
     return (1 + hits) / (1 + NUM_FLIPS)
 
 
