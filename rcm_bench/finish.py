@@ -165,6 +165,7 @@ def _write(run: OpenRun, index: Index, whole: bool, limit: int | None) -> tuple[
         run.benchmarks,  # type: ignore[arg-type]
         plan.reference(),
         store.manifest["protocol_fingerprint"],
+        population=plan.suite.protocol.population,
         failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
         totals=whole,
     )
