@@ -66,6 +66,7 @@ class _Info(Strict):
 
 
 class _Metric(Strict):
+    name: str
     info: _Info
     kind: Literal["proportion", "mean", "exact"]
     ratio: bool
@@ -101,7 +102,7 @@ class _File(Strict):
     reference: _Reference
     prompts: dict[str, str]
     cells: list[_Cell]
-    metrics: dict[str, _Metric]
+    metrics: list[_Metric]
 
 
 def read_evidence(path: str | Path) -> Evidence:
@@ -145,8 +146,9 @@ def _body(evidence: Evidence) -> dict[str, Any]:
             {**key._asdict(), **asdict(state), "unscored": dict(state.unscored)}
             for key, state in evidence.cells.items()
         ],
-        "metrics": {
-            name: {
+        "metrics": [
+            {
+                "name": name,
                 "info": asdict(metric.info),
                 "kind": metric.measured.kind,
                 "ratio": metric.measured.ratio,
@@ -154,7 +156,7 @@ def _body(evidence: Evidence) -> dict[str, Any]:
                 **_spell_rows(metric.measured, evidence),
             }
             for name, metric in evidence.metrics.items()
-        },
+        ],
     }
 
 
@@ -263,11 +265,11 @@ def _evidence(file: _File, label: str) -> Evidence:
             for key, cell in zip(keys, file.cells, strict=True)
         },
         metrics={
-            name: Metric(
+            metric.name: Metric(
                 info=MetricInfo(**metric.info.model_dump()),
                 measured=_measured(metric, keys, prompts),
             )
-            for name, metric in file.metrics.items()
+            for metric in file.metrics
         },
         timings={},
     )

@@ -1,5 +1,6 @@
 """Whether two numbers may stand in one column, part by part of the protocol, in words."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -33,6 +34,8 @@ NEEDS_RESOLUTION = ("detail",)
 _OWN = ("prompts", "scorers", "benchmarks", *BY_MODEL)
 _ABSENT = object()
 _MAX_SHOWN = 60
+_SHORT_DIGEST = 12
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class Difference(NamedTuple):
@@ -174,6 +177,8 @@ def _spell_pair(one: Any, two: Any) -> tuple[str, str]:
     """Spell two values; of two mappings only what differs."""
     if isinstance(one, dict) and isinstance(two, dict):
         inner = dict(_unequal(one, two))
+        if "kind" in inner:  # of two kinds, nothing else can be compared
+            inner = {"kind": inner["kind"]}
         return tuple(  # type: ignore[return-value]
             _cut(", ".join(f"{part} {pair[side]}" for part, pair in inner.items()))
             for side in (0, 1)
@@ -184,7 +189,8 @@ def _spell_pair(one: Any, two: Any) -> tuple[str, str]:
 def _show(value: Any) -> str:
     if value is _ABSENT:
         return "not recorded"
-    return _cut(value if isinstance(value, str) else canonical_json(value))
+    text = value if isinstance(value, str) else canonical_json(value)
+    return text[:_SHORT_DIGEST] if _DIGEST.fullmatch(text) else _cut(text)
 
 
 def _cut(text: str) -> str:

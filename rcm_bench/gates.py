@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from rcm_bench.comparability import differences, doubts, model_differences, obstacles
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence, Metric
-from rcm_bench.pairing import Paired, pair
+from rcm_bench.pairing import Aligned, Paired, align, pair
 from rcm_bench.statistics.noninferiority import Outcome, outcome_of
 from rcm_bench.suite import Gate
 from rcm_bench.timing import BENCHMARK as TIMING
@@ -112,9 +112,7 @@ def judge(
     if baseline is not None:
         _check_baseline(gates, run, baseline)
     checks = [
-        _judged(metric, gate, run, key, baseline)
-        for metric, gate in gates.items()
-        for key in candidates(gate, run)
+        check for metric, gate in gates.items() for check in _judged(metric, gate, run, baseline)
     ]
     if not checks:
         raise UserError(f"{run.label}: holds no student that a gate could judge")
@@ -148,20 +146,30 @@ def _check_baseline(gates: Mapping[str, Gate], run: Evidence, baseline: Evidence
             )
 
 
-def _judged(
-    metric: str, gate: Gate, run: Evidence, key: CellKey, baseline: Evidence | None
-) -> Check:
+def _judged(metric: str, gate: Gate, run: Evidence, baseline: Evidence | None) -> Iterator[Check]:
     side = run if baseline is None else baseline
-    own = (run.reference.model, run.reference.steps)
-    twin = side.cell(*own) if baseline is None else side.cell(key.model, key.steps)
-    where = "" if baseline is None else f" in {baseline.label}"
-    blank = Check(
+    aligned = align(metric, run, side) if metric in run.metrics else None
+    for key in candidates(gate, run):
+        own = (run.reference.model, run.reference.steps)
+        twin = side.cell(*own) if baseline is None else side.cell(key.model, key.steps)
+        where = "" if baseline is None else f" in {baseline.label}"
+        blank = _blank(metric, gate.margin, key, f"{twin or key}{where}")
+        if twin is None:
+            yield replace(blank, reason=f"{side.label} has no {key}")
+        elif aligned is None:
+            yield _timed(blank, run, key, twin)
+        else:
+            yield _compared(blank, aligned, run, key, side, twin)
+
+
+def _blank(metric: str, margin: float, key: CellKey, reference: str) -> Check:
+    return Check(
         metric=metric,
         model=key.model,
         steps=key.steps,
-        reference=f"{twin or key}{where}",
+        reference=reference,
         unit=_TIME_UNIT,
-        margin=gate.margin,
+        margin=margin,
         value=NAN,
         reference_value=NAN,
         loss=NAN,
@@ -170,35 +178,40 @@ def _judged(
         n=0,
         n_missing=0,
         outcome="inconclusive",
-        reason=f"{side.label} has no {key}",
+        reason="nothing was scored",
     )
-    if twin is None:
-        return blank
-    if metric not in run.metrics:
-        return _timed(blank, run, key, twin)
-    blank = replace(blank, unit=run.metrics[metric].info.unit, reason="nothing was scored")
-    found = pair(metric, run, key, side, twin)
+
+
+def _compared(
+    blank: Check, aligned: Aligned, run: Evidence, key: CellKey, side: Evidence, twin: CellKey
+) -> Check:
+    entry = run.metrics[blank.metric]
+    blank = replace(blank, unit=entry.info.unit)
+    found = pair(aligned, key, twin)
     if found is None:
         return blank
-    check = _with_loss(blank, run.metrics[metric], found)
-    why = _undecidable(metric, run, key, side, twin, found)
+    same = run.cells[key].samples == side.cells[twin].samples
+    check = _with_loss(blank, entry, found, same)
+    why = _undecidable(blank.metric, run, key, side, twin, found)
     if why is not None:
         return replace(check, reason=why)
-    return _decided(check, run.metrics[metric].measured.kind, found)
+    if same:
+        return replace(check, outcome="pass", reason="the same samples")
+    return _decided(check, entry.measured.kind, found)
 
 
-def _with_loss(blank: Check, metric: Metric, found: Paired) -> Check:
+def _with_loss(blank: Check, metric: Metric, found: Paired, same: bool) -> Check:
     """Turn a difference into a loss: how much worse, whichever way is better."""
     sign = -1.0 if metric.info.higher_is_better else 1.0
     ends = [sign * found.found.difference_low, sign * found.found.difference_high]
-    if found.same_samples:
+    if same:
         ends = [0.0, 0.0]
     return replace(
         blank,
         value=found.value,
         reference_value=found.reference_value,
         # 0.0 + x spells -0.0 as 0.0.
-        loss=0.0 if found.same_samples else 0.0 + sign * found.found.difference,
+        loss=0.0 if same else 0.0 + sign * found.found.difference,
         low=min(ends),
         high=max(ends),
         n=found.n_prompts,
@@ -207,8 +220,6 @@ def _with_loss(blank: Check, metric: Metric, found: Paired) -> Check:
 
 
 def _decided(check: Check, kind: str, found: Paired) -> Check:
-    if found.same_samples:
-        return replace(check, outcome="pass", reason="the same samples")
     if kind == "exact":
         good = check.loss <= check.margin
         return replace(check, outcome="pass" if good else "fail", reason="an exact count")

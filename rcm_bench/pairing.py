@@ -1,15 +1,32 @@
 """Two configurations, of one side or of two, compared prompt by prompt. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pandas as pd
 
 from rcm_bench.aggregate import _common as common_prompts
-from rcm_bench.evidence import CellKey, Evidence, Metric
+from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import Cell, Measured, cells
 from rcm_bench.statistics import Comparison, compare, value_of
 
 NAN = float("nan")
+_SAMPLER = "sampler"
+
+
+class Aligned(NamedTuple):
+    """One metric of two sides, with the same names for the same prompts and strata.
+
+    Attributes:
+        candidate: Sums of each configuration of the side in question.
+        reference: Sums of each configuration of the side that it is compared with.
+        measured: What the metric is made of; its rows are those of both sides.
+    """
+
+    candidate: Mapping[CellKey, Cell]
+    reference: Mapping[CellKey, Cell]
+    measured: Measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +40,6 @@ class Paired:
         n_prompts: Prompts that both have scores for.
         n_unpaired: Prompts that only one of the two has scores for.
         n_missing: Planned samples of the two on their own prompts that went unscored.
-        same_samples: True if the two are the same stored files.
     """
 
     value: float
@@ -32,47 +48,36 @@ class Paired:
     n_prompts: int
     n_unpaired: int
     n_missing: int
-    same_samples: bool
 
 
-def pair(
-    metric: str, candidate: Evidence, key: CellKey, reference: Evidence, other: CellKey
-) -> Paired | None:
-    """Compare one configuration with another; None if one of the two lacks the metric.
+def align(metric: str, candidate: Evidence, reference: Evidence) -> Aligned:
+    """Arrange one metric of two sides so that their configurations can be paired.
 
     Args:
         metric: Such as ``"geneval.overall"``; both sides have it.
         candidate: The side in question.
-        key: Its configuration.
         reference: The side that it is compared with; may be the same.
-        other: The reference's configuration.
     """
-    first = candidate.metrics[metric]
-    sides = two_cells(metric, candidate, key, reference, other)
-    if sides is None:
-        return None
-    a, b = sides
-    both = common_prompts(a, b)
-    same = candidate.cells[key].samples == reference.cells[other].samples
-    if first.measured.kind == "exact":
-        found = _exact(value_of(both.student) - value_of(both.reference))
-    else:
-        found = compare(
-            both.student,
-            both.reference,
-            kind=first.measured.kind,
-            population="new prompts",
-            ratio=first.measured.ratio,
-        )
-    return Paired(
-        value=value_of(both.student),
-        reference_value=value_of(both.reference),
-        found=found,
-        n_prompts=len(both.prompts),
-        n_unpaired=len(a.prompts.union(b.prompts)) - len(both.prompts),
-        n_missing=sum(int(cell.n_missing.sum()) for cell in sides),
-        same_samples=same,
+    own = candidate.metrics[metric].measured
+    if candidate is reference:
+        found = {CellKey(*key): cell for key, cell in cells(own).items()}
+        return Aligned(found, found, own)
+    other = reference.metrics[metric].measured
+    ids = _ids(candidate, reference)
+    rows = pd.concat(
+        [
+            own.rows.assign(side=0),
+            other.rows.assign(side=1, prompt_id=other.rows["prompt_id"].map(ids)),
+        ],
+        ignore_index=True,
     )
+    # The name of the sampler carries the side: cells are told apart by it and by nothing else.
+    rows[_SAMPLER] = rows["side"].map({0: "0", 1: "1"}) + rows[_SAMPLER]
+    joint = Measured(rows=rows, components=own.components, kind=own.kind, ratio=own.ratio)
+    sides: tuple[dict[CellKey, Cell], dict[CellKey, Cell]] = ({}, {})
+    for (model, sampler, steps), cell in cells(joint).items():
+        sides[int(sampler[0])][CellKey(model, sampler[1:], steps)] = cell
+    return Aligned(*sides, joint)
 
 
 def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
@@ -80,8 +85,6 @@ def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
 
     An id holds the place of the prompt in its set, so equal prompts of two sets may have two.
     """
-    if candidate is reference:
-        return {}
     known = {digest: prompt_id for prompt_id, digest in candidate.prompts.items()}
     return {
         prompt_id: known.get(digest, f"only in the reference: {digest}")
@@ -89,49 +92,37 @@ def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
     }
 
 
-def _rows(metric: Metric, key: CellKey, ids: dict[str, str]) -> pd.DataFrame:
-    rows = metric.measured.rows
-    own = rows[(rows["model"] == key.model) & (rows["steps"] == key.steps)]
-    own = own[own["sampler"] == key.sampler]
-    return own.assign(prompt_id=own["prompt_id"].map(ids)) if ids else own
-
-
-def two_cells(
-    metric: str, candidate: Evidence, key: CellKey, reference: Evidence, other: CellKey
-) -> tuple[Cell, Cell] | None:
-    """Arrange two configurations as cells of one table, so that prompts and strata agree.
+def pair(aligned: Aligned, key: CellKey, other: CellKey) -> Paired | None:
+    """Compare one configuration with another; None if nothing of one of the two was scored.
 
     Args:
-        metric: As in `pair`, like the others.
-        candidate: The side in question.
-        key: Its configuration.
-        reference: The side that it is compared with.
-        other: The reference's configuration.
-
-    Returns:
-        The two; None if one of them has no row.
+        aligned: One metric of the two sides.
+        key: Configuration of the candidate.
+        other: Configuration of the reference.
     """
-    entry = candidate.metrics[metric].measured
-    first = _rows(candidate.metrics[metric], key, {})
-    second = _rows(reference.metrics[metric], other, _ids(candidate, reference))
-    if not len(first) or not len(second):
+    a, b = aligned.candidate.get(key), aligned.reference.get(other)
+    if a is None or b is None:
         return None
-    rows = pd.concat(
-        [
-            first.assign(model="candidate", sampler="", steps=0),
-            second.assign(model="reference", sampler="", steps=0),
-        ],
-        ignore_index=True,
-    )
-    found = cells(
-        Measured(
-            rows=rows,
-            components=entry.components,
-            kind=entry.kind,
-            ratio=entry.ratio,
+    both = common_prompts(a, b)
+    if aligned.measured.kind == "exact":
+        found = _exact(value_of(both.student) - value_of(both.reference))
+    else:
+        found = compare(
+            both.student,
+            both.reference,
+            kind=aligned.measured.kind,
+            population="new prompts",
+            ratio=aligned.measured.ratio,
         )
+    scored = [cell.prompts[cell.clusters.denominator.sum(1) > 0] for cell in (a, b)]
+    return Paired(
+        value=value_of(both.student),
+        reference_value=value_of(both.reference),
+        found=found,
+        n_prompts=len(both.prompts),
+        n_unpaired=len(scored[0].union(scored[1])) - len(both.prompts),
+        n_missing=sum(int(cell.n_missing.sum()) for cell in (a, b)),
     )
-    return found["candidate", "", 0], found["reference", "", 0]
 
 
 def _exact(difference: float) -> Comparison:

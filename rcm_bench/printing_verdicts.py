@@ -12,7 +12,6 @@ from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE, INCONCLUSIVE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rcm_bench.comparability import Difference
     from rcm_bench.run_pairs import Against
     from rcm_bench.verbs.compare import Compared
     from rcm_bench.verbs.gate import Judged
@@ -38,6 +37,7 @@ def print_compared(compared: "Compared") -> int:
 def _print_protocol(entry: "Against") -> None:
     out = console()
     grave = [d for d in entry.protocol if d.effect != "harmless"]
+    harmless = [d for d in entry.protocol if d.effect == "harmless"]
     if grave:
         table = _table("Protocol", "benchmark", "part", "first run", "this run", "so")
         for found in grave:
@@ -46,9 +46,9 @@ def _print_protocol(entry: "Against") -> None:
         out.print(table)
     else:
         out.print("Protocol: nothing that a benchmark fixes differs")
-    harmless = [f"{d.part} ({d.first}; {d.other})" for d in entry.protocol if _is_harmless(d)]
     if harmless:
-        out.print(cell(f"Differs without an effect beyond rounding: {', '.join(harmless)}"))
+        said = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
+        out.print(cell(f"Differs without an effect beyond rounding: {said}"))
     for (mine, theirs), found_all in entry.models.items():
         said = [f"{d.part} ({d.first}; {d.other})" for d in found_all if d.effect == "compared"]
         if said:
@@ -56,34 +56,40 @@ def _print_protocol(entry: "Against") -> None:
             out.print(cell(f"Compared: {name}: {', '.join(said)}"))
 
 
-def _is_harmless(found: "Difference") -> bool:
-    return found.effect == "harmless"
-
-
 def _print_pairs(entry: "Against") -> None:
     out = console()
-    paired = entry.paired
-    fresh = paired[~paired["same_samples"].astype(bool)]
+    fresh = entry.paired[~entry.paired["same_samples"].astype(bool)]
     headline = fresh["headline"].astype(bool)
-    told = fresh["tied"].map(lambda tied: tied is False)
-    table = _table("Paired differences by prompt with 95 % intervals, this run minus the first",
-                   "metric", "model", "steps", "difference", "p (Holm)", "", "prompts", "missing",
-                   )  # fmt: skip
-    for _, row in fresh[headline | told].iterrows():
-        table.add_row(*_pair_cells(row))
-    if len(fresh):
+    if headline.any():
+        names = ("metric", "model", "steps", "difference", "p (Holm)", "", "prompts", "missing")
+        title = "Paired differences by prompt with 95 % intervals, this run minus the first"
+        table = _table(title, *names)
+        for _, row in fresh[headline].iterrows():
+            table.add_row(*_pair_cells(row))
         out.print(table)
-        rest = int((~(headline | told)).sum())
-        if rest:
-            out.print(f"{rest} more comparisons of single tasks and parts are ties or exact")
-    same = paired.loc[paired["same_samples"].astype(bool), ["model", "steps"]].drop_duplicates()
-    for model, rows in same.groupby("model", sort=False):
+    _print_parts(fresh[~headline])
+    same = entry.paired.loc[entry.paired["same_samples"].astype(bool), ["model", "steps"]]
+    for model, rows in same.drop_duplicates().groupby("model", sort=False):
         steps = ", ".join(map(str, rows["steps"]))
         out.print(cell(f"The same samples in both: {model} at {steps} steps"))
     for refusal in entry.refused:
         out.print(cell(f"Refused: {refusal}."))
     for remark in entry.remarks:
         out.print(cell(f"Note: {remark}."))
+
+
+def _print_parts(parts: "pd.DataFrame") -> None:
+    """Say in a line for each single task or part which configurations differ there."""
+    tested = parts[parts["p_holm"].notna()]
+    for name, rows in tested.groupby(tested["benchmark"] + "." + tested["metric"], sort=False):
+        apart = [
+            f"{r['model']}@{r['steps']} {_signed(r['difference'])}"
+            for _, r in rows.iterrows()
+            if not r["tied"]
+        ]
+        ties = len(rows) - len(apart)
+        said = ", ".join(apart) or "none"
+        console().print(cell(f"{name}: differs: {said}; {ties} of {len(rows)} are ties"))
 
 
 def _pair_cells(row: "pd.Series[Any]") -> list[Any]:
@@ -101,11 +107,11 @@ def _pair_cells(row: "pd.Series[Any]") -> list[Any]:
     found = "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
     if math.isnan(row["difference"]) or math.isnan(low):
         verdict = str(row["method"])
-    name = f"{row['benchmark']}.{row['metric']}"
+    name = f"{row['benchmark']}.{row['metric']} ({row['unit']})"
     prompts = str(row["n_prompts"])
     if row["n_unpaired"]:
         prompts += f" (+{row['n_unpaired']} unpaired)"
-    texts = (name, model, steps, f"{difference} {row['unit']}", found, verdict, prompts)
+    texts = (name, model, steps, difference, found, verdict, prompts)
     return [*map(cell, texts), str(row["n_missing"])]
 
 
@@ -157,7 +163,7 @@ def print_power(found: "list[Power]") -> int:
         table = _table(title, "seeds per prompt")
         powers = list(entry.detectable)
         for power in powers if entry.margin is not None else ():
-            table.add_column(f"prompts, power {power:.0%}", justify="right")
+            table.add_column(f"prompts, power {power * 100:.0f} %", justify="right")
         table.add_column(f"{entry.prompts} prompts tell", justify="right")
         for size in entry.sizes:
             needs = ["-" if size.prompts[p] is None else f"{size.prompts[p]:,}" for p in powers]
@@ -165,7 +171,9 @@ def print_power(found: "list[Power]") -> int:
             tell = "-" if math.isnan(size.detectable) else f"{size.detectable:.3g}"
             table.add_row(str(size.seeds), *needs, tell)
         out.print(table)
-        tells = " or ".join(f"{d:.3g} with power {p:.0%}" for p, d in entry.detectable.items())
+        tells = " or ".join(
+            f"{d:.3g} with power {p * 100:.0f} %" for p, d in entry.detectable.items()
+        )
         out.print(f"As it stands ({entry.prompts} prompts x {entry.seeds} seeds): tells {tells}")
         out.print(cell(f"Variances: {entry.source}"))
     return DONE

@@ -4,14 +4,17 @@ They stand beside a run only where it used the benchmark's official prompts: the
 own, and its GenEval score is another quantity than the one in papers.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from rcm_bench.canonical import digest_of
 from rcm_bench.suite_load import shipped
+from rcm_reports.escaping import csv_text
 
 OFFICIAL_PROMPTS = {"geneval": "OFFICIAL"}
 """Digest of the prompt keys of each benchmark's official set."""
@@ -52,10 +55,22 @@ def published_scores() -> pd.DataFrame:
     source, note. They are as printed: two totals do not follow from their own parts, which their
     notes say.
     """
-    path = shipped("data") / "published_scores.csv"
-    table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False,
-                        na_values={"guidance_nfe": [""]})  # fmt: skip
-    return table
+    return pd.read_csv(
+        shipped("data") / "published_scores.csv",
+        dtype=dict.fromkeys(_TEXT, str),
+        keep_default_na=False,
+        na_values={"guidance_nfe": [""]},
+    )
+
+
+def write_published(table: pd.DataFrame, path: Path) -> None:
+    """Write the table as CSV; text that a spreadsheet would take for a formula is guarded."""
+    guarded = table.map(lambda value: csv_text(value) if isinstance(value, str) else value)
+    text = guarded.to_csv(index=False, lineterminator="\n")
+    temporary = path.with_name(f".{path.name}.tmp")
+    # A lone surrogate cannot be written as UTF-8.
+    temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+    os.replace(temporary, path)
 
 
 def prompts_mark(prompt_keys: list[str]) -> str:
@@ -76,19 +91,18 @@ def reference_table(
     scores = published_scores()
     mark = prompts_mark(prompt_keys)
     parts, remarks = [], []
-    for benchmark in dict.fromkeys(measurements["benchmark"]):
+    for benchmark, own in measurements.groupby("benchmark", sort=False):
         known = scores[scores["benchmark"] == benchmark]
+        known = known[known["metric"].isin(own["metric"])]
         if not len(known):
             continue
-        if OFFICIAL_PROMPTS.get(benchmark) != mark:
+        if OFFICIAL_PROMPTS.get(str(benchmark)) != mark:
             remarks.append(
                 f"published numbers of '{benchmark}' are not shown: this run's {len(prompt_keys)} "
                 "prompts are not the benchmark's own, so that the same name is another quantity"
             )
             continue
-        metrics = set(measurements.loc[measurements["benchmark"] == benchmark, "metric"])
-        own = measurements[measurements["benchmark"] == benchmark]
-        parts += [_own_rows(own), _published_rows(known[known["metric"].isin(metrics)], protocol)]
+        parts += [_own_rows(own), _published_rows(known, protocol)]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     return ReferenceTable(table=table[COLUMNS], remarks=remarks)
 

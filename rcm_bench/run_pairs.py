@@ -16,7 +16,7 @@ from rcm_bench.comparability import (
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import cells
-from rcm_bench.pairing import Paired, pair
+from rcm_bench.pairing import Paired, align, pair
 from rcm_bench.statistics import estimate, holm
 
 ALPHA = 0.05
@@ -70,14 +70,15 @@ def compare_sides(first: Evidence, other: Evidence, reference: str | None = None
     }
     refused: dict[str, None] = {}
     rows = []
-    for metric in (name for name in other.metrics if name in first.metrics):
+    for metric in (name for name in first.metrics if name in other.metrics):
         benchmark = metric.partition(".")[0]
+        aligned = align(metric, other, first)
         for key, twin in matched:
             found = [*protocol, *models[key.model, twin.model]]
             if against := obstacles(found, benchmark):
                 refused[_refusal(benchmark, against[0])] = None
                 continue
-            found_pair = pair(metric, other, key, first, twin)
+            found_pair = pair(aligned, key, twin)
             if found_pair is not None:
                 row = _row(metric, other, key, first, twin, found_pair)
                 rows.append({**row, "verified": not doubts(found, benchmark)})
@@ -167,6 +168,7 @@ def _row(
 ) -> dict[str, Any]:
     entry = other.metrics[metric]
     benchmark, _, name = metric.partition(".")
+    same = other.cells[key].samples == first.cells[twin].samples
     row = {
         "run": other.label,
         **{"benchmark": benchmark, "metric": name, "model": key.model, "steps": key.steps},
@@ -178,13 +180,13 @@ def _row(
         },
         **{"n_prompts": paired.n_prompts, "n_unpaired": paired.n_unpaired},
         **{"n_missing": paired.n_missing, "unit": entry.info.unit},
-        **{"headline": entry.info.headline, "same_samples": paired.same_samples},
+        **{"headline": entry.info.headline, "same_samples": same},
     }
     total = entry.info.headline and len(entry.measured.components) > 1
     if total and not (other.whole and first.whole):
         gone = ("value", "reference_value", "difference", "difference_low", "difference_high", "p")
         row |= {**dict.fromkeys(gone, NAN), "method": "no total: a run is limited or incomplete"}
-    elif paired.same_samples:
+    elif same:
         ends = dict.fromkeys(("difference", "difference_low", "difference_high"), 0.0)
         row |= {**ends, "p": NAN, "method": "the same samples"}
     return row

@@ -9,7 +9,7 @@ from rcm_bench.baseline import read_evidence
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.gates import candidates, check_margins
-from rcm_bench.pairing import two_cells
+from rcm_bench.pairing import align
 from rcm_bench.prepare import check_gates, make_benchmarks
 from rcm_bench.prompt_sets import load_prompts
 from rcm_bench.statistics import power as sizes
@@ -160,12 +160,14 @@ def _from_pilot(metric: str, gate: Gate | None, pilot: Evidence) -> tuple[sizes.
     if metric not in pilot.metrics:
         raise unknown_name(pilot.label, "metric", metric, pilot.metrics)
     teacher = pilot.cell(pilot.reference.model, pilot.reference.steps)
+    assert teacher is not None
     seeds = int(pilot.protocol["prompts"]["samples_per_prompt"])
+    found_cells = align(metric, pilot, pilot).candidate
     found: list[tuple[float, CellKey, sizes.Variances]] = []
     for key in candidates(gate, pilot):
-        both = None if teacher is None else two_cells(metric, pilot, key, pilot, teacher)
-        if both is not None:
-            common = common_prompts(*both)
+        both = found_cells.get(key), found_cells.get(teacher)
+        if both[0] is not None and both[1] is not None:
+            common = common_prompts(both[0], both[1])
             variances = sizes.measured(common.student, common.reference, seeds)
             if variances.total == variances.total:
                 found.append((variances.total, key, variances))
