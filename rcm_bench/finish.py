@@ -10,7 +10,8 @@ from rcm_bench.aggregate import aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
-from rcm_bench.prompt_sets import prompts_digest
+from rcm_bench.prompt_sets import prompt_key, prompts_digest
+from rcm_bench.published import reference_table, write_published
 from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
@@ -181,7 +182,11 @@ def _write(run: OpenRun, index: Index, whole: bool, limit: int | None) -> tuple[
         timings=timings,
         run_dir=store.root,
     )
+    keys = [prompt_key(prompt) for prompt in plan.prompts]
+    published = reference_table(result.measurements, manifest["protocol"], keys).table
     with store.alone():
         write_tables(report, store.root / "tables")
+        if len(published):
+            write_published(published, store.root / "tables" / "published.csv")
         write_plots(report, store.root / "plots")
         return result.measurements, render(report, store.root / "report")

@@ -133,18 +133,27 @@ def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
 
 
 def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, int]) -> Cell:
-    def spread(column: str, missing: float) -> np.ndarray:
-        table = rows.pivot(index="prompt_id", columns="component", values=column)
-        table = table.reindex(columns=list(components)).sort_index()
-        return table.fillna(missing).to_numpy(dtype=np.float64)
-
     by_prompt = rows.groupby("prompt_id", sort=True)
+    prompts = by_prompt.size().index
+    at = (
+        prompts.get_indexer(pd.Index(rows["prompt_id"])),
+        pd.Index(components).get_indexer(pd.Index(rows["component"])),
+    )
+    if len(set(zip(*at, strict=True))) < len(rows) or -1 in at[1]:
+        raise ValueError(f"expected one row for each prompt and each of {components}")
+
+    def spread(column: str, missing: float) -> np.ndarray:
+        # A pivot of pandas takes far longer, and a run has hundreds of these.
+        table = np.full((len(prompts), len(components)), missing)
+        table[at] = rows[column].fillna(missing).to_numpy(dtype=np.float64)
+        return table
+
     # A component that does not concern a prompt adds no variance; one that does and has a single
     # seed has an unknown one.
     concerned = spread("denominator", 0.0) > 0
     within = np.where(concerned, spread("within", np.nan), 0.0)
     return Cell(
-        prompts=by_prompt.size().index,
+        prompts=prompts,
         clusters=Clusters(
             numerator=spread("numerator", 0.0),
             denominator=spread("denominator", 0.0),

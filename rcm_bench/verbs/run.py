@@ -1,6 +1,7 @@
 """run: plan, sample, score, aggregate, report; resumes what is there."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rcm_bench import environment, timing
@@ -35,9 +36,13 @@ def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> 
     manifest = make_manifest(prepared, environment.environment(device))
     store = RunStore.create(root, manifest, prepared.plan.prompts)
     try:
-        return _fill(prepared, store, device, limit)
+        outcome = _fill(prepared, store, device, limit)
     finally:
         store.close()
+    if store.manifest["suite"].get("gates", {}) != manifest["suite"]["gates"]:
+        note = "the suite's gates changed after this run was frozen and do not hold for it; see"
+        return replace(outcome, remarks=[*outcome.remarks, f"{note} 'gate --margin'"])
+    return outcome
 
 
 def _fill(prepared: Prepared, store: RunStore, device: str, limit: int | None) -> Outcome:
