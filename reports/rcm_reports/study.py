@@ -157,6 +157,10 @@ class Study:
             outcome="lost" if lost else "",
         )
 
+    def remarks(self) -> list[str]:
+        """Return what whoever made the run wants to be known, a sentence each."""
+        return [visible(remark, 400) for remark in self.manifest.get("remarks") or []]
+
     @property
     def students(self) -> tuple[Series, ...]:
         """Return the lines that are not the reference's model."""

@@ -70,7 +70,7 @@ class Verdict:
 
 def verdict(study: Study, completeness: Completeness) -> Verdict:
     """Say how close the students come, or why that cannot be said."""
-    remarks = completeness.remarks()
+    remarks = [*completeness.remarks(), *study.remarks()]
     metric = study.quality
     if metric is None or not study.measured(metric):
         return Verdict(lead=_no_total(completeness), caveats=tuple(remarks))
