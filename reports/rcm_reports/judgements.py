@@ -35,16 +35,16 @@ def judgements(report: ReportInput, study: Study) -> dict[str, Judgement]:
     reasons = list(mine["reason"]) if "reason" in mine.columns else nothing
     notes = list(mine["details"]) if "details" in mine.columns else nothing
     found: dict[str, Judgement] = {}
-    for item, value, reason, raw in zip(mine["item_id"], mine["value"], reasons, notes, strict=True):
+    for item, value, reason, raw in zip(
+        mine["item_id"], mine["value"], reasons, notes, strict=True
+    ):
         details = _details(raw)
         if str(item) not in found or "correct" in details:
             found[str(item)] = _judgement(value, reason, details, binary=binary)
     return found
 
 
-def _judgement(
-    given: Any, reason: Any, details: Mapping[str, Any], *, binary: bool
-) -> Judgement:
+def _judgement(given: Any, reason: Any, details: Mapping[str, Any], *, binary: bool) -> Judgement:
     value = math.nan if given is None else float(given)
     said = visible(reason, 300) if isinstance(reason, str) and reason else ""
     boxes = _boxes(details.get("boxes"))

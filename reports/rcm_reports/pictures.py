@@ -97,9 +97,7 @@ class Album:
         row = self.rows.get((cell, prompt_id, seed_index))
         return self.judged.get(str(row["item_id"]), NOT_JUDGED).value if row else math.nan
 
-    def take(
-        self, cell: Cell, prompt_id: str, seed_index: int, *, inline: bool = True
-    ) -> Shot:
+    def take(self, cell: Cell, prompt_id: str, seed_index: int, *, inline: bool = True) -> Shot:
         """Return one sample as the page shows it, and remember that it is shown.
 
         Args:

@@ -20,8 +20,8 @@ const put = (holder, place, k, css) => {
   const el = k === undefined ? hole("not sampled") : large(k);
   if (old && old.tagName === "IMG" && el.tagName === "IMG") {
     old.onload = el.onload;
-    old.onerror = el.onerror && (() => lost(k, old));
-    old.src = el.src;
+    old.onerror = el.onerror;
+    old.setAttribute("src", el.getAttribute("src"));
     media.set(old, k);
     return old;
   }
@@ -226,7 +226,7 @@ const onFilter = () => {
 
 const onAddress = () => {
   const lacking = readView();
-  if (lacking === null) return;
+  if (lacking === null) return false;
   shownRows = PER_PAGE;
   clock.frame = Number(view.frame) || 0;
   draw();
@@ -237,6 +237,7 @@ const onAddress = () => {
   }
   (view.prompt ? stage : $("viewer")).scrollIntoView();
   stage.focus({ preventScroll: true });
+  return true;
 };
 
 const fillChoices = () => {
@@ -283,8 +284,7 @@ const startViewer = () => {
   new IntersectionObserver((seen) => { visible = seen[seen.length - 1].isIntersecting; }).observe(stage);
   new ResizeObserver(() => { if (current) [...$("cells").children].forEach((figure, n) => drawBoxes(figure, figure.querySelector(".media").firstChild, current.at[stageColumns()[n]])); }).observe($("cells"));
   addEventListener("hashchange", onAddress);
-  draw();
-  onAddress();
+  if (!onAddress()) draw();
 };
 
 document.documentElement.classList.add("js");

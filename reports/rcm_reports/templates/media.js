@@ -17,7 +17,7 @@ data.samples.forEach((shot, k) => {
   }
   rowOf.get(name).at[shot[COLUMN]] = k;
 });
-rows.sort((a, b) => a.place - b.place || a.seed - b.seed);
+rows.sort((a, b) => a.seed - b.seed || a.place - b.place);
 
 const stateOf = (k) => data.states[data.samples[k][STATE]];
 const scoreOf = (k) => (k === undefined ? null : data.samples[k][SCORE]);
@@ -50,8 +50,8 @@ const still = (k, large) => {
   const img = make("img");
   img.decoding = "async";
   if (!large) img.loading = "lazy";
-  if (source.startsWith("media/")) img.onerror = () => lost(k, img);
-  img.onload = () => img.classList.toggle("pixel", Math.max(img.naturalWidth, img.naturalHeight) <= 96);
+  if (source.startsWith("media/")) img.onerror = ({ target }) => lost(k, target);
+  img.onload = ({ target }) => target.classList.toggle("pixel", Math.max(target.naturalWidth, target.naturalHeight) <= 96);
   img.src = source;
   img.alt = "";
   return img;
@@ -85,7 +85,11 @@ const boxes = (k, width, height, shownWidth) => {
   for (const [x0, y0, x1, y1] of found)
     for (const css of ["under", "over"])
       add("rect", { x: x0, y: y0, width: Math.max(x1 - x0, 0), height: Math.max(y1 - y0, 0), class: css });
-  for (const [x0, y0, , , score, name] of found)
-    add("text", { x: Math.max(x0, 0), y: Math.max(y0 - 0.35 * size, size), "font-size": size }, name + (score === null ? "" : ` ${score}`));
+  found.forEach(([x0, y0, x1, y1, score, name], n) => {
+    const right = x0 + x1 > width;
+    const y = n % 2 ? Math.min(y1 + 1.05 * size, height - 0.3 * size) : Math.max(y0 - 0.35 * size, size);
+    const at = { x: right ? Math.min(x1, width) : Math.max(x0, 0), y, "text-anchor": right ? "end" : "start", "font-size": size };
+    add("text", at, name + (score === null ? "" : ` ${score}`));
+  });
   return svg;
 };

@@ -17,15 +17,14 @@ const columnsShown = () => {
   return data.reference < 0 || wanted.includes(data.reference) ? wanted : [data.reference, ...wanted];
 };
 
-const behind = (row, wanted) => {
-  const teacher = scoreOf(row.at[data.reference]);
-  const own = wanted.map((i) => scoreOf(row.at[i])).filter((v) => v !== null);
-  if (teacher === null || !own.length) return null;
-  return (data.higher ? 1 : -1) * (teacher - own.reduce((a, b) => a + b, 0) / own.length);
-};
 const mean = (row, wanted) => {
   const own = wanted.map((i) => scoreOf(row.at[i])).filter((v) => v !== null);
   return own.length ? own.reduce((a, b) => a + b, 0) / own.length : null;
+};
+
+const behind = (row, wanted) => {
+  const [teacher, own] = [scoreOf(row.at[data.reference]), mean(row, wanted)];
+  return teacher === null || own === null ? null : (data.higher ? 1 : -1) * (teacher - own);
 };
 
 const isLost = (row, wanted) => {

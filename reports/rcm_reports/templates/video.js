@@ -55,7 +55,7 @@ const tick = () => {
   if (!clock.playing) return;
   const running = clock.cells.filter((cell) => frameOf(cell) < lastOf(cell) && !cell.el.error);
   if (!running.length) {
-    if (calm.matches) stop(); else startFrom(0);
+    if (calm.matches) halt(lastFrame()); else startFrom(0);
     return;
   }
   const slowest = Math.min(...running.map(frameOf));
@@ -82,14 +82,14 @@ const start = () => {
   startFrom(clock.frame >= lastFrame() ? 0 : clock.frame);
 };
 
-/* Stops at the frame that the slowest video has shown. */
-const stop = () => {
+const halt = (frame) => {
   clock.playing = false;
   tellPlaying();
   clock.cells.forEach(({ el }) => el.pause());
-  const shown = clock.cells.filter((cell) => cell.frames > clock.frame).map((cell) => cell.seen ?? frameOf(cell));
-  return seek(Math.min(clock.frame, ...shown));
+  return seek(frame);
 };
+/* Stops at the frame that the slowest video has shown. */
+const stop = () => halt(Math.min(clock.frame, ...clock.cells.filter((cell) => lastOf(cell) > clock.frame).map((cell) => cell.seen ?? frameOf(cell))));
 
 const playOrPause = () => (clock.playing ? stop() : start());
 const showFrame = async (frame) => {
