@@ -8,7 +8,7 @@ from rcm_reports.gallery import column_groups, round_robin
 from rcm_reports.pictures import Album, Shot
 from rcm_reports.study import Cell
 
-MAX_SAMPLES = 8000
+MAX_SAMPLES = 12_000
 PROMPT_LENGTH = 600
 KEY_LENGTH = 12
 STATES = ("right", "wrong", "scored", "unscored", "missing")
