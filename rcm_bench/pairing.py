@@ -131,6 +131,8 @@ def _exact(difference: float) -> Comparison:
         difference_low=difference,
         difference_high=difference,
         p=NAN,
+        p_least=NAN,
+        detectable=NAN,
         ratio=NAN,
         ratio_low=NAN,
         ratio_high=NAN,

@@ -41,14 +41,14 @@ def _print_protocol(entry: "Against") -> None:
     if grave:
         table = _table("Protocol", "benchmark", "part", "first run", "this run", "so")
         for found in grave:
-            parts = (found.benchmark or "all", found.part, found.first, found.other)
-            table.add_row(*map(cell, parts), cell(f"{found.effect}: {found.why}"))
+            four = (found.benchmark or "all", found.part, found.first, found.other)
+            table.add_row(*map(cell, four), cell(f"{found.effect}: {found.why}"))
         out.print(table)
     else:
         out.print("Protocol: nothing that a benchmark fixes differs")
     if harmless:
-        said = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
-        out.print(cell(f"Differs without an effect beyond rounding: {said}"))
+        parts = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
+        out.print(cell(f"Differs without an effect beyond rounding: {parts}"))
     for (mine, theirs), found_all in entry.models.items():
         said = [f"{d.part} ({d.first}; {d.other})" for d in found_all if d.effect == "compared"]
         if said:

@@ -2,7 +2,7 @@
 
 Three of the eleven groups of prompts feed two or three dimensions each, so dimensions are not
 independent: prompts are resampled within their group, every dimension is recomputed from the same
-draw, and the totals from those (facts: VBench 0.1.5, scripts/constant.py and VBench_full_info.json).
+draw, and the totals from those (VBench 0.1.5, scripts/constant.py and VBench_full_info.json).
 
 Legend: n prompts, 16 components in the order of `DIMENSIONS`, strata are the groups.
 """
