@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def print_checked(checked: "Checked") -> int:
-    """Print every case with its worst error beside the budget, then what failed and what is lacking.
+    """Print every case with its worst error beside the budget, what failed, what is lacking.
 
     Returns:
         0 if everything is within its budget, 1 on a miss, 4 if a path or a case could not be run.

@@ -2,7 +2,7 @@
 
 import torch
 
-from rcm_kernels.cases import LAWS, Case, Entry
+from rcm_kernels.cases import LAWS, Case, Entry, Mask
 
 # On a CPU the interpreter runs the Triton path: its bf16 products are wrong without a word, and it
 # takes a tenth of a second for what a GPU does in microseconds.
@@ -35,7 +35,7 @@ def _laws(half: torch.dtype, S: int, T: int, D: int) -> list[Case]:
 
 
 def _shapes(half: torch.dtype) -> list[Case]:
-    """Lengths on both sides of blocks of 16, 64 and 128, head sizes 16 to 256, values of another size.
+    """Lengths around blocks of 16, 64 and 128, head sizes 16 to 256, values of another size.
 
     One key alone is left out: its gradients are zero, and rounding then has nothing to be held to.
     """
@@ -72,10 +72,7 @@ def _ways(half: torch.dtype) -> list[Case]:
         Case(dtype=dtype, S=65, T=66, D=64, entry="plain", causal=causal)
         for dtype, causal in ((half, False), (torch.float32, False), (torch.float32, True))
     ]
-    alone = [
-        Case(dtype=half, S=33, T=34, D=64, entry=entry, gradients=False)
-        for entry in ("explicit", "dual_level")
-    ]
+    alone = [Case(dtype=half, S=33, T=34, D=64, entry=entry, gradients=False) for entry in entries]
     return [*asked, *plain, *alone]
 
 
@@ -85,18 +82,21 @@ def _masks(half: torch.dtype) -> list[Case]:
         Case(dtype=dtype, S=33, T=65, D=32, H=4, G=2, causal=causal)
         for dtype, causal in ((half, False), (torch.float32, True))
     ]
-    lengths = [
-        Case(dtype=dtype, S=20, T=130, D=32, B=3, mask="lengths", entry=entry)
-        for dtype, entry in ((half, "explicit"), (torch.float32, "plain"))
+    padded = {"S": 20, "T": 130, "D": 32, "B": 3}
+    return [
+        *grouped,
+        Case(dtype=half, **padded, mask="lengths"),
+        Case(dtype=torch.float32, **padded, mask="lengths", entry="plain"),
     ]
-    return [*grouped, *lengths]
 
 
 def _attn_masks() -> list[Case]:
+    kinds: tuple[Mask, ...] = ("boolean", "additive")
+    entries: tuple[Entry, ...] = ("explicit", "plain")
     return [
         Case(dtype=torch.float32, S=17, T=33, D=32, H=2, mask=kind, entry=entry)
-        for kind in ("boolean", "additive")
-        for entry in ("explicit", "plain")
+        for kind in kinds
+        for entry in entries
     ]
 
 

@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 Law = Literal["iid", "aligned", "offset", "mean", "sharp"]
 Entry = Literal["explicit", "plain", "func.jvp", "dual_level"]
+Mask = Literal["none", "lengths", "boolean", "additive"]
 LAWS: tuple[Law, ...] = ("iid", "aligned", "offset", "mean", "sharp")
 _GUARD = 3  # rows of NaN below an input
 _FAR = 2**31  # elements; the first offset that 32 bits cannot hold
@@ -54,7 +55,7 @@ class Case:
     entry: Entry = "explicit"
     tangents: str = "qkv"
     causal: bool = False
-    mask: Literal["none", "lengths", "boolean", "additive"] = "none"
+    mask: Mask = "none"
     layout: Literal["bhsd", "bshd", "guarded", "far"] = "guarded"
     gradients: bool = True
     scale: float | None = None

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 from torch.autograd import forward_ad
+from torch.autograd.forward_ad import make_dual, unpack_dual
 
 from rcm_kernels.budget import Comparison, compare, excess_over_rounding
 from rcm_kernels.cases import Case, Inputs, draw
@@ -187,11 +188,11 @@ def _forward_mode(
     starts = tuple(primals[i] for i in moving)
     directions = tuple(tangent for tangent in tangents if tangent is not None)
     if case.entry == "func.jvp":
-        output, tangent = torch.func.jvp(attend, starts, directions)
-        return output, tangent
+        pair = torch.func.jvp(attend, starts, directions)
+        return pair[0], pair[1]
     with forward_ad.dual_level():
-        duals = [forward_ad.make_dual(*pair) for pair in zip(starts, directions, strict=True)]
-        output, tangent = forward_ad.unpack_dual(attend(*duals))
+        duals = [make_dual(*pair) for pair in zip(starts, directions, strict=True)]
+        output, tangent = unpack_dual(attend(*duals))
     if tangent is None:
         raise RuntimeError("the tangent was lost: the output has none")
     return output, tangent

@@ -1,10 +1,12 @@
 """The truth that kernels are held to: softmax attention from plain operations, in any dtype.
 
-In fp64 it is the truth; in a kernel's own dtype it is the plain PyTorch whose error sets the budget.
+In fp64 it is the truth; in a kernel's own dtype it is plain PyTorch, whose error sets the budget.
 It shares no code with the reference path, which is itself checked.
 
 Shape legend: B batch, H heads, G key heads, S queries, T keys, D head size, E value size.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -37,14 +39,14 @@ def plain_results(
     if case.entry == "plain":
         results, leaves = {"output": attend(*primals)}, named(primals, [])
     else:
-        output, tangent = torch.func.jvp(attend, tuple(primals), tuple(tangents))
-        results, leaves = {"output": output, "tangent": tangent}, named(primals, tangents)
+        pair = torch.func.jvp(attend, tuple(primals), tuple(tangents))
+        results, leaves = {"output": pair[0], "tangent": pair[1]}, named(primals, tangents)
     if case.gradients:
         return with_gradients(results, leaves, cotangents)
     return {name: result.detach() for name, result in results.items()}
 
 
-def named(primals: list[Tensor], tangents: list[Tensor | None]) -> Results:
+def named(primals: list[Tensor], tangents: Sequence[Tensor | None]) -> Results:
     """Return the inputs by name, without tangents that are None."""
     found = dict(zip(NAMES, primals, strict=True))
     pairs = zip(NAMES, tangents, strict=False)
