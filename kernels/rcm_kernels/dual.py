@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from rcm_kernels import transforms
 from rcm_kernels.functions import ReferenceFunction
 from rcm_kernels.masking import Masking
 from rcm_kernels.reference import (
@@ -27,9 +27,9 @@ def reference(primals: Triple, masking: Masking, scale: float, *, plain: bool) -
     """
     if plain or _is_differentiated(masking.bias):
         return attention_reference(primals, masking, scale)
-    unpacked, tangents = _unpack(primals)
-    output, tangent = ReferenceFunction.apply(*unpacked, *tangents, *masking, scale)
-    return _pack(output, tangent)
+    (q, tq), (k, tk), (v, tv) = (transforms.unpack(x) for x in primals)
+    output, tangent = ReferenceFunction.apply(q, k, v, tq, tk, tv, *masking, scale)
+    return transforms.pack(output, tangent)
 
 
 def reference_with_tangent(
@@ -42,21 +42,9 @@ def reference_with_tangent(
     return AttentionResult(output, torch.zeros_like(output) if tangent is None else tangent)
 
 
-def _unpack(primals: Triple) -> tuple[Triple, Tangents]:
-    if forward_ad._current_level < 0:
-        return primals, (None, None, None)
-    pairs = [forward_ad.unpack_dual(x) for x in primals]
-    (q, tq), (k, tk), (v, tv) = pairs
-    return (q, k, v), (tq, tk, tv)
-
-
-def _pack(output: Tensor, tangent: Tensor | None) -> Tensor:
-    return output if tangent is None else forward_ad.make_dual(output, tangent)
-
-
 def _is_differentiated(bias: Tensor | None) -> bool:
     if bias is None:
         return False
     if bias.requires_grad and torch.is_grad_enabled():
         return True
-    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(bias).tangent is not None
+    return transforms.unpack(bias)[1] is not None

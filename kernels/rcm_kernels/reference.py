@@ -122,7 +122,8 @@ def _wide(x: Tensor, heads: int) -> Tensor:
 
 
 def _narrow_heads(x: Tensor, groups: int) -> Tensor:
-    return x if x.shape[1] == groups else x.unflatten(1, (groups, -1)).sum(2)
+    batch, _, length, size = x.shape
+    return x if x.shape[1] == groups else x.view(batch, groups, -1, length, size).sum(2)
 
 
 def _probabilities(q: Tensor, k: Tensor, masking: Masking, scale: float) -> Tensor:

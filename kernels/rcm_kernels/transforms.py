@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 Around = Literal["nothing", "forward", "reverse", "nested"]
@@ -38,3 +39,19 @@ def around() -> Around:
         return "reverse" if keys else "nothing"
     innermost = not keys or (num_forward == 1 and keys[-1] == kinds.TransformType.Jvp)
     return "forward" if innermost else "nested"
+
+
+def unpack(dual: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Split a tensor that may be dual into primal and tangent; None where it does not move."""
+    if forward_ad._current_level < 0:
+        return dual, None
+    primal, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
+    return primal, tangent
+
+
+def pack(primal: Tensor, tangent: Tensor | None) -> Tensor:
+    """Undo ``unpack``."""
+    if tangent is None:
+        return primal
+    dual: Tensor = forward_ad.make_dual(primal, tangent)  # type: ignore[no-untyped-call]
+    return dual

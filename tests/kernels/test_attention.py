@@ -207,9 +207,7 @@ def test_inference_mode_never_loses_tangents_silently(rng):
 
 def test_messages_say_what_was_expected_and_what_came(rng):
     q, k, v = draw(rng, 9, 13, 16)
-    with pytest.raises(
-        ValueError, match="unknown impl 'flash'. Available: auto, reference, triton."
-    ):
+    with pytest.raises(ValueError, match="impl 'flash'. Available: auto, reference, triton."):
         attention(q, k, v, impl="flash")
     with pytest.raises(ValueError, match=r"query must have shape \(B, H, S, D\), got \(3, 9, 16\)"):
         attention(q[0], k, v)

@@ -121,9 +121,14 @@ def test_nothing_quadratic_is_kept_for_the_backward(rng):
 def test_every_nesting_of_transforms(rng, derivative):
     q, k, v = draw(rng)
     weight = torch.randn(2, 2, 5, 6, generator=rng, dtype=torch.float64)
-    of = lambda attend: (
-        lambda x: (attend(x, x.flip(2).tile(1, 1, 2, 1)[:, :, :7], v) * weight).sum()
-    )  # noqa: E731
+
+    def of(attend):
+        def scalar(x):
+            keys = x.flip(2).tile(1, 1, 2, 1)[:, :, :7]
+            return (attend(x, keys, v) * weight).sum()
+
+        return scalar
+
     expected = derivative(of(plain_attention))(q)
     got = derivative(of(lambda *x: attention(*x, impl="reference")))(q)
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-12)
