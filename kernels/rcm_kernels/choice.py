@@ -8,8 +8,9 @@ from torch import Tensor
 
 Impl = Literal["auto", "reference", "triton"]
 
-# Becomes True in the commit that adds, under reports/gallery/, a green
-# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets them unasked.
+# Becomes True in the commit that adds, under reports/gallery/, a green run of
+# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets
+# them unasked.
 AUTO_TAKES_TRITON = False
 
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
