@@ -80,7 +80,7 @@ def tile_offset(strides, batch, head, row):
 @triton.jit
 def narrow(x, DTYPE: tl.constexpr):
     """Round float32 to the nearest number of another dtype, ties to even."""
-    if INTERPRETED and DTYPE == tl.bfloat16:
+    if INTERPRETED and tl.bfloat16 == DTYPE:
         bits = x.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
         x = bits.to(tl.float32, bitcast=True)

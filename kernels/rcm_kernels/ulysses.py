@@ -92,7 +92,7 @@ class _AllToAll(Function):
         sent = torch.cat([part.reshape(num, -1) for part in parts], dim=1)
         received = torch.empty_like(sent)
         dist.all_to_all_single(received, sent, group=group)
-        columns = received.split([part[0].numel() for part in parts], dim=1)
+        columns = torch.split(received, [part[0].numel() for part in parts], dim=1)
         pairs = zip(columns, parts, strict=True)
         return tuple(_join(x.reshape(part.shape), 2 if to_heads else 1) for x, part in pairs)
 
@@ -111,7 +111,8 @@ class _AllToAll(Function):
 
 def _split(x: Tensor, num: int, dim: int) -> Tensor:
     """Return (n, B, H, s, D) with dimension 1 (heads) or 2 (positions) cut into n."""
-    return x.unflatten(dim, (num, -1)).movedim(dim, 0)
+    cut = (*x.shape[:dim], num, x.shape[dim] // num, *x.shape[dim + 1 :])
+    return x.reshape(cut).movedim(dim, 0)
 
 
 def _join(parts: Tensor, dim: int) -> Tensor:
