@@ -78,9 +78,7 @@ def test_json_and_junit(monkeypatch, tmp_path):
     assert suites["kernels check: reference"].attrib["failures"] == "1"
     triton = suites["kernels check: triton"]
     assert (triton.get("tests"), triton.get("failures"), triton.get("skipped")) == ("3", "2", "1")
-    assert triton[1][0].get("message") == "ValueError: no\N{LEFT-POINTING ANGLE BRACKET}".replace(
-        "\N{LEFT-POINTING ANGLE BRACKET}", triton[1][0].get("message")[14:]
-    )
+    assert triton[1][0].get("message").startswith("ValueError: no") and len(triton[2]) == 1
     assert "\x1b" not in files[1].read_text()
     assert json.loads(as_json(checked(GOOD)))["green"] is True
     assert "<failure" not in as_junit(checked(GOOD))
