@@ -10,7 +10,8 @@ from rcm_bench.aggregate import Tables, aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
-from rcm_bench.prompt_sets import prompts_digest
+from rcm_bench.prompt_sets import prompt_key, prompts_digest
+from rcm_bench.published import reference_table, write_published
 from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
@@ -116,7 +117,7 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
     report = report_input(run, index, limit if chosen != everything else None, whole=whole)
     return Outcome(
         run_dir=store.root,
-        report=_write(store, report),
+        report=_write(run, report),
         measurements=report.measurements,
         timings=report.timings,
         cells=list(plan.cells()),
@@ -218,15 +219,21 @@ def measure(
         run.benchmarks,  # type: ignore[arg-type]
         reference or run.plan.reference(),
         run.store.manifest["protocol_fingerprint"],
+        population=run.plan.suite.protocol.population,
         failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
         totals=totals,
     )
 
 
-def _write(store: RunStore, report: "ReportInput") -> Path:
+def _write(run: OpenRun, report: "ReportInput") -> Path:
     from rcm_reports import render, write_plots, write_tables
 
+    store = run.store
+    keys = [prompt_key(prompt) for prompt in run.plan.prompts]
+    published = reference_table(report.measurements, store.manifest["protocol"], keys).table
     with store.alone():
         write_tables(report, store.root / "tables")
+        if len(published):
+            write_published(published, store.root / "tables" / "published.csv")
         write_plots(report, store.root / "plots")
         return render(report, store.root / "report")
