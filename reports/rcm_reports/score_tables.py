@@ -142,7 +142,9 @@ def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
         f"{metric.title} ({metric.unit})" if _mixed(metrics) else metric.title for metric in metrics
     ]
     title = f"{benchmark_title(metrics[0].benchmark)}, part by part"
-    return ScoreTable(_caption(study, title, metrics), columns, rows)
+    bare = any(not known(v.low, v.high) for v in _of(study, metrics) if known(v.value))
+    none = " Where no interval stands, there are too few prompts for one." if bare else ""
+    return ScoreTable(_caption(study, title, metrics) + none, columns, rows)
 
 
 def _mixed(metrics: list[Metric]) -> bool:
@@ -208,8 +210,10 @@ def _entry(
     pair = study.pairs.get((metric.key, cell))
     difference, standing = "", _standing(study, metric, cell)
     if pair is not None and known(pair.difference) and standing != "reference":
-        around = interval(pair.low, pair.high, decimals, sign=True)
-        difference = f"{signed(pair.difference, decimals)} {around}"
+        difference = signed(pair.difference, decimals)
+        # Parts have no counts to compare with either: their caption says it once for all.
+        if known(pair.low, pair.high) or usual is not None:
+            difference += f" {interval(pair.low, pair.high, decimals, sign=True)}"
     return Entry(
         number(value.value, decimals),
         half_interval(value.low, value.high, decimals),
