@@ -47,8 +47,8 @@ def _print_protocol(entry: "Against") -> None:
     else:
         out.print("Protocol: nothing that a benchmark fixes differs")
     if harmless:
-        said = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
-        out.print(cell(f"Differs without an effect beyond rounding: {said}"))
+        listed = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
+        out.print(cell(f"Differs without an effect beyond rounding: {listed}"))
     for (mine, theirs), found_all in entry.models.items():
         said = [f"{d.part} ({d.first}; {d.other})" for d in found_all if d.effect == "compared"]
         if said:
