@@ -48,7 +48,7 @@ def test_without_a_margin_the_suite_is_shown_as_it_stands():
     assert (found.metric, found.margin) == ("geneval.overall", None)
     assert all(n is None for size in found.sizes for n in size.prompts.values())
     code, text, _ = shown("quickstart")
-    assert code == 0 and "As it stands (58 prompts x 4 seeds): tells 0.0977 with power 80 %" in text
+    assert code == 0 and "As it stands (58 prompts x 4 seeds): tells 0.0976 with power 80 %" in text
     assert "prompts, power" not in text
 
 
