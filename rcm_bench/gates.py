@@ -187,7 +187,7 @@ def _compared(
 ) -> Check:
     entry = run.metrics[blank.metric]
     blank = replace(blank, unit=entry.info.unit)
-    found = pair(aligned, key, twin)
+    found = pair(aligned, key, twin, run.population)
     if found is None:
         return blank
     same = run.cells[key].samples == side.cells[twin].samples

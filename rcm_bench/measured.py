@@ -93,6 +93,35 @@ def per_prompt(table: pd.DataFrame, *, failures: Failures = "exclude_and_flag") 
     return rows.assign(stratum=rows["task"], component="")
 
 
+def ratio_per_prompt(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum numerator and denominator over the seeds of each prompt: the number is sums over sums.
+
+    A mean of single ratios runs away where one denominator is almost 0; sums weigh each sample by
+    its denominator. The variance over new seeds is that of numerator - R denominator, R the ratio
+    of the cell (Cochran, Sampling Techniques, 1977, section 6.4).
+
+    Args:
+        table: Samples with columns ``top`` and ``bottom`` (NaN = unscored) and a column ``task``.
+    """
+    frame = table.assign(there=table["top"].notna() & table["bottom"].notna())
+    frame[["top", "bottom"]] = frame[["top", "bottom"]].where(frame["there"])
+    whole = frame.groupby(CELL, sort=True)[["top", "bottom"]].transform("sum")
+    frame["rest"] = frame["top"] - whole["top"] / whole["bottom"] * frame["bottom"]
+    groups = frame.sort_values([*CELL, "prompt_id", "seed_index"]).groupby(
+        [*CELL, "prompt_id", "task"], sort=True
+    )
+    rows = groups.agg(
+        numerator=("top", "sum"),
+        denominator=("bottom", "sum"),
+        spread=("rest", "var"),
+        n_samples=("there", "sum"),
+        planned=("there", "size"),
+    ).reset_index()
+    rows["within"] = rows["n_samples"] * rows["spread"]
+    rows["n_missing"] = rows["planned"] - rows["n_samples"]
+    return rows.assign(stratum=rows["task"], component="")
+
+
 def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
     """Arrange the rows of a metric as one table of sums for each cell, sorted.
 
@@ -142,6 +171,7 @@ def _cell(rows: pd.DataFrame, components: Sequence[str]) -> Cell:
     # seed has an unknown one.
     concerned = spread("denominator", 0.0) > 0
     within = np.where(concerned, spread("within", np.nan), 0.0)
+    num_scored = most("n_samples")
     return Cell(
         prompts=names,
         clusters=Clusters(
@@ -149,8 +179,9 @@ def _cell(rows: pd.DataFrame, components: Sequence[str]) -> Cell:
             denominator=spread("denominator", 0.0),
             strata=rows["stratum"].to_numpy(dtype=np.int64)[first],
             within=within,
+            seeds=np.asarray(num_scored, dtype=np.float64),
         ),
-        n_samples=most("n_samples"),
+        n_samples=num_scored,
         n_missing=most("n_missing"),
     )
 

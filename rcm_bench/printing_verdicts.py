@@ -41,8 +41,8 @@ def _print_protocol(entry: "Against") -> None:
     if grave:
         table = _table("Protocol", "benchmark", "part", "first run", "this run", "so")
         for found in grave:
-            parts = (found.benchmark or "all", found.part, found.first, found.other)
-            table.add_row(*map(cell, parts), cell(f"{found.effect}: {found.why}"))
+            four = (found.benchmark or "all", found.part, found.first, found.other)
+            table.add_row(*map(cell, four), cell(f"{found.effect}: {found.why}"))
         out.print(table)
     else:
         out.print("Protocol: nothing that a benchmark fixes differs")
@@ -102,7 +102,9 @@ def _pair_cells(row: "pd.Series[Any]") -> list[Any]:
         difference = "-"
     elif math.isnan(low):
         difference = f"{_signed(row['difference'])} [no interval]"
-    verdict = "tie" if row["tied"] is True else "differs" if row["tied"] is False else ""
+    verdict = "differs" if row["tied"] is False else "untested"
+    if row["tied"] is True:
+        verdict = f"tie (would tell {row['detectable']:.2g})"
     verdict += "" if row["verified"] else " (not verified)"
     found = "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
     if math.isnan(row["difference"]) or math.isnan(low):

@@ -88,6 +88,11 @@ class Protocol(Strict):
     name: Name = Field(default="lab", description="Name of the convention, for readers")
     seeds: Literal["rcm-bench-1"] = Field(default="rcm-bench-1", description="Recipe of the seeds")
     rewriting: Literal["none"] = Field(default="none", description="Rewriting of prompts")
+    population: Literal["new prompts", "same prompts"] = Field(
+        default="new prompts",
+        description="What intervals speak of: new prompts of the same kind with new seeds "
+        "(generalisation), or the same prompts with new seeds (reproduction)",
+    )
 
 
 class Run(Strict):

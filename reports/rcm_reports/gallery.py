@@ -1,13 +1,12 @@
-"""Which samples the page shows: one prompt and seed in a row, models and steps side by side."""
+"""The samples inside the page: one prompt and seed in a row, models and steps side by side."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rcm_reports.formatting import count, plural, visible
 from rcm_reports.pictures import Album, Shot
-from rcm_reports.study import Cell, Series, Study
+from rcm_reports.study import Cell, Study
 
 FIRST_ROWS_PER_TASK = 2
 MAX_CELLS = 1600
@@ -88,13 +87,13 @@ def build_gallery(album: Album) -> Gallery:
     cells = [cell for group in groups for cell in group.cells]
     seeds = album.seeds
     rows: dict[str, Row] = {}
-    start, used = len(album.shots), 0
-    for prompt_id in _round_robin(album.shown_prompts()):
-        if not cells or used > MAX_BYTES or len(album.shots) - start + len(cells) > MAX_CELLS:
+    used = 0
+    for prompt_id in round_robin(album.shown_prompts):
+        if not cells or used > MAX_BYTES or (len(rows) + 1) * len(cells) > MAX_CELLS:
             break
         text, task = album.prompts[prompt_id]
         shots = [album.take(cell, prompt_id, seeds[0]) for cell in cells]
-        used += sum(len(shot.uri) for shot in shots)
+        used += sum(len(shot.thumbnail.uri) for shot in shots)
         rows[prompt_id] = Row(visible(text, PROMPT_LENGTH), visible(task, 60), shots)
     tasks = list(dict.fromkeys(task for _, task in album.prompts.values()))
     first, more = _split(list(rows.values()), [visible(task, 60) for task in tasks])
@@ -107,14 +106,14 @@ def build_gallery(album: Album) -> Gallery:
             key=[visible(t, 60) for t in tasks].index,
         ),
         note=_note(album, len(rows), len(cells)),
-        warnings=_warnings(album.shots[start:]),
+        warnings=_warnings([shot for row in rows.values() for shot in row.shots]),
     )
 
 
 def build_spread(album: Album) -> Spread | None:
     """Return the shortest prompt with all its seeds; None where there is only one seed."""
     seeds = album.seeds[:4]
-    prompts = album.shown_prompts()
+    prompts = album.shown_prompts
     if len(seeds) < 2 or not prompts:
         return None
     prompt_id, (text, task) = min(prompts.items(), key=lambda item: len(item[1][0]))
@@ -128,39 +127,7 @@ def build_spread(album: Album) -> Spread | None:
     return Spread(visible(text, PROMPT_LENGTH), visible(task, 60), groups)
 
 
-def shots_json(album: Album) -> str:
-    """Return what the page's script needs, as JSON that cannot end its element."""
-    columns: dict[Cell, int] = {}
-    prompts: dict[str, int] = {}
-    for shot in album.shots:
-        columns.setdefault(shot.cell, len(columns))
-        prompts.setdefault(shot.prompt_id, len(prompts))
-    reference = album.study.reference
-    data = {
-        "cells": [[_label(album.study, cell.series), cell.steps] for cell in columns],
-        "prompts": [visible(album.prompts[prompt][0], 600) for prompt in prompts],
-        "reference": columns.get(reference, -1) if reference else -1,
-        "shots": [
-            [
-                columns[shot.cell],
-                prompts[shot.prompt_id],
-                shot.seed_index,
-                shot.width,
-                shot.height,
-                shot.boxes,
-                shot.sample_key[:12],
-            ]
-            for shot in album.shots
-        ],
-    }
-    return json.dumps(data, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
-
-
-def _label(study: Study, series: Series) -> str:
-    return study.label(series)
-
-
-def _round_robin(prompts: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+def round_robin(prompts: Mapping[str, tuple[str, str]]) -> Iterator[str]:
     """Yield prompts so that any beginning of the list holds every task about equally often."""
     by_task: dict[str, list[str]] = {}
     for prompt_id, (_, task) in prompts.items():
@@ -186,7 +153,7 @@ def _note(album: Album, num_rows: int, num_cells: int) -> str:
         return "This run holds no samples."
     seeds = album.seeds
     return (
-        f"Shown: {num_rows} of {plural(len(album.prompts), 'prompt')} "
+        f"Inside this page: {num_rows} of {plural(len(album.prompts), 'prompt')} "
         f"at seed {seeds[0] + 1} of {len(seeds)}, "
         f"that is {count(num_rows * num_cells)} of {plural(len(album.rows), 'sample')}. "
         "The open rows are the first of each task, not picked by result."
@@ -194,17 +161,10 @@ def _note(album: Album, num_rows: int, num_cells: int) -> str:
 
 
 def _warnings(shots: Sequence[Shot]) -> list[str]:
-    warnings = []
     missing = sum(shot.state == "missing" for shot in shots)
-    videos = sum(shot.state == "video" for shot in shots)
-    if missing:
-        warnings.append(
-            f"{plural(missing, 'sample')} in this grid cannot be shown: "
-            "not made, or the file is not there."
-        )
-    if videos:
-        warnings.append(
-            f"{plural(videos, 'sample')} in this grid are videos; "
-            "this page shows images only for now."
-        )
-    return warnings
+    if not missing:
+        return []
+    return [
+        f"{plural(missing, 'sample')} in this grid cannot be shown: "
+        "not made, or the file is not there."
+    ]

@@ -1,4 +1,8 @@
-"""The report as one HTML page that needs nothing else: no network, no other file, no script."""
+"""The report as one HTML page with the samples' files beside it: no network, no framework.
+
+The page alone says everything, with thumbnails inside it, and needs no script; images at full size,
+videos and the viewer need the folder ``media`` beside it, and the script.
+"""
 
 import base64
 import hashlib
@@ -6,7 +10,7 @@ import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -14,18 +18,30 @@ from markupsafe import Markup
 from rcm_reports.chart_lines import NARROW, SMALL, WIDE, steps_chart
 from rcm_reports.completeness import completeness
 from rcm_reports.formatting import visible
-from rcm_reports.gallery import build_gallery, build_spread, shots_json
+from rcm_reports.gallery import build_gallery, build_spread
+from rcm_reports.gallery_data import gallery_json, take_samples
 from rcm_reports.inputs import ReportInput, records
-from rcm_reports.pictures import album
+from rcm_reports.links import targets
+from rcm_reports.media import FOLDER, put_media
+from rcm_reports.pictures import Album, album
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.regressions import build_regressions
-from rcm_reports.score_tables import benchmark_sections, time_table
+from rcm_reports.score_tables import benchmark_sections, links, reference_name, time_table
 from rcm_reports.study import Study, build_study
 from rcm_reports.svg import marker, tag
 from rcm_reports.tradeoffs import tradeoff_charts
 from rcm_reports.verdict import verdict
 
 MAX_FAILURES = 50
+STYLES = ("style.css", "gallery.css")
+SCRIPTS = ("view.js", "media.js", "video.js", "table.js", "gallery.js")
+
+
+class BuiltPage(NamedTuple):
+    """A page as text, and the files that it wants beside it, by name."""
+
+    text: str
+    media: dict[str, Path]
 
 
 def render(report_input: ReportInput, out: Path) -> Path:
@@ -39,8 +55,9 @@ def render(report_input: ReportInput, out: Path) -> Path:
         Path of the page.
     """
     path = out if out.suffix == ".html" else out / "index.html"
-    page = page_text(report_input)
+    page, media = build_page(report_input)
     path.parent.mkdir(parents=True, exist_ok=True)
+    put_media(media, path.parent / FOLDER)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page, encoding="utf-8", newline="\n")
     os.replace(temporary, path)
@@ -49,21 +66,30 @@ def render(report_input: ReportInput, out: Path) -> Path:
 
 def page_text(report: ReportInput) -> str:
     """Return the page as text."""
+    return build_page(report).text
+
+
+def build_page(report: ReportInput) -> BuiltPage:
+    """Return the page and the files that belong beside it; writes nothing."""
     study = build_study(report)
     whole = completeness(report)
     shown = album(report, study)
-    style, script = _asset("style.css"), _asset("page.js")
+    style, script = "".join(map(_asset, STYLES)), _script()
     gallery, spread = build_gallery(shown), build_spread(shown)
     regressions = build_regressions(shown)
+    viewer_note = take_samples(shown)
     charts, small = _steps_charts(study), _small_charts(study)
     quality = study.quality.benchmark if study.quality else ""
+    sections, said = benchmark_sections(study), verdict(study, whole)
     context: dict[str, Any] = {
         "title": _title(report),
         "csp": _policy(style, script),
         "style": Markup(style),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "facts": _facts(report, study),
-        "verdict": verdict(study, whole),
+        "verdict": said,
+        "reference": reference_name(study),
+        "targets": targets([*said.links(), *links(sections)]),
         "charts": charts,
         "part_charts": [each for each in small if not charts and each[0] == quality],
         "small_charts": [each for each in small if charts or each[0] != quality],
@@ -71,10 +97,11 @@ def page_text(report: ReportInput) -> str:
             (study.label(series), study.style(series).css, _key(study, index))
             for index, series in enumerate(study.series)
         ],
-        "sections": benchmark_sections(study),
+        "sections": sections,
         "times": time_table(study),
         "tradeoffs": tradeoff_charts(study),
         "gallery": gallery,
+        "viewer_note": viewer_note,
         "spread": spread,
         "regressions": regressions,
         "failures": _failures(report),
@@ -82,11 +109,15 @@ def page_text(report: ReportInput) -> str:
         "max_failures": MAX_FAILURES,
         "receipt": build_receipt(report, study),
         "command": command(report.manifest),
-        "shots": Markup(_inert(shots_json(shown))),  # noqa: S704
-        "steps": list(reversed(study.steps)),
+        "data": Markup(_inert(gallery_json(shown))),  # noqa: S704
         "study": study,
     }
-    return _environment().get_template("report.html.jinja").render(context)
+    text = _environment().get_template("report.html.jinja").render(context)
+    return BuiltPage(text, _media(shown))
+
+
+def _media(shown: Album) -> dict[str, Path]:
+    return {s.medium.name: s.medium.path for s in shown.shots.values() if s.medium}
 
 
 def _title(report: ReportInput) -> str:
@@ -161,14 +192,14 @@ def _failures(report: ReportInput) -> list[list[str]]:
 
 
 def _policy(style: str, script: str) -> str:
-    """Return a policy that allows inlined images and exactly this style and this script."""
+    """Return a policy that allows files beside the page, and exactly this style and this script."""
     hashes = [
         base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         for text in (style, script)
     ]
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; "
-        f"script-src 'sha256-{hashes[1]}'; "
+        "default-src 'none'; img-src 'self' data:; media-src 'self'; "
+        f"style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
@@ -178,6 +209,12 @@ def _inert(text: str) -> str:
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
+
+
+def _script() -> str:
+    """Return the parts of the script as one, in a scope of its own."""
+    parts = "".join(map(_asset, SCRIPTS))
+    return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
 def _asset(name: str) -> str:

@@ -24,7 +24,7 @@ VERBS = {
     "plan": ["suite"],
     "status": ["run"],
     "score": ["run"],
-    "report": ["run"],
+    "report": ["runs", "--format", "--out", "--history"],
     "compare": ["runs", "--reference", "--published"],
     "gate": ["run", "--baseline", "--margin", "--junit", "--summary"],
     "baseline": ["run", "--out"],

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from tiny_suite import PROMPTS, SUITE
+from tiny_suite import SUITE
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -15,7 +15,8 @@ from rcm_bench.comparability import differences, doubts, model_differences, obst
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import run_evidence
 
-ELSEWHERE = "".join(f"another prompt {i}\n" for i in range(6))
+PROMPTS = "".join(f"prompt number {i}\n" for i in range(24))
+ELSEWHERE = "".join(f"another prompt {i}\n" for i in range(24))
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +73,7 @@ def test_pairs_are_those_of_the_runs_own_table(runs):
 
 
 def test_other_weights_are_what_is_compared(runs):
-    more = PROMPTS + ELSEWHERE  # six prompts are too few for a difference after Holm's correction
-    first, worse = runs(more), runs(more, **{"level: 0.9": "level: 0.7"})
+    first, worse = runs(), runs(**{"level: 0.9": "level: 0.7"})
     compared = rcm_bench.compare(first, worse)
     (entry,) = compared.against
     assert entry.protocol == [] and compared.done
@@ -84,7 +84,7 @@ def test_other_weights_are_what_is_compared(runs):
     assert rows.loc[("teacher", 4), "same_samples"]
     student = rows.loc[("student", 2)]
     assert (
-        student["difference_high"] < 0 and student["tied"] is False and student["n_prompts"] == 12
+        student["difference_high"] < 0 and student["tied"] is False and student["n_prompts"] == 24
     )
     code, text, _ = shown(first, worse)
     assert code == 0 and "Compared: student: weights (" in text and "differs" in text
@@ -104,8 +104,8 @@ def test_only_common_prompts_are_compared_and_counted(runs):
     more = runs(prompts=PROMPTS + "one more prompt\n")
     (entry,) = rcm_bench.compare(runs(), more).against
     (said,) = (d for d in entry.protocol if d.effect == "narrowed")
-    assert said.why == "only the 6 that both have are compared"
-    assert set(entry.paired["n_prompts"]) == {6} and set(entry.paired["n_unpaired"]) == {1}
+    assert said.why == "only the 24 that both have are compared"
+    assert set(entry.paired["n_prompts"]) == {24} and set(entry.paired["n_unpaired"]) == {1}
 
 
 def test_runs_without_a_common_prompt_are_refused(runs):
@@ -113,7 +113,7 @@ def test_runs_without_a_common_prompt_are_refused(runs):
     (entry,) = compared.against
     assert not len(entry.paired) and not compared.done
     assert entry.refused == [
-        "brightness is not compared: prompts is 6 prompts in the first run and 6 prompts in this "
+        "brightness is not compared: prompts is 24 prompts in the first run and 24 prompts in this "
         "one: they have no prompt in common"
     ]
     code, text, _ = shown(runs(), runs(prompts=ELSEWHERE))
@@ -206,14 +206,14 @@ def test_a_resolution_forbids_detail_only(runs):
 
 
 def test_an_incomplete_run_says_so(runs):
-    part = runs(limit=5)
+    part = runs(limit=21)
     compared = rcm_bench.compare(runs(), part)
     assert not compared.done
-    # Of the last prompt's 12 samples 4 are there: batches are planned, and made whole.
+    # Batches of 8 are made whole: 64 of each configuration's 72 samples are there.
     assert compared.against[0].remarks == [
-        f"{part} is limited or incomplete: 8 samples or scores are missing"
+        f"{part} is limited or incomplete: 32 samples or scores are missing"
     ]
-    assert set(compared.paired["n_missing"]) == {2}
+    assert set(compared.paired["n_missing"]) == {8}
     assert shown(runs(), part)[0] == 4
 
 

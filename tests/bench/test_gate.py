@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tiny_suite import PROMPTS, SUITE
+from tiny_suite import SUITE
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -21,6 +21,7 @@ from rcm_bench.suite import Gate
 from rcm_bench.timing_pairs import paired_rounds
 
 METRIC = "brightness.mean"
+PROMPTS = "".join(f"prompt number {i}\n" for i in range(24))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_three_outcomes_against_the_teacher(runs, margin, outcome, code):
         *(outcome, outcome), "student", 2,
     )  # fmt: skip
     assert check.low < check.loss < check.high and 0.02 < check.loss < 0.06
-    assert check.reference == "teacher at 4 steps" and check.n == 6 and judged.remarks == []
+    assert check.reference == "teacher at 4 steps" and check.n == 24 and judged.remarks == []
     found, text, _ = shown("gate", run)
     assert found == code and text.splitlines()[-1] == outcome
 
@@ -113,10 +114,10 @@ def test_a_margin_named_afterwards_is_said_to_be(runs):
 
 
 def test_an_incomplete_run_is_never_a_pass(runs):
-    judged = rcm_bench.gate(runs(limit=5), margin={METRIC: 10.0})
+    judged = rcm_bench.gate(runs(limit=21), margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
     assert re.fullmatch(
-        r"2 of 18 samples or their scores are missing in .+ \(student at 1 step\): finish the run",
+        r"\d+ of 72 samples or their scores are missing in .+ \(student at 1 step\): finish the run",
         judged.checks[0].reason,
     )
 
@@ -127,7 +128,7 @@ def test_failed_and_unscorable_samples_are_never_a_pass(runs):
     blind = runs(prompts=PROMPTS + "unscorable\n")
     judged = rcm_bench.gate(blind, margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
-    assert "3 of 21 samples or their scores are missing" in judged.checks[0].reason
+    assert "3 of 75 samples or their scores are missing" in judged.checks[0].reason
 
 
 def test_samples_that_a_scorer_gives_up_on_flatter_no_share(runs):
@@ -148,10 +149,10 @@ def test_samples_that_a_scorer_gives_up_on_flatter_no_share(runs):
 
 
 def test_too_few_prompts_are_inconclusive(runs):
-    few = runs(prompts="".join(PROMPTS.splitlines(keepends=True)[:4]))
+    few = runs(prompts="".join(PROMPTS.splitlines(keepends=True)[:19]))
     judged = rcm_bench.gate(few, margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
-    assert judged.checks[0].reason == ("no interval: 4 prompts in a stratum, at least 5 are needed")
+    assert judged.checks[0].reason == ("no interval: 19 prompts, at least 20 are needed")
 
 
 # --- baselines
@@ -192,14 +193,14 @@ def test_other_prompts_are_inconclusive(runs, baseline):
     more = runs(prompts=PROMPTS + "one more prompt\n", **{"level: 0.9": "level: 0.8"})
     judged = rcm_bench.gate(more, baseline, margin={METRIC: 1.0})
     assert {(c.outcome, c.reason) for c in judged.checks} == {
-        ("inconclusive", "6 prompts there and 7 prompts here")
+        ("inconclusive", "24 prompts there and 25 prompts here")
     }
 
 
 def test_the_file_is_small_and_the_same_every_time(runs, baseline, tmp_path):
     again = rcm_bench.baseline(runs(), tmp_path / "again.json")
     assert again.read_bytes() == baseline.read_bytes()
-    assert baseline.stat().st_size < 8_000
+    assert baseline.stat().st_size < 12_000
     assert str(runs()) not in baseline.read_text()
 
 
@@ -291,7 +292,7 @@ def _negative(content):
 
 
 def _infinite(content):
-    return json.dumps(content).replace('"planned": 18', '"planned": 1e999', 1)
+    return json.dumps(content).replace('"planned": 72', '"planned": 1e999', 1)
 
 
 def _foreign_prompt(content):
@@ -326,7 +327,7 @@ def _nobody(content):
         (_negative, None),
         (_foreign_prompt, "damaged: list index out of range"),
         (_twice, "damaged: a prompt comes twice"),
-        (_short, "damaged: columns of unequal lengths [5, 6]"),
+        (_short, "damaged: columns of unequal lengths [23, 24]"),
         (_nobody, "damaged: nothing is said of model 'student'"),
     ],
 )  # fmt: skip
@@ -341,7 +342,7 @@ def test_damaged_baselines(runs, baseline, tmp_path, edit, message):
 
 
 def test_a_baseline_of_an_incomplete_run_is_not_written(runs, tmp_path):
-    part = runs(limit=5)
+    part = runs(limit=21)
     code, _, said = shown("baseline", part, "--out", tmp_path / "b.json")
     assert code == 2 and not (tmp_path / "b.json").exists()
     assert said == (

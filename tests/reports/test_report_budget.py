@@ -21,4 +21,5 @@ def test_more_samples_than_fit_are_cut_and_said(tmp_path):
     recipe = Recipe(models=models, reference=("teacher", 4), num_prompts=900, seeds=1, images=False)
     run = build(tmp_path, recipe)
     text = render(run, tmp_path).read_text(encoding="utf-8").replace("\xa0", " ")
-    assert "Shown: 800 of 900 prompts" in text and "that is 1,600 of 1,800 samples" in text
+    assert "Inside this page: 800 of 900 prompts" in text
+    assert "that is 1,600 of 1,800 samples" in text and "The viewer holds all 1,800" in text

@@ -1,10 +1,11 @@
 import json
 import re
 from collections import Counter
-from dataclasses import replace
 
 import pandas as pd
 import pytest
+from evil_run import EVIL
+from evil_run import evil_run as make_evil_run
 from parsed_page import Page
 from synthetic_report import SMALL, build
 
@@ -13,44 +14,10 @@ from rcm_reports.escaping import csv_text, latex, markdown
 from rcm_reports.formatting import visible
 from rcm_reports.page import page_text
 
-EVIL = (
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)' x='",
-    "</script><script>alert(2)</script><!--",
-    "{{ 7*7 }}{% raw %}",
-    "line one\nline two\r\n\ttabbed\x00\x07",
-    "left \u202e thgir \u2066 isolated \u200f",
-    "\u05d0\u05d1\u05d2 \u0645\u0631\u062d \U0001f984\u200d\U0001f308 \u00fcber \u2028 \u2029",
-    "../../etc/passwd\\..\\x/%00 $HOME `id` $(id)",
-    "javascript:alert(1)",
-    "lone \ud800 surrogate",
-    "x" * 10_000,
-)
-NAMES = {"teacher": EVIL[1], "rcm": EVIL[0], "scm": EVIL[6], "dmd2": "=cmd|'/c calc'!A1\n</style>"}
-
 
 @pytest.fixture(scope="module")
 def evil_run(tmp_path_factory):
-    run = build(tmp_path_factory.mktemp("evil"), replace(SMALL, names=NAMES, prompts=EVIL))
-    scores = run.scores.assign(
-        reason=EVIL[0],
-        details=json.dumps({"boxes": [[1, 2, 3, 4, 0.5, EVIL[3]]], "correct": False}),
-    )
-    failure = {"item_id": "x", "model": EVIL[1], "sampler": "s", "steps": 1, "stage": "sample"}
-    failures = pd.DataFrame([failure | {"status": EVIL[0], "message": EVIL[3], "prompt_id": "p"}])
-    manifest = {
-        **run.manifest,
-        "suite": {"suite": EVIL[3], EVIL[0]: EVIL[1]},
-        "protocol": {EVIL[0]: {EVIL[1]: EVIL[3], "list": [EVIL[2]]}},
-        "environment": {"device": EVIL[1]},
-        "created": EVIL[0],
-        "command": EVIL[3],
-    }
-    metrics = dict(manifest["metrics"])
-    metrics["geneval.overall"] = {**metrics["geneval.overall"], "title": EVIL[0], "about": EVIL[3]}
-    manifest["metrics"] = metrics
-    return replace(run, scores=scores, failures=failures, manifest=manifest)
+    return make_evil_run(tmp_path_factory.mktemp("evil"))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +63,7 @@ def test_inlined_json_cannot_end_its_element(evil_page):
         r'<script type="application/json" id="shots">(.*?)</script>', evil_page.source, re.S
     ).group(1)
     assert not set("<>&\u2028\u2029") & set(body)
-    assert any(EVIL[3] in str(shot[5]) for shot in json.loads(body)["shots"])
+    assert any(EVIL[3] in str(shot[10]) for shot in json.loads(body)["samples"])
 
 
 def test_a_policy_of_the_page_is_not_touched_by_text(page, evil_page):
