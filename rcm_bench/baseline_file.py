@@ -130,8 +130,8 @@ def write_baseline(evidence: Evidence, out: Path) -> None:
     """
     if not evidence.whole:
         raise UserError(
-            f"{evidence.label}: is limited or incomplete; a baseline must be whole. "
-            "Run its suite again without --limit"
+            f"{evidence.label}: is limited or incomplete; a baseline must be whole. See what is "
+            "missing with: status"
         )
     body = _body(evidence)
     content = {"format": FORMAT, "version": VERSION, "digest": digest_of(body), **body}

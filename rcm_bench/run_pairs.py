@@ -200,11 +200,15 @@ def _remarks(
     first: Evidence, other: Evidence, matched: Sequence[tuple[CellKey, CellKey]]
 ) -> Iterator[str]:
     for side in (first, other):
-        lacking = sum(
-            state.unsampled + sum(state.unscored.values()) for state in side.cells.values()
-        )
-        if lacking:
-            yield f"{side.label} is limited or incomplete: {lacking} samples or scores are missing"
+        unsampled = sum(state.unsampled for state in side.cells.values())
+        if unsampled:
+            yield f"{side.label} is limited or incomplete: {unsampled} samples are missing"
+        unscored = sum(max(s.unscored.values(), default=0) for s in side.cells.values())
+        if unscored:
+            yield (
+                f"{unscored} samples of {side.label} have no score by the scorers of this version; "
+                f"score them with: score {side.label}"
+            )
     taken = {key for key, _ in matched}
     alone = [str(key) for key in other.cells if key not in taken]
     if alone:

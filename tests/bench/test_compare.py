@@ -211,7 +211,7 @@ def test_an_incomplete_run_says_so(runs):
     assert not compared.done
     # Batches of 8 are made whole: 64 of each configuration's 72 samples are there.
     assert compared.against[0].remarks == [
-        f"{part} is limited or incomplete: 32 samples or scores are missing"
+        f"{part} is limited or incomplete: 32 samples are missing"
     ]
     assert set(compared.paired["n_missing"]) == {8}
     assert shown(runs(), part)[0] == 4

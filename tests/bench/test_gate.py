@@ -117,7 +117,7 @@ def test_an_incomplete_run_is_never_a_pass(runs):
     judged = rcm_bench.gate(runs(limit=21), margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
     assert re.fullmatch(
-        r"\d+ of 72 samples or their scores are missing in .+ \(student at 1 step\): finish the run",
+        r"8 of 72 samples or their scores are missing in .+ \(student at 1 step\); see: status",
         judged.checks[0].reason,
     )
 
@@ -346,8 +346,8 @@ def test_a_baseline_of_an_incomplete_run_is_not_written(runs, tmp_path):
     code, _, said = shown("baseline", part, "--out", tmp_path / "b.json")
     assert code == 2 and not (tmp_path / "b.json").exists()
     assert said == (
-        f"error: {part}: is limited or incomplete; a baseline must be whole. Run its suite again "
-        "without --limit\n"
+        f"error: {part}: is limited or incomplete; a baseline must be whole. See what is "
+        "missing with: status\n"
     )
 
 
