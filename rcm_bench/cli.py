@@ -87,12 +87,34 @@ def score(run: RunArgument) -> int:
 
 @app.command()
 @guarded
-def report(run: RunArgument) -> int:
-    """Write tables, plots and the page again from the stored scores."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders; the first has the teacher.")],
+    format: Annotated[  # noqa: A002
+        str, typer.Option(help="html, markdown, latex, csv or json.")
+    ] = "html",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of pages, or file of a document [the run; stdout].")
+    ] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="One suite over time, from its runs.")
+    ] = False,
+) -> int:
+    """Write tables, plots and the page again from the stored scores, or print a document."""
     from rcm_bench.printing import print_outcome
-    from rcm_bench.verbs.report import report as verb
+    from rcm_bench.verbs import report as verb
 
-    return print_outcome(verb(run))
+    verb.check_call(len(runs), format, out, history=history)
+    if history and out is not None:
+        typer.echo(verb.history(runs, out))
+    elif format == "html" and out is None:
+        return print_outcome(verb.report(runs[0]))
+    elif format == "html" and out is not None:
+        typer.echo(verb.pages(runs, out))
+    elif out is not None:
+        typer.echo(verb.write_text(out, verb.document(runs, format)))
+    else:
+        sys.stdout.write(verb.document(runs, format))
+    return 0
 
 
 @app.command()

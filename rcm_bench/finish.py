@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rcm_bench.aggregate import aggregate
+from rcm_bench.aggregate import Tables, aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
@@ -16,7 +16,10 @@ from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
 from rcm_bench.tables import run_tables
 from rcm_bench.timing import has_timing, is_timed, timing_table
-from rcm_bench.types import Benchmark
+from rcm_bench.types import Benchmark, Reference
+
+if TYPE_CHECKING:
+    from rcm_reports import ReportInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,21 +109,18 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
     index = store.index()
     everything = plan.limited(None)
     chosen = plan.limited(limit)
-    whole = not any(missing_scores(plan, index, run.benchmarks, everything))
     unsampled, unscored = missing_scores(plan, index, run.benchmarks, chosen)
     timed = not has_timing(plan.suite.benchmarks) or is_timed(plan, index)
     remarks = _remarks(plan, index, chosen, everything, unsampled, unscored)
-    if not index.samples:
-        raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
-    measurements, report = _write(run, index, whole, limit if chosen != everything else None)
+    report = report_input(run, index, limit if chosen != everything else None)
     return Outcome(
         run_dir=store.root,
-        report=report,
-        measurements=measurements,
-        timings=timing_table(plan, index),
+        report=_write(store, report),
+        measurements=report.measurements,
+        timings=report.timings,
         cells=list(plan.cells()),
         metrics=store.manifest["metrics"],
-        whole=whole,
+        whole=is_whole(run, index),
         done=unsampled == unscored == 0 and timed,
         remarks=remarks,
     )
@@ -153,34 +153,75 @@ def _remarks(
     return remarks
 
 
-def _write(run: OpenRun, index: Index, whole: bool, limit: int | None) -> tuple[pd.DataFrame, Path]:
-    from rcm_reports import ReportInput, render, write_plots, write_tables
+def is_whole(run: OpenRun, index: Index) -> bool:
+    """Say whether every planned sample is there and scored."""
+    everything = run.plan.limited(None)
+    return not any(missing_scores(run.plan, index, run.benchmarks, everything))
+
+
+def report_input(run: OpenRun, index: Index, limit: int | None = None) -> "ReportInput":
+    """Make the tables of a run.
+
+    Args:
+        run: The run.
+        index: Its records.
+        limit: The limit to be told; None where all prompts were asked for.
+
+    Raises:
+        UserError: Nothing has been sampled yet.
+    """
+    from rcm_reports import ReportInput
 
     plan, store = run.plan, run.store
+    if not index.samples:
+        raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
     tables = run_tables(plan, index, run.benchmarks)
-    failures = plan.suite.run.failures
-    result = aggregate(
-        tables.samples,
-        tables.scores,
-        run.benchmarks,  # type: ignore[arg-type]
-        plan.reference(),
-        store.manifest["protocol_fingerprint"],
-        failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
-        totals=whole,
-    )
-    timings = timing_table(plan, index)
-    manifest = store.manifest if limit is None else {**store.manifest, "limit": limit}
-    report = ReportInput(
-        manifest=manifest,
+    result = measure(run, tables.samples, tables.scores, totals=is_whole(run, index))
+    return ReportInput(
+        manifest=store.manifest if limit is None else {**store.manifest, "limit": limit},
         measurements=result.measurements,
         paired=result.paired,
         samples=tables.samples,
         scores=tables.scores,
         failures=tables.failures,
-        timings=timings,
+        timings=timing_table(plan, index),
         run_dir=store.root,
     )
+
+
+def measure(
+    run: OpenRun,
+    samples: pd.DataFrame,
+    scores: pd.DataFrame,
+    *,
+    totals: bool,
+    reference: Reference | None = None,
+) -> Tables:
+    """Aggregate samples and scores as the suite of a run says.
+
+    Args:
+        run: Whose benchmarks and protocol hold.
+        samples: The samples table, maybe of several runs.
+        scores: Their scores.
+        totals: False if something is missing.
+        reference: What all is compared with; the run's own by default.
+    """
+    failures = run.plan.suite.run.failures
+    return aggregate(
+        samples,
+        scores,
+        run.benchmarks,  # type: ignore[arg-type]
+        reference or run.plan.reference(),
+        run.store.manifest["protocol_fingerprint"],
+        failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
+        totals=totals,
+    )
+
+
+def _write(store: RunStore, report: "ReportInput") -> Path:
+    from rcm_reports import render, write_plots, write_tables
+
     with store.alone():
         write_tables(report, store.root / "tables")
         write_plots(report, store.root / "plots")
-        return result.measurements, render(report, store.root / "report")
+        return render(report, store.root / "report")

@@ -144,12 +144,12 @@ def print_status(status: "RunStatus") -> int:
 def _pace(status: "RunStatus") -> str:
     if status.whole:
         return "Complete"
-    if status.running and status.rate and status.to_do:
-        left = _duration(status.to_do / status.rate)
+    if not status.running:
+        return "Not complete, and nobody works on it: run the suite again to go on"
+    if status.to_do and status.rate and status.seconds_left is not None:
+        left = _duration(status.seconds_left)
         return f"Running: {status.rate:.1f} samples/s, about {left} of sampling left"
-    if status.running:
-        return "Running"
-    return "Not complete: run the suite again to go on"
+    return f"Running: {status.stage}"
 
 
 def print_checks(checks: "list[Check]") -> int:

@@ -1,11 +1,13 @@
 """run: plan, sample, score, aggregate, report; resumes what is there."""
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
 from rcm_bench import environment, timing
 from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, Outcome, conclude
+from rcm_bench.live import Asked, live
 from rcm_bench.manifest import default_folder, make_manifest
 from rcm_bench.prepare import Prepared, check_disk, prepare
 from rcm_bench.reuse import adopt
@@ -35,12 +37,20 @@ def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> 
     manifest = make_manifest(prepared, environment.environment(device))
     store = RunStore.create(root, manifest, prepared.plan.prompts)
     try:
-        return _fill(prepared, store, device, limit)
+        command = f"{manifest['command']}{_options(out, limit)}"
+        return _fill(prepared, store, device, limit, command)
     finally:
         store.close()
 
 
-def _fill(prepared: Prepared, store: RunStore, device: str, limit: int | None) -> Outcome:
+def _options(out: str | Path | None, limit: int | None) -> str:
+    named = f" --out {shlex.quote(str(out))}" if out is not None else ""
+    return named + (f" --limit {limit}" if limit is not None else "")
+
+
+def _fill(
+    prepared: Prepared, store: RunStore, device: str, limit: int | None, command: str
+) -> Outcome:
     plan, suite = prepared.plan, prepared.loaded.suite
     if suite.reuse:
         adopt(plan, store, [_reused(prepared, i) for i in range(len(suite.reuse))])
@@ -48,16 +58,31 @@ def _fill(prepared: Prepared, store: RunStore, device: str, limit: int | None) -
     work = missing_work(plan, index, plan.limited(limit))
     untimed = timing.has_timing(suite.benchmarks) and not timing.is_timed(plan, index)
     check_disk(prepared, store.root, _missing(work))
-    if work or untimed:
-        for model in prepared.models.values():
-            model.load(device)
-        name = environment.device_name(device)
-        sample(plan, prepared.models, store, work, device=name)
-        if untimed:
-            timing.measure(plan, prepared.models, store, name)
-    score(plan, store, store.index(), prepared.benchmarks)
+    asked = Asked(
+        plan=plan,
+        prompt_ids=plan.limited(limit),
+        evaluations={(m, n): prepared.models[m].evaluations(n) for m, n in plan.cells()},
+        scorers=len(unique_scorers(prepared.benchmarks)),
+        untimed=untimed,
+        command=command,
+    )
+    with live(store, asked):
+        if work or untimed:
+            _sample(prepared, store, device, work, untimed=untimed)
+        score(plan, store, store.index(), prepared.benchmarks)
     opened = OpenRun(store=store, plan=plan, benchmarks=prepared.benchmarks)
     return conclude(opened, limit)
+
+
+def _sample(
+    prepared: Prepared, store: RunStore, device: str, work: list[Work], *, untimed: bool
+) -> None:
+    for model in prepared.models.values():
+        model.load(device)
+    name = environment.device_name(device)
+    sample(prepared.plan, prepared.models, store, work, device=name)
+    if untimed:
+        timing.measure(prepared.plan, prepared.models, store, name)
 
 
 def _reused(prepared: Prepared, position: int) -> Path:

@@ -1,9 +1,12 @@
 """score: again from the stored samples; nothing is sampled."""
 
+import shlex
 from pathlib import Path
 
 from rcm_bench.finish import Outcome, conclude, open_run
+from rcm_bench.live import Asked, live
 from rcm_bench.scoring import score as score_missing
+from rcm_bench.scoring import unique_scorers
 
 
 def score(run: str | Path) -> Outcome:
@@ -16,8 +19,17 @@ def score(run: str | Path) -> Outcome:
         UserError: It is no run folder.
     """
     opened = open_run(Path(run))
+    asked = Asked(
+        plan=opened.plan,
+        prompt_ids=opened.plan.limited(None),
+        evaluations={},
+        scorers=len(unique_scorers(opened.benchmarks)),
+        untimed=False,
+        command=f"python -m rcm_bench score {shlex.quote(str(run))}",
+    )
     try:
-        score_missing(opened.plan, opened.store, opened.store.index(), opened.benchmarks)
+        with live(opened.store, asked):
+            score_missing(opened.plan, opened.store, opened.store.index(), opened.benchmarks)
         return conclude(opened)
     finally:
         opened.store.close()

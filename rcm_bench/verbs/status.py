@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rcm_bench.finish import missing_scores, open_run
+from rcm_bench.live import heartbeat
 from rcm_bench.store import Index
 from rcm_bench.tables import run_tables
 from rcm_bench.timing import has_timing, is_timed
 
 _WINDOW_SECONDS = 300.0
-_RUNNING_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +39,8 @@ class RunStatus:
         faults: Damaged records.
         idle_seconds: Time since the last sample was stored; None if there is none.
         rate: Samples per second over the last minutes before that; None if unknown.
+        seconds_left: How long sampling still takes, by network evaluations; None if unknown.
+        stage: What a process is doing on it now, such as ``"Scoring"``; None if none works on it.
     """
 
     run_dir: Path
@@ -50,6 +52,8 @@ class RunStatus:
     faults: list[str]
     idle_seconds: float | None
     rate: float | None
+    seconds_left: float | None
+    stage: str | None
 
     @property
     def to_do(self) -> int:
@@ -58,8 +62,8 @@ class RunStatus:
 
     @property
     def running(self) -> bool:
-        """Return True if samples came in until a moment ago."""
-        return self.idle_seconds is not None and self.idle_seconds < _RUNNING_SECONDS
+        """Return True if a process works on it now."""
+        return self.stage is not None
 
     @property
     def whole(self) -> bool:
@@ -95,7 +99,8 @@ def status(run: str | Path) -> RunStatus:
     groups = tables.failures.groupby(["stage", "status", "message"], as_index=False)
     counted: Any = groups.size().rename(columns={"size": "times"}).itertuples()
     _, unscored = missing_scores(plan, index, opened.benchmarks, plan.limited(None))
-    pace = _pace(index)
+    pace, beat = _pace(index), heartbeat(opened.store.root)
+    evaluations = opened.store.manifest["plan"]["num_evaluations"]
     return RunStatus(
         run_dir=opened.store.root,
         suite=plan.suite.suite,
@@ -104,22 +109,49 @@ def status(run: str | Path) -> RunStatus:
         timed=not has_timing(plan.suite.benchmarks) or is_timed(plan, index),
         failures=[(f"{r.stage} {r.status}", str(r.message), int(r.times)) for r in counted],
         faults=index.faults,
-        idle_seconds=None if pace is None else pace[0],
-        rate=None if pace is None else pace[1],
+        idle_seconds=None if pace is None else pace.idle,
+        rate=None if pace is None else pace.rate,
+        seconds_left=None if pace is None else pace.seconds_left(evaluations),
+        stage=None if beat is None else str(beat["stage"]),
     )
 
 
-def _pace(index: Index) -> tuple[float, float | None] | None:
-    """Return the seconds since the last sample, and the samples per second before it."""
+class _Pace(NamedTuple):
+    """How fast samples came in lately.
+
+    Attributes:
+        idle: Seconds since the last one.
+        rate: Samples per second over the last minutes before that; None if unknown.
+        speed: Network evaluations per second in that time; None if unknown.
+        evaluations: Network evaluations that the samples took that are there.
+    """
+
+    idle: float
+    rate: float | None
+    speed: float | None
+    evaluations: int
+
+    def seconds_left(self, planned: int) -> float | None:
+        """Return how long the other evaluations take: samples of many steps count for more."""
+        return max(planned - self.evaluations, 0) / self.speed if self.speed else None
+
+
+def _pace(index: Index) -> _Pace | None:
     stored = sorted(
-        datetime.fromisoformat(record["at"]).timestamp()
+        (datetime.fromisoformat(record["at"]).timestamp(), int(record["nfe"]))
         for record in index.samples.values()
         if "from" not in record
     )
     if not stored:
         return None
-    recent = [at for at in stored if at > stored[-1] - _WINDOW_SECONDS]
+    last = stored[-1][0]
+    recent = [(at, nfe) for at, nfe in stored if at > last - _WINDOW_SECONDS]
     # The first batch of the window was made before it: only what followed has a duration.
-    later = [at for at in recent if at > recent[0]]
-    rate = len(later) / (stored[-1] - recent[0]) if later else None
-    return datetime.now(UTC).timestamp() - stored[-1], rate
+    later = [nfe for at, nfe in recent if at > recent[0][0]]
+    seconds = last - recent[0][0]
+    return _Pace(
+        idle=datetime.now(UTC).timestamp() - last,
+        rate=len(later) / seconds if later else None,
+        speed=sum(later) / seconds if later else None,
+        evaluations=sum(int(record["nfe"]) for record in index.samples.values()),
+    )

@@ -58,9 +58,9 @@ def gallery_json(album: Album) -> str:
         "reference": place_of.get(study.reference, -1) if study.reference else -1,
         "higher": quality is None or quality.higher_is_better,
         "score": quality.full_title if quality else "",
-        "tasks": [[task, visible(task, 60)] for task in tasks],
+        "tasks": [[_linked(task), visible(task, 60)] for task in tasks],
         "prompts": [
-            [prompt_id, visible(text, PROMPT_LENGTH), tasks.index(task)]
+            [_linked(prompt_id), visible(text, PROMPT_LENGTH), tasks.index(task)]
             for prompt_id in prompts
             for text, task in (album.prompts[prompt_id],)
         ],
@@ -78,12 +78,17 @@ def gallery_json(album: Album) -> str:
 def _column(album: Album, cell: Cell) -> dict[str, Any]:
     series = cell.series
     return {
-        "model": series.model,
-        "sampler": series.sampler,
+        "model": _linked(series.model),
+        "sampler": _linked(series.sampler),
         "steps": cell.steps,
         "label": album.study.label(series),
         "css": album.study.style(series).css,
     }
+
+
+def _linked(name: str) -> str:
+    """Return a name as a link holds it: lone surrogates, which have no UTF-8, are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> list[Any]:

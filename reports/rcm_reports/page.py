@@ -21,11 +21,12 @@ from rcm_reports.formatting import visible
 from rcm_reports.gallery import build_gallery, build_spread
 from rcm_reports.gallery_data import gallery_json, take_samples
 from rcm_reports.inputs import ReportInput, records
+from rcm_reports.links import targets
 from rcm_reports.media import FOLDER, put_media
 from rcm_reports.pictures import Album, album
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.regressions import build_regressions
-from rcm_reports.score_tables import benchmark_sections, time_table
+from rcm_reports.score_tables import benchmark_sections, links, reference_name, time_table
 from rcm_reports.study import Study, build_study
 from rcm_reports.svg import marker, tag
 from rcm_reports.tradeoffs import tradeoff_charts
@@ -79,13 +80,16 @@ def build_page(report: ReportInput) -> BuiltPage:
     viewer_note = take_samples(shown)
     charts, small = _steps_charts(study), _small_charts(study)
     quality = study.quality.benchmark if study.quality else ""
+    sections, said = benchmark_sections(study), verdict(study, whole)
     context: dict[str, Any] = {
         "title": _title(report),
         "csp": _policy(style, script),
         "style": Markup(style),  # noqa: S704
         "script": Markup(script),  # noqa: S704
         "facts": _facts(report, study),
-        "verdict": verdict(study, whole),
+        "verdict": said,
+        "reference": reference_name(study),
+        "targets": targets([*said.links(), *links(sections)]),
         "charts": charts,
         "part_charts": [each for each in small if not charts and each[0] == quality],
         "small_charts": [each for each in small if charts or each[0] != quality],
@@ -93,7 +97,7 @@ def build_page(report: ReportInput) -> BuiltPage:
             (study.label(series), study.style(series).css, _key(study, index))
             for index, series in enumerate(study.series)
         ],
-        "sections": benchmark_sections(study),
+        "sections": sections,
         "times": time_table(study),
         "tradeoffs": tradeoff_charts(study),
         "gallery": gallery,

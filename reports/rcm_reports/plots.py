@@ -1,4 +1,8 @@
-"""Plots as files for papers and slides: SVG and PNG, the same bytes for the same input."""
+"""Plots as files for papers and slides: SVG, PDF and PNG, the same bytes for the same input.
+
+Every figure is as wide as one column of a two-column page, so that it is set without scaling and
+its letters have the size of a caption's. Letters are paths in SVG and embedded TrueType in PDF.
+"""
 
 import math
 import os
@@ -9,12 +13,13 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from rcm_reports.chart_lines import level_of, lines_of
+from rcm_reports.chart_lines import clip, level_of, lines_of
 from rcm_reports.formatting import code_point, known, tick_duration
 from rcm_reports.inputs import ReportInput
 from rcm_reports.palette import Style
@@ -30,11 +35,18 @@ MARKERS = {
     "plus": "P",
     "cross": "X",
 }
+COLUMN = (3.3, 2.5)  # inches: one column of CVPR's or ICML's page, near to two of NeurIPS's
+MAX_NAME = 24
 SETTINGS: Any = {
     "svg.hashsalt": "rcm_reports",
     "svg.fonttype": "path",
+    "pdf.fonttype": 42,
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 7,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.2,
+    "legend.handlelength": 2.6,
+    "legend.labelspacing": 0.3,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -45,7 +57,7 @@ SETTINGS: Any = {
 
 
 def write_plots(report_input: ReportInput, out_dir: Path) -> list[Path]:
-    """Write quality against steps, diversity and time as ``.svg`` and ``.png``.
+    """Write quality against steps, diversity and time as ``.svg``, ``.pdf`` and ``.png``.
 
     Returns:
         The files; none where nothing was measured.
@@ -104,12 +116,12 @@ def _style(style: Style) -> dict[str, Any]:
         "color": style.color,
         "marker": MARKERS[style.marker],
         "linestyle": line,
-        "markersize": 5,
+        "markersize": 4,
     }
 
 
 def _steps_figure(study: Study, metric: Metric) -> Figure:
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
+    figure = Figure(figsize=COLUMN, layout="constrained")
     axes = figure.add_subplot()
     level = level_of(study, metric)
     if level is not None:
@@ -119,7 +131,10 @@ def _steps_figure(study: Study, metric: Metric) -> Figure:
     for line in lines_of(study, metric):
         x = [point.x for point in line.points]
         axes.plot(
-            x, [point.y for point in line.points], label=_drawable(line.label), **_style(line.style)
+            x,
+            [point.y for point in line.points],
+            label=_drawable(clip(line.label, MAX_NAME)),
+            **_style(line.style),
         )
         axes.fill_between(
             x,
@@ -148,7 +163,7 @@ def _scatter(
     *,
     log: bool = False,
 ) -> Figure:
-    figure = Figure(figsize=(4.4, 3.4), layout="constrained")
+    figure = Figure(figsize=COLUMN, layout="constrained")
     axes = figure.add_subplot()
     for series in study.series:
         found = [
@@ -169,16 +184,16 @@ def _scatter(
             yerr=_errors([y for _, _, y in found]),
             elinewidth=0.8,
             linewidth=0.8,
-            label=_drawable(study.label(series)),
+            label=_drawable(clip(study.label(series), MAX_NAME)),
             **_style(style),
         )
         for steps, x, y in found:
             axes.annotate(
                 str(steps),
                 (x.value, y.value),
-                xytext=(5, 4),
+                xytext=(4, 3),
                 textcoords="offset points",
-                fontsize=8,
+                fontsize=6,
             )
     if log:
         axes.set_xscale("log")
@@ -209,19 +224,17 @@ def _errors(values: list[Value]) -> list[list[float]]:
 
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
+    author = "rcm_reports"
+    pdf = {"CreationDate": None, "Creator": author, "Producer": author}
     paths = []
-    for suffix, canvas, metadata in (
-        (".svg", FigureCanvasSVG(figure), {"Date": None, "Creator": "rcm_reports"}),
-        (".png", FigureCanvasAgg(figure), {"Software": "rcm_reports"}),
+    for suffix, canvas, keywords in (
+        (".svg", FigureCanvasSVG, {"metadata": {"Date": None, "Creator": author}}),
+        (".pdf", FigureCanvasPdf, {"metadata": pdf}),
+        (".png", FigureCanvasAgg, {"metadata": {"Software": author}, "dpi": 300}),
     ):
         path = stem.with_name(stem.name + suffix)
         temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("wb") as stream:
-            if suffix == ".svg":
-                canvas.print_svg(stream, metadata=metadata)  # type: ignore[union-attr]
-            else:
-                figure.set_dpi(160)
-                canvas.print_png(stream, metadata=metadata)  # type: ignore[union-attr]
+        canvas(figure).print_figure(temporary, format=suffix[1:], **keywords)
         os.replace(temporary, path)
         paths.append(path)
     return paths

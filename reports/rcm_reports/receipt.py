@@ -28,6 +28,7 @@ def build_receipt(report: ReportInput, study: Study) -> list[Part]:
     manifest = report.manifest
     parts = [
         Part("Run", _run(report)),
+        Part("Runs", _entries(manifest.get("runs") or {})),
         Part("Protocol", _entries(manifest.get("protocol") or {})),
         Part("Models", _entries(manifest.get("models") or {})),
         Part("Environment", _entries(manifest.get("environment") or {})),

@@ -14,14 +14,16 @@ from rcm_reports.formatting import (
     number,
     plural,
     signed,
+    steps_text,
 )
 from rcm_reports.study import TIME_BENCHMARKS, Cell, Metric, Study, Value, benchmark_title
 
-Standing = Literal["reference", "tie", "better", "worse", "untested", "absent"]
+Standing = Literal["reference", "tie", "better", "worse", "untestable", "untested", "absent"]
+RIGHT_OR_WRONG = ("accuracy", "fraction", "share")
 
 
 class Entry(NamedTuple):
-    """One cell of a table."""
+    """One cell of a table; ``link`` leads to its samples, ``lost`` to those behind its loss."""
 
     value: str
     half: str
@@ -29,6 +31,8 @@ class Entry(NamedTuple):
     difference: str
     standing: Standing
     remark: str
+    link: str = ""
+    lost: str = ""
 
 
 class TableRow(NamedTuple):
@@ -78,6 +82,20 @@ def benchmark_sections(study: Study) -> list[Section]:
             Section(f"benchmark-{place + 1}", benchmark_title(name), about, main, parts)
         )
     return sections
+
+
+def reference_name(study: Study) -> str:
+    """Return what the differences are differences to."""
+    if study.reference is None:
+        return "the reference"
+    return f"{study.label(study.reference.series)} at {steps_text(study.reference.steps)}"
+
+
+def links(sections: Iterable[Section]) -> list[str]:
+    """Return all links of these sections to the samples."""
+    tables = [table for section in sections for table in (section.main, section.parts) if table]
+    entries = [entry for table in tables for row in table.rows for entry in row.entries]
+    return [link for entry in entries for link in (entry.link, entry.lost) if link]
 
 
 def _main_table(study: Study, metric: Metric) -> ScoreTable:
@@ -185,15 +203,25 @@ def _entry(
         difference,
         standing,
         _counts_remark(value, usual),
+        study.samples_link(cell, metric),
+        study.samples_link(cell, metric, lost=True) if _can_lose(study, metric, cell) else "",
     )
+
+
+def _can_lose(study: Study, metric: Metric, cell: Cell) -> bool:
+    """Say whether samples can be right at the reference and wrong here."""
+    judged = study.quality is not None and study.quality.benchmark == metric.benchmark
+    return judged and metric.unit in RIGHT_OR_WRONG and study.reference not in (None, cell)
 
 
 def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
     if cell == study.reference:
         return "reference"
     pair = study.pairs.get((metric.key, cell))
-    if pair is None or pair.tied is None or not known(pair.difference):
+    if pair is None or not known(pair.difference):
         return "untested"
+    if pair.tied is None:
+        return "untestable"
     if pair.tied:
         return "tie"
     return "better" if (pair.difference > 0) == metric.higher_is_better else "worse"
@@ -205,7 +233,7 @@ def _counts_remark(value: Value, usual: tuple[int, int] | None) -> str:
         prompts = f" of {plural(value.n_prompts, 'prompt')}" * (value.n_prompts != usual[0])
         parts.append(f"n{NBSP}={NBSP}{value.n_samples}{prompts}")
     if value.n_missing:
-        parts.append(f"{value.n_missing} missing")
+        parts.append(f"{value.n_missing} without a value")
     return ", ".join(parts)
 
 
@@ -229,7 +257,7 @@ def _caption(study: Study, title: str, metrics: list[Metric]) -> str:
     prompts, samples = ({pair[place] for pair in counts} for place in (0, 1))
     n = f"n = {_range(samples, 'sample')} of {_range(prompts, 'prompt')} per cell"
     missing = max(sum(value.n_missing for value in _of(study, [metric])) for metric in metrics)
-    gaps = f"{plural(missing, 'sample')} missing in all" if missing else "none missing"
+    gaps = f"{plural(missing, 'sample')} without a value" if missing else "none missing"
     return f"{title}{unit}{way}. {n if max(prompts) else 'n unknown'}, {gaps}."
 
 

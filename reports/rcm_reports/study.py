@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rcm_reports.formatting import decimals_for, known, visible
 from rcm_reports.inputs import ReportInput, records
+from rcm_reports.links import gallery_link
 from rcm_reports.palette import Style, style_of
 
 BENCHMARK_TITLES = {"geneval": "GenEval", "vbench": "VBench", "latency": "Time"}
@@ -93,6 +94,7 @@ class Study:
         pairs: Paired differences by (metric key, cell).
         timings: Times by (metric key, cell).
         nfe: Network evaluations of one sample, by cell.
+        tasks: Tasks of the prompts.
     """
 
     manifest: Mapping[str, Any]
@@ -104,6 +106,7 @@ class Study:
     pairs: Mapping[tuple[str, Cell], Pair]
     timings: Mapping[tuple[str, Cell], Value]
     nfe: Mapping[Cell, float]
+    tasks: frozenset[str] = frozenset()
 
     def label(self, series: Series) -> str:
         """Return the shortest name that tells a line from the others."""
@@ -137,6 +140,26 @@ class Study:
     def measured(self, metric: Metric) -> bool:
         """Return True if the metric has a value anywhere."""
         return any(key == metric.key and known(v.value) for (key, _), v in self.values.items())
+
+    def samples_link(self, cell: Cell, metric: Metric | None = None, *, lost: bool = False) -> str:
+        """Return where the samples behind a number are: of one cell, and of one task if it is one.
+
+        Args:
+            cell: Where the number stands.
+            metric: What the number is; its task narrows the view.
+            lost: Only what the teacher gets right and this cell gets wrong.
+        """
+        return gallery_link(
+            model=cell.series.model,
+            sampler=cell.series.sampler,
+            steps=cell.steps,
+            task=metric.name if metric and metric.name in self.tasks else "",
+            outcome="lost" if lost else "",
+        )
+
+    def remarks(self) -> list[str]:
+        """Return what whoever made the run wants to be known, a sentence each."""
+        return [visible(remark, 400) for remark in self.manifest.get("remarks") or []]
 
     @property
     def students(self) -> tuple[Series, ...]:
@@ -191,6 +214,7 @@ def build_study(report: ReportInput) -> Study:
         pairs={_key(row): _pair(row) for row in records(report.paired)},
         timings=timings,
         nfe=_nfe(report, values, timings),
+        tasks=frozenset(report.samples["task"]) if "task" in report.samples else frozenset(),
     )
 
 

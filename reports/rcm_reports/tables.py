@@ -52,23 +52,14 @@ def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
         The files, in a fixed order.
     """
     study = build_study(report_input)
-    frames = {
-        "measurements": report_input.measurements,
-        "paired": report_input.paired,
-        "timing": report_input.timings,
-    }
-    sheets = {
-        "measurements": _measured(study, study.values),
-        "paired": _paired(study),
-        "timing": _measured(study, study.timings),
-    }
     out_dir.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, frame in frames.items():
+    for name, frame in _frames(report_input).items():
+        sheets = _sheets_of(study, name)
         for suffix, text in (
-            (".csv", _csv(frame)),
-            (".md", _markdown(sheets[name])),
-            (".tex", _latex(sheets[name], name)),
+            (".csv", csv_table(frame)),
+            (".md", _markdown(sheets)),
+            (".tex", _latex(sheets, name)),
         ):
             path = out_dir / f"{name}{suffix}"
             temporary = path.with_name(f".{path.name}.tmp")
@@ -78,7 +69,27 @@ def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
     return written
 
 
-def _csv(frame: pd.DataFrame) -> str:
+def markdown_tables(report_input: ReportInput, name: str) -> str:
+    """Return one of ``measurements``, ``paired`` and ``timing`` in Markdown."""
+    return _markdown(_sheets_of(build_study(report_input), name))
+
+
+def _frames(report_input: ReportInput) -> dict[str, pd.DataFrame]:
+    return {
+        "measurements": report_input.measurements,
+        "paired": report_input.paired,
+        "timing": report_input.timings,
+    }
+
+
+def _sheets_of(study: Study, name: str) -> list[Sheet]:
+    if name == "paired":
+        return _paired(study)
+    return _measured(study, study.values if name == "measurements" else study.timings)
+
+
+def csv_table(frame: pd.DataFrame) -> str:
+    """Return a table as CSV: exact numbers, empty cells, no formulas."""
     guarded = frame.copy()
     guarded.columns = pd.Index([csv_text(str(column)) for column in guarded.columns])
     for column in guarded.columns:
@@ -132,7 +143,8 @@ def _paired(study: Study) -> list[Sheet]:
             return DASH
         digits = decimals[metric.key]
         around = interval(pair.low, pair.high, digits, sign=True)
-        return f"{signed(pair.difference, digits)} {around}{' tie' if pair.tied else ''}"
+        remark = " too few prompts to tell" if pair.tied is None else " tie" if pair.tied else ""
+        return f"{signed(pair.difference, digits)} {around}{remark}"
 
     note = (
         "Difference to the reference with its 95 % interval, paired by prompt; "

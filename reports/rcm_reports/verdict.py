@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from rcm_reports.completeness import Completeness
 from rcm_reports.formatting import (
-    NBSP,
     NO_INTERVAL,
     interval,
     known,
@@ -32,13 +31,14 @@ TIE_CAVEAT = (
 
 
 class Standing(NamedTuple):
-    """One line at one number of steps: its name, its colour, its share, tied or not."""
+    """One line at one number of steps: its name, its colour, its share, whether that is a tie."""
 
     label: str
     css: str
     text: str
-    tied: bool
+    remark: str
     is_teacher: bool
+    link: str
 
 
 class Rung(NamedTuple):
@@ -63,10 +63,14 @@ class Verdict:
     rungs: tuple[Rung, ...] = ()
     caveats: tuple[str, ...] = ()
 
+    def links(self) -> list[str]:
+        """Return all links to the samples."""
+        return [each.link for rung in self.rungs for each in rung.standings]
+
 
 def verdict(study: Study, completeness: Completeness) -> Verdict:
     """Say how close the students come, or why that cannot be said."""
-    remarks = completeness.remarks()
+    remarks = [*completeness.remarks(), *study.remarks()]
     metric = study.quality
     if metric is None or not study.measured(metric):
         return Verdict(lead=_no_total(completeness), caveats=tuple(remarks))
@@ -217,22 +221,19 @@ def _rung(study: Study, metric: Metric, steps: int) -> Rung:
 
 
 def _who_leads(study: Study, metric: Metric, ranked: list[Cell]) -> str:
+    """Say who is best, by how much, and whether that is more than chance."""
     first, rest = ranked[0], ranked[1:]
     name = study.label(first.series)
     behind = [cell for cell in rest if leads(study, metric, first, cell)]
     close = [cell for cell in rest if cell not in behind]
     if not rest:
         return ""
+    near = _few([_lead_over(study, metric, first, cell, "") for cell in close], "others")
     if not behind:
-        everyone = _few([study.label(cell.series) for cell in ranked], "students")
-        return f"{'The ' * (len(ranked) > MAX_NAMES)}{everyone} are not told apart."
-    over = _few([_lead_over(study, metric, first, cell) for cell in behind], "others")
-    if not close:
-        return f"{name} leads {over}."
-    near = _few([study.label(cell.series) for cell in close], "others")
-    return (
-        f"{name} leads {over}; {near} {'is' if len(close) == 1 else 'are'} not told apart from it."
-    )
+        return f"No clear best: {name} scores highest, too close to call with {near}."
+    over = _few([_lead_over(study, metric, first, cell, "by ") for cell in behind], "others")
+    best = f"Best: {name}, ahead of {over}, more than chance."
+    return f"{best} Too close to call with {near}." if close else best
 
 
 def _few(names: list[str], word: str) -> str:
@@ -240,12 +241,16 @@ def _few(names: list[str], word: str) -> str:
     return listing(names) if len(names) <= MAX_NAMES else f"{len(names)} {word}"
 
 
-def _lead_over(study: Study, metric: Metric, first: Cell, other: Cell) -> str:
+def _lead_over(study: Study, metric: Metric, first: Cell, other: Cell, by: str) -> str:
     name, lead = study.label(other.series), lead_of(study, metric, first, other)
-    if not has_share(study.pairs[metric.key, first], metric):
-        return name
-    by = number(100 * lead.value, 0)
-    return f"{name} by {by} points [{number(100 * lead.low, 0)},{NBSP}{number(100 * lead.high, 0)}]"
+    in_points = has_share(study.pairs[metric.key, first], metric)
+    scale, decimals = (100, 0) if in_points else (1, 3)
+    value = number(scale * lead.value, decimals)
+    unit = (" point" if value == "1" else " points") if in_points else ""
+    around = interval(scale * lead.low, scale * lead.high, decimals)
+    if by:
+        return f"{name} {by}{value}{unit} {_around(around)}"
+    return f"{name} ({value}{unit}{',' if around == NO_INTERVAL else ''} {around})"
 
 
 def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
@@ -254,9 +259,16 @@ def _standing(study: Study, metric: Metric, cell: Cell) -> Standing:
         study.label(cell.series),
         study.style(cell.series).css,
         _kept(study, metric, cell),
-        bool(study.pairs[metric.key, cell].tied),
+        _remark(study.pairs[metric.key, cell]),
         is_teacher,
+        study.samples_link(cell),
     )
+
+
+def _remark(pair: Pair) -> str:
+    if pair.tied is None:
+        return "too few prompts to tell"
+    return "tie" if pair.tied else ""
 
 
 def _value(study: Study, metric: Metric, cell: Cell) -> str:

@@ -24,7 +24,7 @@ VERBS = {
     "plan": ["suite"],
     "status": ["run"],
     "score": ["run"],
-    "report": ["run"],
+    "report": ["runs", "--format", "--out", "--history"],
     "prompts": ["benchmark", "--out"],
     "distill": ["recipe", "--out", "--max-seconds"],
     "doctor": [],

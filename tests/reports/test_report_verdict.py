@@ -110,8 +110,8 @@ def test_a_clear_result():
         "88 % [86, 90] of the score, and keeps 70 % [66, 74] of its diversity."
     )
     assert words(found) == [
-        "rcm leads scm by 17 points [14, 20].",
-        "rcm leads scm by 18 points [15, 21].",
+        "Best: rcm, ahead of scm by 17 points [14, 20], more than chance.",
+        "Best: rcm, ahead of scm by 18 points [15, 21], more than chance.",
     ]
     assert not found.caveats
 
@@ -134,7 +134,9 @@ def test_a_student_above_its_teacher():
 
 def test_students_that_are_close_are_not_ranked():
     found = said(run_of([pair("rcm", 2, 0.95, 0.03), pair("scm", 2, 0.92, 0.03)]))
-    assert words(found) == ["rcm and scm are not told apart."]
+    assert words(found) == [
+        "No clear best: rcm scores highest, too close to call with scm (3 points [\u22121, 7])."
+    ]
 
 
 def test_the_interval_of_a_lead_covers():
@@ -159,8 +161,15 @@ def test_the_interval_of_a_lead_covers():
 def test_some_close_some_behind():
     pairs = [pair("rcm", 2, 0.95), pair("scm", 2, 0.94), pair("dmd2", 2, 0.70), pair("x", 2, 0.93)]
     assert words(said(run_of(pairs))) == [
-        "rcm leads dmd2 by 25 points [22, 28]; scm and x are not told apart from it."
+        "Best: rcm, ahead of dmd2 by 25 points [22, 28], more than chance. Too close to call with "
+        "scm (1 point [\u22122, 4]) and x (2 points [\u22121, 5])."
     ]
+
+
+def test_what_could_not_be_tested_is_no_tie():
+    pairs = [pair("rcm", 2, 0.99), pair("scm", 2, 0.90, tied=None)]
+    (rung,) = said(run_of(pairs)).rungs
+    assert [each.remark for each in rung.standings] == ["tie", "too few prompts to tell"]
 
 
 def test_the_teacher_at_few_steps_stands_beside_the_students():
@@ -224,7 +233,9 @@ def test_without_an_interval_no_claim_is_made_on_who_leads():
     ]
     found = said(run_of(pairs))
     assert "95 % (no interval)" in found.lead
-    assert words(found) == ["rcm and scm are not told apart."]
+    assert words(found) == [
+        "No clear best: rcm scores highest, too close to call with scm (45 points, no interval)."
+    ]
 
 
 def test_lower_is_better_turns_the_ranking():
@@ -235,4 +246,4 @@ def test_lower_is_better_turns_the_ranking():
     assert found.lead.startswith(
         "At 4 steps scm differs from its teacher in GenEval: Error by +0.090"
     )
-    assert words(found) == ["scm leads rcm."]
+    assert words(found) == ["Best: scm, ahead of rcm by 0.360 [0.335, 0.385], more than chance."]

@@ -1,0 +1,250 @@
+"""Several runs in one report: students from different suites against the teacher of the first."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from rcm_bench.canonical import canonical_json, digest_of
+from rcm_bench.errors import UserError
+from rcm_bench.finish import OpenRun, is_whole, measure
+from rcm_bench.store import Index
+from rcm_bench.tables import run_tables
+from rcm_bench.timing import timing_table
+from rcm_bench.types import Reference
+
+if TYPE_CHECKING:
+    from rcm_reports import ReportInput
+
+SHARED = ("rewriting", "negative_prompt", "seeds", "noise", "codec", "scorers", "failures")
+_SHARED_OF_PROMPTS = ("digest", "samples_per_prompt")
+_MAX_DIFFERENCES = 5
+_SHORT = 60
+SEPARATE_TIMES = (
+    "Times were measured in separate runs, not in interleaved rounds: a slow moment of the machine "
+    "may stand behind a difference between models of different runs."
+)
+
+
+class _Part(NamedTuple):
+    """What one run adds: its cells under their new names, and the frames of them."""
+
+    models: dict[str, str]
+    samples: pd.DataFrame
+    scores: pd.DataFrame
+    failures: pd.DataFrame
+    timings: pd.DataFrame
+    whole: bool
+
+
+def shared_protocol(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts of a protocol that must be equal before numbers may stand side by side.
+
+    Samplers, steps and resolution are the models' own and may differ.
+    """
+    protocol = manifest["protocol"]
+    prompts = {f"prompts.{key}": protocol["prompts"].get(key) for key in _SHARED_OF_PROMPTS}
+    return {**prompts, **{k: protocol.get(k) for k in (*SHARED, "aggregation")}}
+
+
+def differences(one: Any, other: Any, at: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield where two JSON values differ: place, what one has, what the other has."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted(one.keys() | other.keys()):
+            yield from differences(one.get(key), other.get(key), f"{at}.{key}" if at else key)
+    elif one != other:
+        yield at, _spelled(one), _spelled(other)
+
+
+def check_comparable(first: OpenRun, other: OpenRun) -> None:
+    """Refuse two runs whose numbers must not stand side by side.
+
+    Raises:
+        UserError: It says which parts of the protocol differ, and how.
+    """
+    ours, theirs = (shared_protocol(run.store.manifest) for run in (first, other))
+    found = list(differences(ours, theirs))
+    if found:
+        more = len(found) - _MAX_DIFFERENCES
+        lines = [f"{at}: {a} in {first.store.root}, {b} here" for at, a, b in found]
+        shown = lines[:_MAX_DIFFERENCES] + ([f"and {more} more"] if more > 0 else [])
+        raise UserError(
+            f"{other.store.root}: its numbers cannot stand beside those of {first.store.root}; "
+            "their protocols differ in\n  " + "\n  ".join(shown)
+        )
+
+
+def run_names(runs: Sequence[OpenRun]) -> list[str]:
+    """Return short names: of the suites, else of the folders, else numbered."""
+    folders = [run.store.root.resolve().name for run in runs]
+    for names in ([run.plan.suite.suite for run in runs], folders):
+        if len(set(names)) == len(names):
+            return names
+    counts: Counter[str] = Counter()
+    for name in folders:
+        counts[name] += 1
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in folders:
+        seen[name] += 1
+        numbered.append(f"{name} #{seen[name]}" if counts[name] > 1 else name)
+    return numbered
+
+
+def join(runs: Sequence[OpenRun]) -> "ReportInput":
+    """Make one report of several runs, all paired with the teacher of the first.
+
+    A model that is the same in two runs (weights, architecture, sampler and name) is one model, and
+    its samples are taken from the first run that has its steps. Other models of the same name are
+    told apart by their run.
+
+    Raises:
+        UserError: A run holds nothing, or was made under another protocol.
+    """
+    from rcm_reports import ReportInput
+
+    for other in runs[1:]:
+        check_comparable(runs[0], other)
+    names = run_names(runs)
+    renamed = _model_names(runs, names)
+    parts: list[_Part] = []
+    for place, run in enumerate(runs):
+        parts.append(_part(run, run.store.index(), renamed[place], place, parts))
+    samples = pd.concat([part.samples for part in parts], ignore_index=True)
+    scores = pd.concat([part.scores for part in parts], ignore_index=True)
+    declared = runs[0].plan.reference()
+    reference = Reference(model=renamed[0][declared.model], steps=declared.steps)
+    whole = all(part.whole for part in parts)
+    result = measure(runs[0], samples, scores, totals=whole, reference=reference)
+    return ReportInput(
+        manifest=_manifest(runs, names, parts, reference, len(samples)),
+        measurements=result.measurements,
+        paired=result.paired,
+        samples=samples,
+        scores=scores,
+        failures=pd.concat([part.failures for part in parts], ignore_index=True),
+        timings=pd.concat([part.timings for part in parts], ignore_index=True),
+        run_dir=runs[0].store.root,
+    )
+
+
+def _model_names(runs: Sequence[OpenRun], names: Sequence[str]) -> list[dict[str, str]]:
+    """Return the names of each run's models in the report; one name, one model."""
+    known: dict[str, set[str]] = {}
+    for run in runs:
+        for model in run.plan.suite.models:
+            known.setdefault(model, set()).add(_identity(run, model))
+    taken: dict[str, str] = {}
+    found = []
+    for run, run_name in zip(runs, names, strict=True):
+        own = {}
+        for model in run.plan.suite.models:
+            name = model if len(known[model]) == 1 else f"{model} ({run_name})"
+            identity = _identity(run, model)
+            while taken.get(name, identity) != identity:
+                name += "'"
+            taken[name] = identity
+            own[model] = name
+        found.append(own)
+    return found
+
+
+def _identity(run: OpenRun, model: str) -> str:
+    sampler = run.plan.suite.models[model].sampler
+    return canonical_json(
+        [dict(run.plan.identities[model]), sampler, run.plan.suite.samplers[sampler]]
+    )
+
+
+def _part(
+    run: OpenRun, index: Index, models: dict[str, str], place: int, before: Sequence[_Part]
+) -> _Part:
+    if not index.samples:
+        raise UserError(f"{run.store.root}: nothing has been sampled yet; start with: run")
+    tables = run_tables(run.plan, index, run.benchmarks)
+    taken = {cell for part in before for cell in _cells(part.samples)}
+
+    def own(frame: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.assign(model=frame["model"].map(models))
+        if "item_id" in frame:
+            frame["item_id"] = f"{place}-" + frame["item_id"].astype(str)
+        new = [cell not in taken for cell in _cells(frame)]
+        return frame[pd.Series(new, index=frame.index, dtype=bool)]
+
+    samples = own(tables.samples).assign(run_dir=str(run.store.root.resolve()))
+    scores = tables.scores.assign(item_id=f"{place}-" + tables.scores["item_id"].astype(str))
+    return _Part(
+        models=models,
+        samples=samples,
+        scores=scores[scores["item_id"].isin(samples["item_id"])],
+        failures=own(tables.failures),
+        timings=own(timing_table(run.plan, index)),
+        whole=is_whole(run, index),
+    )
+
+
+def _cells(frame: pd.DataFrame) -> list[tuple[str, int]]:
+    return list(zip(frame["model"], frame["steps"], strict=True))
+
+
+def _manifest(
+    runs: Sequence[OpenRun],
+    names: Sequence[str],
+    parts: Sequence[_Part],
+    reference: Reference,
+    num_items: int,
+) -> dict[str, Any]:
+    manifests = [run.store.manifest for run in runs]
+    first = manifests[0]
+    models: dict[str, Any] = {}
+    for manifest, name, part in zip(manifests, names, parts, strict=True):
+        for old, new in part.models.items():
+            models.setdefault(new, {**manifest["models"][old], "run": name})
+    protocol = {**first["protocol"], "samplers": {}, "steps": {}}
+    for manifest, name in zip(manifests, names, strict=True):
+        protocol["samplers"][name] = manifest["protocol"]["samplers"]
+        protocol["steps"][name] = manifest["protocol"]["steps"]
+    counts = {key: first["plan"][key] for key in ("num_prompts", "samples_per_prompt")}
+    return {
+        "schema": first["schema"],
+        "suite": {"suite": " + ".join(names)},
+        "plan": {"num_items": num_items, **counts},
+        "protocol": protocol,
+        "protocol_fingerprint": digest_of(protocol)[:12],
+        "reference": asdict(reference),
+        "models": models,
+        "metrics": first["metrics"],
+        "environment": {n: m["environment"] for n, m in zip(names, manifests, strict=True)},
+        "command": "; ".join(dict.fromkeys(str(m["command"]) for m in manifests)),
+        "created": max(str(manifest["created"]) for manifest in manifests),
+        "runs": {
+            name: {
+                "protocol fingerprint": manifest["protocol_fingerprint"],
+                "suite digest": manifest["suite_digest"],
+                "created": manifest["created"],
+            }
+            for name, manifest in zip(names, manifests, strict=True)
+        },
+        "remarks": _remarks(names, parts),
+    }
+
+
+def _remarks(names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
+    remarks = [
+        f"{name} is not complete, so no benchmark total is given."
+        for name, part in zip(names, parts, strict=True)
+        if not part.whole
+    ]
+    timed = [part for part in parts if len(part.timings)]
+    if len(timed) > 1:
+        devices = sorted({str(d) for part in timed for d in part.timings["device"]})
+        several = f" They come from different devices ({', '.join(devices)})."
+        remarks.append(SEPARATE_TIMES + (several if len(devices) > 1 else ""))
+    return remarks
+
+
+def _spelled(value: Any) -> str:
+    text = "nothing" if value is None else canonical_json(value)
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."
