@@ -5,6 +5,7 @@ from typing import Any
 
 from rcm_reports.formatting import count, known, plural, visible
 from rcm_reports.gallery import column_groups, round_robin
+from rcm_reports.judgements import boxes
 from rcm_reports.pictures import Album, Shot
 from rcm_reports.study import Cell
 
@@ -109,7 +110,7 @@ def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> li
         shot.thumbnail.width,
         shot.thumbnail.height,
         shot.sample_key[:KEY_LENGTH],
-        judged.boxes if shot.medium else 0,
+        boxes(judged.noted) if shot.medium else 0,
         *(round(value, 6) if known(value) else 0 for value in shot.frames),
     ]
     while row[-1] == 0 and row[-1] is not None:
