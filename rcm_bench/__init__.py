@@ -7,16 +7,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rcm_bench.verbs.baseline import baseline
+    from rcm_bench.verbs.compare import compare
     from rcm_bench.verbs.distill import distill
     from rcm_bench.verbs.doctor import doctor
+    from rcm_bench.verbs.gate import gate
     from rcm_bench.verbs.plan import plan
+    from rcm_bench.verbs.power import power
     from rcm_bench.verbs.prompts import prompts
     from rcm_bench.verbs.report import report
     from rcm_bench.verbs.run import run
     from rcm_bench.verbs.score import score
     from rcm_bench.verbs.status import status
 
-__all__ = ["distill", "doctor", "plan", "prompts", "report", "run", "score", "status"]
+__all__ = [
+    "baseline",
+    "compare",
+    "distill",
+    "doctor",
+    "gate",
+    "plan",
+    "power",
+    "prompts",
+    "report",
+    "run",
+    "score",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,16 @@ import pandas as pd
 
 from rcm_bench.errors import UserError
 from rcm_bench.measured import Cell, Failures, Measured, cells
-from rcm_bench.statistics import Clusters, Estimate, Population, compare, estimate, holm, value_of
+from rcm_bench.statistics import (
+    Clusters,
+    Estimate,
+    Population,
+    compare,
+    estimate,
+    holm,
+    testable,
+    value_of,
+)
 from rcm_bench.types import MetricInfo, Reference
 
 MEASUREMENTS = [
@@ -19,7 +28,8 @@ MEASUREMENTS = [
 PAIRED = [
     *MEASUREMENTS,
     *("reference_model", "reference_steps", "difference", "difference_low", "difference_high"),
-    *("p", "p_holm", "tied", "ratio", "ratio_low", "ratio_high"),
+    *("p", "p_least", "family", "p_holm", "tied", "detectable"),
+    *("ratio", "ratio_low", "ratio_high"),
 ]
 ALPHA = 0.05
 POPULATIONS: Mapping[Population, str] = {
@@ -156,6 +166,7 @@ def _common(student: Cell, reference: Cell) -> _Pair:
             denominator=np.where(both, clusters.denominator, 0.0),
             strata=clusters.strata,
             within=within,
+            seeds=clusters.seeds,
         ).take(rows)
 
     return _Pair(student=masked(a), reference=masked(b), prompts=prompts[rows])
@@ -185,19 +196,43 @@ def _comparison(
         "reference_model": context.reference.model,
         "reference_steps": context.reference.steps,
         **{name: NAN if withheld else getattr(found, name) for name in names},
+        "family": _family(context.benchmark, str(row["metric"])),
         "method": row["method"] if withheld else found.method,
     }
 
 
+def _family(benchmark: Measures, metric: str) -> str:
+    """Name a metric's family: the headlines of all benchmarks together, each benchmark's parts."""
+    return "headlines" if benchmark.metrics[metric].headline else f"{benchmark.name} parts"
+
+
 def _with_holm(paired: pd.DataFrame) -> pd.DataFrame:
-    """Adjust p within each family: all metrics and steps of one benchmark, model and sampler."""
-    paired = paired.assign(p_holm=NAN)
-    for _, rows in paired.groupby(["benchmark", "model", "sampler"], sort=False):
-        paired.loc[rows.index, "p_holm"] = holm(rows["p"].to_numpy(dtype=np.float64))
-        tests = int(rows["p"].notna().sum())
-        tested = rows.index[rows["p"].notna()]
-        paired.loc[tested, "method"] += f", Holm over {tests} tests (metrics x steps)"
-    return paired.assign(tied=~(paired["p_holm"] < ALPHA))
+    """Adjust p within each family of a student: its metrics by steps.
+
+    A test that could not have passed in its family, whatever the data, leaves it untested: such a
+    row has no ``p_holm``, ``tied`` is None, and the method says so. ``tied`` never means equal.
+    """
+    p_holm = np.full(len(paired), NAN)
+    tied: list[bool | None] = [None] * len(paired)
+    methods = paired["method"].tolist()
+    paired = paired.reset_index(drop=True)
+    for (_, _, family), rows in paired.groupby(["model", "sampler", "family"], sort=False):
+        p = rows["p"].to_numpy(dtype=np.float64)
+        able = testable(rows["p_least"].to_numpy(dtype=np.float64), ALPHA)
+        adjusted = holm(np.where(able, p, NAN))
+        tests = int(np.isfinite(adjusted).sum())
+        for row, value, there in zip(rows.index, adjusted, np.isfinite(p), strict=True):
+            p_holm[row] = value
+            if np.isfinite(value):
+                tied[row] = bool(value >= ALPHA)
+                methods[row] += f", Holm over {tests} tests ({family} x steps)"
+            elif there:
+                methods[row] += f", untested: too few prompts to tell among {len(rows)} tests"
+    return paired.assign(
+        p_holm=p_holm,
+        tied=pd.Series(tied, index=paired.index, dtype=object),
+        method=pd.Series(methods, index=paired.index, dtype=object),
+    )
 
 
 def aggregate(
@@ -244,7 +279,9 @@ def aggregate(
             own, compared = _metric_rows(context, metric, measured)
             rows += own
             pairs += compared
-    paired = _with_holm(pd.DataFrame(pairs, columns=[c for c in PAIRED if c != "tied"]))
+    paired = _with_holm(
+        pd.DataFrame(pairs, columns=[c for c in PAIRED if c not in ("p_holm", "tied")])
+    )
     return Tables(pd.DataFrame(rows, columns=MEASUREMENTS), paired[PAIRED])
 
 

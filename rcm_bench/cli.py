@@ -23,6 +23,10 @@ app = typer.Typer(
 
 SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or name of a shipped one.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
+MarginOption = Annotated[
+    list[str] | None,
+    typer.Option(help="METRIC=MARGIN in place of the suite's gates; may be repeated."),
+]
 
 
 def guarded(verb: Callable[P, int]) -> Callable[P, None]:
@@ -115,6 +119,70 @@ def report(
     else:
         sys.stdout.write(verb.document(runs, format))
     return 0
+
+
+@app.command()
+@guarded
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders or baseline files.")],
+    reference: Annotated[
+        str | None, typer.Option(help="MODEL or MODEL@STEPS of the first run, for all of the rest.")
+    ] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Published numbers beside the first run's.")
+    ] = False,
+) -> int:
+    """Show what makes runs incomparable, then paired differences to the first."""
+    from rcm_bench.printing_verdicts import print_compared
+    from rcm_bench.verbs.compare import compare as verb
+
+    return print_compared(verb(*runs, reference=reference, published=published))
+
+
+@app.command()
+@guarded
+def gate(
+    run: RunArgument,
+    baseline: Annotated[
+        Path | None, typer.Option(help="Baseline file or run folder [the run's own teacher].")
+    ] = None,
+    margin: MarginOption = None,
+    junit: Annotated[Path | None, typer.Option(help="File for JUnit XML.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="File for a Markdown summary.")] = None,
+) -> int:
+    """Judge a run: pass (0), fail (1) or inconclusive (3)."""
+    from rcm_bench.gates import parse_margins
+    from rcm_bench.printing_verdicts import print_judged
+    from rcm_bench.verbs.gate import gate as verb
+
+    return print_judged(verb(run, baseline, parse_margins(margin or []), junit, summary))
+
+
+@app.command()
+@guarded
+def baseline(run: RunArgument, out: Annotated[Path, typer.Option(help="File to write.")]) -> int:
+    """Write a run's numbers as a small file that later runs are gated against."""
+    from rcm_bench.verbs.baseline import baseline as verb
+
+    typer.echo(verb(run, out))
+    return 0
+
+
+@app.command()
+@guarded
+def power(
+    suite: SuiteArgument,
+    pilot: Annotated[
+        Path | None, typer.Option(help="Run folder or baseline file to take variances from.")
+    ] = None,
+    margin: MarginOption = None,
+) -> int:
+    """Show how many prompts and seeds a wished margin needs."""
+    from rcm_bench.gates import parse_margins
+    from rcm_bench.printing_verdicts import print_power
+    from rcm_bench.verbs.power import power as verb
+
+    return print_power(verb(suite, pilot, parse_margins(margin or [])))
 
 
 @app.command()

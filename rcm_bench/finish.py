@@ -10,7 +10,8 @@ from rcm_bench.aggregate import Tables, aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
-from rcm_bench.prompt_sets import prompts_digest
+from rcm_bench.prompt_sets import prompt_key, prompts_digest
+from rcm_bench.published import reference_table, write_published
 from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
@@ -112,15 +113,16 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
     unsampled, unscored = missing_scores(plan, index, run.benchmarks, chosen)
     timed = not has_timing(plan.suite.benchmarks) or is_timed(plan, index)
     remarks = _remarks(plan, index, chosen, everything, unsampled, unscored)
-    report = report_input(run, index, limit if chosen != everything else None)
+    whole = is_whole(run, index) if chosen != everything else unsampled == unscored == 0
+    report = report_input(run, index, limit if chosen != everything else None, whole=whole)
     return Outcome(
         run_dir=store.root,
-        report=_write(store, report),
+        report=_write(run, report),
         measurements=report.measurements,
         timings=report.timings,
         cells=list(plan.cells()),
         metrics=store.manifest["metrics"],
-        whole=is_whole(run, index),
+        whole=whole,
         done=unsampled == unscored == 0 and timed,
         remarks=remarks,
     )
@@ -159,13 +161,16 @@ def is_whole(run: OpenRun, index: Index) -> bool:
     return not any(missing_scores(run.plan, index, run.benchmarks, everything))
 
 
-def report_input(run: OpenRun, index: Index, limit: int | None = None) -> "ReportInput":
+def report_input(
+    run: OpenRun, index: Index, limit: int | None = None, *, whole: bool | None = None
+) -> "ReportInput":
     """Make the tables of a run.
 
     Args:
         run: The run.
         index: Its records.
         limit: The limit to be told; None where all prompts were asked for.
+        whole: Whether nothing is missing, if that is known already.
 
     Raises:
         UserError: Nothing has been sampled yet.
@@ -176,7 +181,8 @@ def report_input(run: OpenRun, index: Index, limit: int | None = None) -> "Repor
     if not index.samples:
         raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
     tables = run_tables(plan, index, run.benchmarks)
-    result = measure(run, tables.samples, tables.scores, totals=is_whole(run, index))
+    totals = is_whole(run, index) if whole is None else whole
+    result = measure(run, tables.samples, tables.scores, totals=totals)
     return ReportInput(
         manifest=store.manifest if limit is None else {**store.manifest, "limit": limit},
         measurements=result.measurements,
@@ -213,15 +219,21 @@ def measure(
         run.benchmarks,  # type: ignore[arg-type]
         reference or run.plan.reference(),
         run.store.manifest["protocol_fingerprint"],
+        population=run.plan.suite.protocol.population,
         failures="score_zero" if failures == "score_zero" else "exclude_and_flag",
         totals=totals,
     )
 
 
-def _write(store: RunStore, report: "ReportInput") -> Path:
+def _write(run: OpenRun, report: "ReportInput") -> Path:
     from rcm_reports import render, write_plots, write_tables
 
+    store = run.store
+    keys = [prompt_key(prompt) for prompt in run.plan.prompts]
+    published = reference_table(report.measurements, store.manifest["protocol"], keys).table
     with store.alone():
         write_tables(report, store.root / "tables")
+        if len(published):
+            write_published(published, store.root / "tables" / "published.csv")
         write_plots(report, store.root / "plots")
         return render(report, store.root / "report")

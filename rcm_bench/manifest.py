@@ -18,7 +18,7 @@ from rcm_bench.suite import Suite
 from rcm_bench.suite_load import shipped
 from rcm_bench.types import Benchmark, Model
 
-AGGREGATION = "prompt-clustered-1"
+AGGREGATION = "prompt-clustered-2"
 _SHORT = 12
 _MAX_SLUG = 40
 
@@ -120,6 +120,7 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
         "scorers": _scorers(benchmarks),
         "failures": suite.run.failures,
         "aggregation": AGGREGATION,
+        "population": suite.protocol.population,
     }
 
 

@@ -93,6 +93,35 @@ def per_prompt(table: pd.DataFrame, *, failures: Failures = "exclude_and_flag") 
     return rows.assign(stratum=rows["task"], component="")
 
 
+def ratio_per_prompt(table: pd.DataFrame) -> pd.DataFrame:
+    """Sum numerator and denominator over the seeds of each prompt: the number is sums over sums.
+
+    A mean of single ratios runs away where one denominator is almost 0; sums weigh each sample by
+    its denominator. The variance over new seeds is that of numerator - R denominator, R the ratio
+    of the cell (Cochran, Sampling Techniques, 1977, section 6.4).
+
+    Args:
+        table: Samples with columns ``top`` and ``bottom`` (NaN = unscored) and a column ``task``.
+    """
+    frame = table.assign(there=table["top"].notna() & table["bottom"].notna())
+    frame[["top", "bottom"]] = frame[["top", "bottom"]].where(frame["there"])
+    whole = frame.groupby(CELL, sort=True)[["top", "bottom"]].transform("sum")
+    frame["rest"] = frame["top"] - whole["top"] / whole["bottom"] * frame["bottom"]
+    groups = frame.sort_values([*CELL, "prompt_id", "seed_index"]).groupby(
+        [*CELL, "prompt_id", "task"], sort=True
+    )
+    rows = groups.agg(
+        numerator=("top", "sum"),
+        denominator=("bottom", "sum"),
+        spread=("rest", "var"),
+        n_samples=("there", "sum"),
+        planned=("there", "size"),
+    ).reset_index()
+    rows["within"] = rows["n_samples"] * rows["spread"]
+    rows["n_missing"] = rows["planned"] - rows["n_samples"]
+    return rows.assign(stratum=rows["task"], component="")
+
+
 def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
     """Arrange the rows of a metric as one table of sums for each cell, sorted."""
     strata = {name: i for i, name in enumerate(sorted(set(measured.rows["stratum"])))}
@@ -104,18 +133,27 @@ def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
 
 
 def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, int]) -> Cell:
-    def spread(column: str, missing: float) -> np.ndarray:
-        table = rows.pivot(index="prompt_id", columns="component", values=column)
-        table = table.reindex(columns=list(components)).sort_index()
-        return table.fillna(missing).to_numpy(dtype=np.float64)
-
     by_prompt = rows.groupby("prompt_id", sort=True)
+    prompts = by_prompt.size().index
+    at = (
+        prompts.get_indexer(pd.Index(rows["prompt_id"])),
+        pd.Index(components).get_indexer(pd.Index(rows["component"])),
+    )
+    if len(set(zip(*at, strict=True))) < len(rows) or -1 in at[1]:
+        raise ValueError(f"expected one row for each prompt and each of {components}")
+
+    def spread(column: str, missing: float) -> np.ndarray:
+        # A pivot of pandas takes far longer, and a run has hundreds of these.
+        table = np.full((len(prompts), len(components)), missing)
+        table[at] = rows[column].fillna(missing).to_numpy(dtype=np.float64)
+        return table
+
     # A component that does not concern a prompt adds no variance; one that does and has a single
     # seed has an unknown one.
     concerned = spread("denominator", 0.0) > 0
     within = np.where(concerned, spread("within", np.nan), 0.0)
     return Cell(
-        prompts=by_prompt.size().index,
+        prompts=prompts,
         clusters=Clusters(
             numerator=spread("numerator", 0.0),
             denominator=spread("denominator", 0.0),
@@ -123,6 +161,7 @@ def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, in
                 [strata[name] for name in by_prompt["stratum"].first()], dtype=np.int64
             ),
             within=within,
+            seeds=by_prompt["n_samples"].max().to_numpy(dtype=np.float64),
         ),
         n_samples=by_prompt["n_samples"].max(),
         n_missing=by_prompt["n_missing"].max(),

@@ -1,13 +1,13 @@
 """From a suite to all that a run needs; what can fail is found here, before the first sample."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rcm_bench import components
-from rcm_bench.errors import UserError
+from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, steps_of
 from rcm_bench.prompt_sets import load_prompts
 from rcm_bench.suite import SAMPLERS, Suite
@@ -44,6 +44,7 @@ def prepare(loaded: LoadedSuite) -> Prepared:
     """
     models = {name: _model(name, loaded) for name in loaded.suite.models}
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
+    check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
     for name, model in models.items():
         model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
@@ -80,6 +81,30 @@ def make_benchmarks(suite: Suite, where: Any = lambda at: "suite") -> list[Bench
         kind = components.find("benchmarks", "benchmark", name, f"{where(at)}: {spell(at)}")
         made.append(validate(kind, settings or {}, where, at))
     return made
+
+
+def check_gates(loaded: LoadedSuite, benchmarks: Sequence[Benchmark]) -> None:
+    """Refuse gates on what the suite does not measure, sample or declare.
+
+    Raises:
+        UserError: A metric, a model or a number of steps of a gate is not there.
+    """
+    suite = loaded.suite
+    metrics = [f"{b.name}.{name}" for b in benchmarks for name in b.metrics]
+    for metric, gate in suite.gates.items():
+        if metric not in metrics:
+            raise unknown_name(loaded.place("gates", metric), "metric", metric, metrics)
+        for i, name in enumerate(gate.models or []):
+            if name not in suite.models:
+                where = loaded.place("gates", metric, "models", i)
+                raise unknown_name(where, "model", name, suite.models)
+        students = gate.models or [n for n, m in suite.models.items() if m.role != "teacher"]
+        grid = {n for name in students for n in steps_of(suite, suite.models[name])}
+        for i, steps in enumerate(gate.steps or []):
+            if steps not in grid:
+                where = loaded.place("gates", metric, "steps", i)
+                there = ", ".join(map(str, sorted(grid)))
+                raise UserError(f"{where}: no gated model has {steps} steps. Available: {there}.")
 
 
 def check_disk(prepared: Prepared, out: Path, missing: Mapping[str, int]) -> None:

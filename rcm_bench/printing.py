@@ -4,10 +4,11 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from rcm_bench.console import cell as _cell
+from rcm_bench.console import console as _console
+from rcm_bench.console import number as _number
 from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE
 
 if TYPE_CHECKING:
@@ -17,19 +18,6 @@ if TYPE_CHECKING:
     from rcm_bench.verbs.doctor import Check
     from rcm_bench.verbs.plan import PlanSummary
     from rcm_bench.verbs.status import RunStatus
-
-_PLAIN_WIDTH = 160
-
-
-def _console() -> Console:
-    # A pipe has no width; the default of 80 would fold the table.
-    width = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    return Console(file=sys.stdout, width=width, highlight=False)
-
-
-def _cell(text: Any) -> Text:
-    # Names may hold anything; as Text they are never read as markup. Line ends would break rows.
-    return Text(" ".join(str(text).split()))
 
 
 def print_outcome(outcome: "Outcome") -> int:
@@ -76,10 +64,6 @@ def _interval(row: "pd.Series[Any]") -> str:
         return f"{_number(value)} [no interval]"
     # No space within: a narrow terminal then folds between value and interval.
     return f"{_number(value)} [{_number(low)},{_number(high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.0f}" if value == round(value) and abs(value) >= 1 else f"{value:.3g}"
 
 
 def print_plan(plan: "PlanSummary") -> int:

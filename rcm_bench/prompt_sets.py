@@ -14,6 +14,7 @@ from rcm_bench.types import PromptRecord
 SETS = ("lab",)
 NO_TASK = "prompt"
 MAX_PROMPT_BYTES = 64 * 1024
+_KEY_LENGTH = 16
 
 
 def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
@@ -119,6 +120,12 @@ def stratified(prompts: Iterable[PromptRecord]) -> list[PromptRecord]:
         for rank, prompt in enumerate(members)
     ]
     return [prompt for _, _, prompt in sorted(placed, key=lambda entry: entry[:2])]
+
+
+def prompt_key(prompt: PromptRecord) -> str:
+    """Return a digest of what a prompt asks for, whatever its place in its set."""
+    whole = [prompt.text, prompt.task, canonical_json(dict(prompt.metadata))]
+    return digest_of(whole)[:_KEY_LENGTH]
 
 
 def prompts_digest(prompts: Sequence[PromptRecord]) -> str:

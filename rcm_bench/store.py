@@ -223,8 +223,11 @@ def _publish(path: Path, data: bytes) -> None:
 
 
 def frozen_suite(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of a resolved suite that a run freezes."""
-    return {key: value for key, value in data.items() if key not in UNFROZEN}
+    """Return the part of a resolved suite that a run freezes.
+
+    Gates change no sample. Their key stays, empty, as in runs from before there were any.
+    """
+    return {key: value for key, value in data.items() if key not in UNFROZEN} | {"gates": {}}
 
 
 def _changes(old: Any, new: Any, at: str = "") -> Iterator[str]:

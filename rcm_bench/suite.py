@@ -88,6 +88,11 @@ class Protocol(Strict):
     name: Name = Field(default="lab", description="Name of the convention, for readers")
     seeds: Literal["rcm-bench-1"] = Field(default="rcm-bench-1", description="Recipe of the seeds")
     rewriting: Literal["none"] = Field(default="none", description="Rewriting of prompts")
+    population: Literal["new prompts", "same prompts"] = Field(
+        default="new prompts",
+        description="What intervals speak of: new prompts of the same kind with new seeds "
+        "(generalisation), or the same prompts with new seeds (reproduction)",
+    )
 
 
 class Run(Strict):
@@ -101,8 +106,18 @@ class Run(Strict):
     retries: int = Field(default=1, ge=0, description="How often what failed is tried again")
 
 
-class Gates(Strict):
-    """Thresholds that a run must pass; none can be declared yet."""
+class Gate(Strict):
+    """Non-inferiority: how much worse than its teacher, or than a baseline, a student may be."""
+
+    margin: float = Field(
+        gt=0, allow_inf_nan=False, description="Largest loss that is accepted, in the metric's unit"
+    )
+    models: list[Name] | None = Field(
+        default=None, min_length=1, description="Models that must pass; all students by default"
+    )
+    steps: list[Count] | None = Field(
+        default=None, min_length=1, description="Steps at which they must; all by default"
+    )
 
 
 class Suite(Strict):
@@ -125,7 +140,10 @@ class Suite(Strict):
     )
     protocol: Protocol = Field(default_factory=Protocol)
     run: Run = Field(default_factory=Run)
-    gates: Gates = Field(default_factory=Gates)
+    gates: dict[Name, Gate] = Field(
+        default_factory=dict,
+        description="What 'gate' asks of a run, by benchmark.metric, such as geneval.overall",
+    )
     reuse: list[Name] = Field(
         default_factory=list, description="Folders of other runs to take equal samples from"
     )

@@ -91,21 +91,41 @@ def _usable(scene: Scene | None, attribute: str) -> bool:
     return scene["tone"] is not None if attribute == "background" else None not in scene["slots"]
 
 
+def jackknife(pairs: Mapping[tuple[int, int], float]) -> float:
+    """Return the variance over new seeds of a sum over all pairs of K seeds; NaN for K < 3.
+
+    With U the mean over the P = K (K - 1) / 2 pairs and U_-i without seed i,
+    P^2 (K - 1) / K sum_i (U_-i - mean)^2, on the wide side (Efron & Stein 1981).
+
+    Args:
+        pairs: The difference of each pair of seeds.
+    """
+    seeds = sorted({seed for pair in pairs for seed in pair})
+    if len(seeds) < 3:
+        return float("nan")
+    without = np.array(
+        [np.mean([gap for pair, gap in pairs.items() if seed not in pair]) for seed in seeds]
+    )
+    shrink = (len(seeds) - 1) / len(seeds)
+    return float(len(pairs) ** 2 * shrink * ((without - without.mean()) ** 2).sum())
+
+
 def _prompt_rows(
     scenes: Sequence[Scene | None], truths: Mapping[str, float | None]
 ) -> Iterator[dict[str, Any]]:
     """Yield one row for each attribute that concerns the prompt."""
-    there = [scene for scene in scenes if scene is not None]
-    found = [gaps(a, b) for a, b in combinations(there, 2)]
+    there = [(seed, scene) for seed, scene in enumerate(scenes) if scene is not None]
+    found = {(i, j): gaps(a, b) for (i, a), (j, b) in combinations(there, 2)}
     for attribute, truth in truths.items():
         if truth is None:
             continue
-        own = [gap[attribute] for gap in found if attribute in gap]
+        own = {pair: gap[attribute] for pair, gap in found.items() if attribute in gap}
         usable = sum(_usable(scene, attribute) for scene in scenes)
         yield {
             "component": attribute,
-            "numerator": float(np.sum(own)),
+            "numerator": float(np.sum(list(own.values()))),
             "denominator": len(own) * float(truth),
+            "within": jackknife(own),
             "n_samples": usable,
             "n_missing": len(scenes) - usable,
         }
@@ -166,10 +186,7 @@ class Benchmark:
             shared = dict(zip((*CELL, "prompt_id", "stratum"), key, strict=True))
             # A prompt of which no model has one scene: its truth is unknown, its samples missing.
             truth = truths.get(str(shared["prompt_id"]), dict.fromkeys(ATTRIBUTES, 1.0))
-            rows += [
-                {**shared, "within": np.nan, **row}
-                for row in _prompt_rows(group["scene"].tolist(), truth)
-            ]
+            rows += [{**shared, **row} for row in _prompt_rows(group["scene"].tolist(), truth)]
         frame = pd.DataFrame(rows)
         measured = {"overall": Measured(rows=frame, components=ATTRIBUTES)}
         for attribute in ATTRIBUTES:

@@ -4,7 +4,7 @@
 |---|---|---|
 | correct | 1 or 0, GenEval's rules | boxes [[x0, y0, x1, y1, score, "red circle"], ...], correct |
 | psnr | dB of the image against its re-rendered scene | |
-| sharpness | high-frequency energy over the re-rendered scene's | |
+| sharpness | high-frequency energy over the re-rendered scene's | image, rendered: the energies |
 | scene | number of objects that count | what diversity compares, and the world's own dispersion |
 
 Details of ``scene``: ``slots``, one {name, color, xy, radius, free} for each object that the prompt
@@ -108,9 +108,12 @@ def _scene(found: _Found, scene: "SceneReading", prompt: "Prompt") -> _Value:
 
 
 def _sharpness(scene: "SceneReading") -> _Value:
-    if scene.high_frequency_rendered == 0:
-        return _Value(None, "the re-rendered scene has no detail")
-    return _Value(round(scene.high_frequency / scene.high_frequency_rendered, DIGITS))
+    """Keep both energies: the ratio of one image runs away where almost nothing was drawn."""
+    image, rendered = scene.high_frequency, scene.high_frequency_rendered
+    details = {"image": float(f"{image:.{DIGITS}g}"), "rendered": float(f"{rendered:.{DIGITS}g}")}
+    if rendered == 0:
+        return _Value(None, "the re-rendered scene has no detail", details)
+    return _Value(round(image / rendered, DIGITS), None, details)
 
 
 def _values(scene: "SceneReading", sample: SampleRef) -> dict[str, _Value]:
@@ -143,7 +146,7 @@ class Scorer:
     device: str = "cpu"
 
     name: ClassVar[str] = "lab"
-    version: ClassVar[str] = "1"
+    version: ClassVar[str] = "2"
 
     def settings(self) -> dict[str, Any]:
         """Return the oracle's and the rules' thresholds."""

@@ -8,25 +8,28 @@ measures what the intervals cover.
 
 from rcm_bench.statistics.bootstrap import cluster_bootstrap
 from rcm_bench.statistics.clusters import Clusters, Population, influence, value_of
-from rcm_bench.statistics.intervals import MIN_PROMPTS, Estimate, estimate, wilson
-from rcm_bench.statistics.multiple import holm
+from rcm_bench.statistics.intervals import MIN_PROMPTS, Estimate, Kind, estimate, wilson
+from rcm_bench.statistics.multiple import holm, testable
 from rcm_bench.statistics.paired import Comparison, compare, mover_difference, mover_ratio
-from rcm_bench.statistics.sign_flip import sign_flip_p
+from rcm_bench.statistics.sign_flip import least_p, sign_flip_p
 
 __all__ = [
     "MIN_PROMPTS",
     "Clusters",
     "Comparison",
     "Estimate",
+    "Kind",
     "Population",
     "cluster_bootstrap",
     "compare",
     "estimate",
     "holm",
     "influence",
+    "least_p",
     "mover_difference",
     "mover_ratio",
     "sign_flip_p",
+    "testable",
     "value_of",
     "wilson",
 ]

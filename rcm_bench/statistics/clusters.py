@@ -31,12 +31,14 @@ class Clusters:
             were drawn independently.
         within: (n, C) variance of the numerator over new seeds for the same prompt, NaN where one
             seed cannot tell; None where the metric does not know it.
+        seeds: (n,) scored samples of each prompt; None where the denominator counts them.
     """
 
     numerator: Floats
     denominator: Floats
     strata: NDArray[np.int64]
     within: Floats | None = None
+    seeds: Floats | None = None
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not fit each other."""
@@ -54,13 +56,18 @@ class Clusters:
 
     def take(self, rows: NDArray[np.bool_]) -> "Clusters":
         """Keep some prompts."""
-        within = None if self.within is None else self.within[rows]
         return Clusters(
             numerator=self.numerator[rows],
             denominator=self.denominator[rows],
             strata=self.strata[rows],
-            within=within,
+            within=None if self.within is None else self.within[rows],
+            seeds=None if self.seeds is None else self.seeds[rows],
         )
+
+    def num_seeds(self) -> Floats:
+        """Return the scored samples of each prompt, shape (n,)."""
+        counted: Floats = self.denominator.max(1) if self.seeds is None else self.seeds
+        return counted
 
 
 def component_ratios(clusters: Clusters) -> Floats:

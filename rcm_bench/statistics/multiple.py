@@ -20,3 +20,22 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     steps = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * raw[order]))
     return adjusted
+
+
+def testable(least: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
+    """Say which tests of a family could have been significant whatever the data (Tarone 1990).
+
+    A test whose smallest attainable p-value is above alpha / m cannot pass among m; it is left out,
+    which lowers m for the rest. m is the smallest number such that at most m tests have
+    least <= alpha / m; it depends on the numbers of prompts only, so Holm over the rest is valid.
+
+    Args:
+        least: (m,) smallest attainable p-values; NaN where there is no test.
+        alpha: Family-wise level.
+    """
+    attainable = np.asarray(least, dtype=np.float64)
+    for num in range(1, len(attainable) + 1):
+        passing = attainable <= alpha / num
+        if passing.sum() <= num:
+            return np.asarray(passing, dtype=np.bool_)
+    return np.zeros(attainable.shape, dtype=np.bool_)

@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from rcm_bench import environment, timing
@@ -38,9 +39,13 @@ def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> 
     store = RunStore.create(root, manifest, prepared.plan.prompts)
     try:
         command = f"{manifest['command']}{_options(out, limit)}"
-        return _fill(prepared, store, device, limit, command)
+        outcome = _fill(prepared, store, device, limit, command)
     finally:
         store.close()
+    if store.manifest["suite"].get("gates", {}) != manifest["suite"]["gates"]:
+        note = "the suite's gates changed after this run was frozen and do not hold for it; see"
+        return replace(outcome, remarks=[*outcome.remarks, f"{note} 'gate --margin'"])
+    return outcome
 
 
 def _options(out: str | Path | None, limit: int | None) -> str:

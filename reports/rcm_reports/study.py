@@ -209,7 +209,7 @@ def build_study(report: ReportInput) -> Study:
         series=_ordered(report.manifest, cells, reference),
         steps=tuple(sorted({cell.steps for cell in cells})),
         reference=reference,
-        metrics=_metrics(report.manifest, [key for key, _ in values]),
+        metrics=metrics_of(report.manifest, [key for key, _ in values]),
         values=values,
         pairs={_key(row): _pair(row) for row in records(report.paired)},
         timings=timings,
@@ -282,7 +282,8 @@ def _ordered(
     return tuple(sorted({cell.series for cell in cells}, key=rank))
 
 
-def _metrics(manifest: Mapping[str, Any], measured: list[str]) -> tuple[Metric, ...]:
+def metrics_of(manifest: Mapping[str, Any], measured: list[str]) -> tuple[Metric, ...]:
+    """Return the metrics that a receipt declares, then those that are only measured."""
     declared: Mapping[str, Mapping[str, Any]] = manifest.get("metrics") or {}
     metrics = []
     for key in dict.fromkeys([*declared, *measured]):

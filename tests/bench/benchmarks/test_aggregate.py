@@ -46,7 +46,7 @@ def test_columns_and_rows_are_the_contracts(samples, scores) -> None:
     assert len(tables.measurements) == 7 * 3
     assert len(tables.paired) == 7 * 2
     assert set(tables.measurements["protocol"]) == {"abc"}
-    assert tables.paired["tied"].dtype == bool
+    assert {type(tied) for tied in tables.paired["tied"]} <= {bool, type(None)}
     assert set(tables.paired["reference_model"]) == {"teacher"}
 
 
@@ -131,16 +131,65 @@ def test_nothing_scored_at_all_is_a_table_of_gaps(samples, scores) -> None:
     tables = run(samples, scores[:0])
     assert tables.measurements["value"].isna().all()
     assert (tables.measurements.query("metric == 'overall'")["n_missing"] == 144).all()
-    assert tables.paired["tied"].all()
+    assert [tied for tied in tables.paired["tied"] if tied is not None] == []
 
 
-def test_holm_runs_over_metrics_and_steps_of_a_student(samples, scores) -> None:
-    paired = run(samples, scores).paired
-    assert paired["method"].str.endswith("Holm over 14 tests (metrics x steps)").all()
+LARGE = [(f"{task}-{i:02}", task) for task in TASKS for i in range(10)]
+
+
+def test_holm_runs_over_steps_of_a_students_headlines_and_over_its_parts(rng) -> None:
+    samples = make_samples(CELLS, LARGE)
+    paired = run(samples, make_scores(samples, "correct", rng.random(len(samples)) < 0.8)).paired
+    for family, tests in (("headlines", 2), ("geneval parts", 12)):
+        rows = paired[paired["family"] == family]
+        assert len(rows) == tests
+        assert rows["method"].str.endswith(f"Holm over {tests} tests ({family} x steps)").all()
+        smallest = rows["p"].idxmin()
+        assert rows.loc[smallest, "p_holm"] == pytest.approx(min(1, tests * rows["p"].min()))
+        assert rows["tied"].tolist() == (rows["p_holm"] >= 0.05).tolist()
     assert (paired["p_holm"] >= paired["p"]).all()
-    smallest = paired["p"].idxmin()
-    assert paired.loc[smallest, "p_holm"] == pytest.approx(min(1, 14 * paired["p"].min()))
-    assert (paired["tied"] == (paired["p_holm"] >= 0.05)).all()
+
+
+def test_headlines_of_all_benchmarks_are_one_family(rng) -> None:
+    samples = make_samples(CELLS, LARGE)
+    scores = pd.concat(
+        [
+            make_scores(samples, "correct", rng.random(len(samples)) < 0.8),
+            make_scores(samples, "psnr", rng.normal(30, 2, len(samples))),
+        ]
+    )
+    both = [geneval.Benchmark(), detail.Benchmark()]
+    paired = aggregate(samples, scores, both, REFERENCE, "abc").paired
+    rows = paired[paired["family"] == "headlines"]
+    assert sorted(set(rows["benchmark"] + "." + rows["metric"])) == [
+        "detail.psnr",
+        "geneval.overall",
+    ]
+    assert rows["method"].str.endswith("Holm over 4 tests (headlines x steps)").all()
+
+
+def test_too_few_prompts_to_tell_is_no_tie() -> None:
+    """6 prompts a task: 2 / 2^6 x 12 tests can never be below 5 %, however far apart they are."""
+    samples = make_samples(CELLS, PROMPTS)
+    paired = run(samples, make_scores(samples, "correct", samples["model"] == "teacher")).paired
+    parts = paired[paired["family"] == "geneval parts"]
+    assert parts["difference"].tolist() == [-1.0] * 12
+    assert parts["p"].tolist() == parts["p_least"].tolist() == [2 / 2**6] * 12
+    assert parts["tied"].tolist() == [None] * 12
+    assert parts["p_holm"].isna().all()
+    assert parts["method"].str.endswith("untested: too few prompts to tell among 12 tests").all()
+    headlines = paired[paired["family"] == "headlines"]
+    assert headlines["tied"].tolist() == [False, False]
+
+
+def test_ten_prompts_a_task_can_tell_though_they_get_no_interval() -> None:
+    samples = make_samples(CELLS, LARGE)
+    paired = run(samples, make_scores(samples, "correct", samples["model"] == "teacher")).paired
+    parts = paired[paired["family"] == "geneval parts"]
+    assert parts["method"].str.startswith("no interval: 10 prompts, at least 20").all()
+    assert parts["difference_low"].isna().all() and parts["detectable"].isna().all()
+    assert parts["tied"].tolist() == [False] * 12
+    assert parts["p_holm"].tolist() == pytest.approx([12 * 2 / 2**10] * 12)
 
 
 def test_the_same_prompts_are_known_better_than_new_ones(rng) -> None:
@@ -156,17 +205,52 @@ def test_the_same_prompts_are_known_better_than_new_ones(rng) -> None:
     assert same["population"] == "these prompts, new seeds, this checkpoint"
 
 
+def energies(samples, image, rendered):
+    image = np.broadcast_to(image, len(samples))
+    details = [
+        {"image": float(i), "rendered": float(r)} for i, r in zip(image, rendered, strict=True)
+    ]
+    return make_scores(samples, "sharpness", image / rendered, details)
+
+
 def test_detail_is_averaged_and_ratios_of_db_are_left_out(rng) -> None:
     samples = make_samples(CELLS, PROMPTS)
     values = rng.normal(30, 2, len(samples))
+    rendered = rng.uniform(0.5, 1.5, len(samples))
     scores = pd.concat(
-        [make_scores(samples, "psnr", values), make_scores(samples, "sharpness", values / 30)]
+        [make_scores(samples, "psnr", values), energies(samples, rendered * values / 30, rendered)]
     )
     tables = aggregate(samples, scores, [detail.Benchmark()], REFERENCE, "abc")
-    own = values[(samples["model"] == "rcm") & (samples["steps"] == 4)]
-    assert row(tables.measurements, "psnr")["value"] == pytest.approx(own.mean(), rel=1e-12)
+    own = (samples["model"] == "rcm") & (samples["steps"] == 4)
+    assert row(tables.measurements, "psnr")["value"] == pytest.approx(values[own].mean(), rel=1e-12)
     assert math.isnan(row(tables.paired, "psnr")["ratio"])
     assert not math.isnan(row(tables.paired, "sharpness")["ratio_low"])
+
+
+def test_an_image_without_objects_does_not_run_away_with_sharpness(rng) -> None:
+    """By hand: 143 images of 0.9 over 1, and one of 0.9 over 1e-6, alone a ratio of 900,000."""
+    samples = make_samples([TEACHER], PROMPTS)
+    rendered = np.ones(len(samples))
+    rendered[0] = 1e-6
+    tables = aggregate(
+        samples, energies(samples, 0.9, rendered), [detail.Benchmark()], REFERENCE, "abc"
+    )
+    found = row(tables.measurements, "sharpness", "teacher", 16)
+    assert found["value"] == pytest.approx(144 * 0.9 / (143 + 1e-6), rel=1e-9)
+    assert found["high"] < 1.0
+
+
+def test_an_image_without_energies_is_missing_from_sharpness() -> None:
+    samples = make_samples([TEACHER], PROMPTS)
+    scores = energies(samples, 0.5, np.ones(len(samples)))
+    scores.loc[[0, 1], ["value", "details"]] = [np.nan, "{}"]
+    found = row(
+        aggregate(samples, scores, [detail.Benchmark()], REFERENCE, "abc").measurements,
+        "sharpness",
+        "teacher",
+        16,
+    )
+    assert (found["value"], found["n_samples"], found["n_missing"]) == (0.5, 142, 2)
 
 
 def test_network_evaluations_are_exact_and_not_compared(samples, scores) -> None:

@@ -25,49 +25,48 @@ def clusters(means, strata=None, seeds=4, within=None):
 
 
 def test_one_stratum_is_students_t_on_prompt_means() -> None:
-    means = [1.0, 0.75, 0.5, 1.0, 0.25]
+    means = [1.0, 0.75, 0.5, 1.0, 0.25] * 4
     found = estimate(clusters(means))
-    se = np.std(means, ddof=1) / math.sqrt(5)
+    se = np.std(means, ddof=1) / math.sqrt(20)
     assert found.value == pytest.approx(0.7, rel=1e-12)
     assert found.se == pytest.approx(se, rel=1e-12)
-    assert found.high == pytest.approx(0.7 + stats.t.ppf(0.975, 4) * se, rel=1e-12)
+    assert found.high == pytest.approx(0.7 + stats.t.ppf(0.975, 19) * se, rel=1e-12)
 
 
 def test_two_strata_are_averaged_with_satterthwaite() -> None:
-    a, b = [1.0, 0.75, 0.5, 1.0, 0.25], [0.0, 0.5, 0.25, 0.25, 0.0, 1.0]
-    found = estimate(clusters(a + b, [0] * 5 + [1] * 6))
-    va, vb = np.var(a, ddof=1) / 5, np.var(b, ddof=1) / 6
+    a, b = [1.0, 0.75, 0.5, 1.0, 0.25] * 2, [0.0, 0.5, 0.25, 0.25, 0.0, 1.0] * 2
+    found = estimate(clusters(a + b, [0] * 10 + [1] * 12))
+    va, vb = np.var(a, ddof=1) / 10, np.var(b, ddof=1) / 12
     se = math.sqrt(va + vb) / 2
-    df = (va + vb) ** 2 / (va**2 / 4 + vb**2 / 5)
+    df = (va + vb) ** 2 / (va**2 / 9 + vb**2 / 11)
     assert found.value == pytest.approx((np.mean(a) + np.mean(b)) / 2, rel=1e-12)
     assert found.se == pytest.approx(se, rel=1e-12)
     assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, df) * se, rel=1e-12)
 
 
 def test_random_denominators_are_linearised() -> None:
+    top, bottom = np.tile([3.0, 1, 2, 2, 0], 4), np.tile([4.0, 2, 4, 3, 1], 4)
     table = Clusters(
-        numerator=np.array([[3.0], [1.0], [2.0], [2.0], [0.0]]),
-        denominator=np.array([[4.0], [2.0], [4.0], [3.0], [1.0]]),
-        strata=np.zeros(5, dtype=np.int64),
+        numerator=top[:, None], denominator=bottom[:, None], strata=np.zeros(20, dtype=np.int64)
     )
     ratio = 8 / 14
-    residual = np.array([3, 1, 2, 2, 0]) - ratio * np.array([4, 2, 4, 3, 1])
+    residual = top - ratio * bottom
     assert value_of(table) == pytest.approx(ratio, rel=1e-12)
-    np.testing.assert_allclose(influence(table), residual / 14, rtol=1e-12)
+    np.testing.assert_allclose(influence(table), residual / 56, rtol=1e-12)
     assert estimate(table).se == pytest.approx(
-        math.sqrt(5 / 4 * (residual**2).sum()) / 14, rel=1e-12
+        math.sqrt(20 / 19 * (residual**2).sum()) / 56, rel=1e-12
     )
 
 
 def test_components_of_the_same_prompts_are_not_taken_for_independent() -> None:
     """Two equal components say no more than one: the error must not shrink."""
-    column = np.array([[3.0], [1.0], [2.0], [4.0], [0.0]])
-    whole = np.full((5, 1), 4.0)
-    one = Clusters(numerator=column, denominator=whole, strata=np.zeros(5, dtype=np.int64))
+    column = np.tile([3.0, 1, 2, 4, 0], 4)[:, None]
+    whole = np.full((20, 1), 4.0)
+    one = Clusters(numerator=column, denominator=whole, strata=np.zeros(20, dtype=np.int64))
     two = Clusters(
         numerator=np.hstack([column, column]),
         denominator=np.hstack([whole, whole]),
-        strata=np.zeros(5, dtype=np.int64),
+        strata=np.zeros(20, dtype=np.int64),
     )
     assert estimate(two).se == pytest.approx(estimate(one).se, rel=1e-12)
 
@@ -88,10 +87,36 @@ def test_wilson_matches_hand_values() -> None:
 
 
 def test_a_perfect_score_keeps_a_width() -> None:
-    found = estimate(clusters([1.0] * 10), kind="proportion")
+    """All of 20 prompts x 4 right: the prior's effective number of 20 K / (1 + 3 x 0.35)."""
+    found = estimate(clusters([1.0] * 20), kind="proportion")
+    q, n = stats.t.ppf(0.975, 19), 80 / (1 + 3 * 0.35)
     assert (found.value, found.high) == (1.0, 1.0)
-    assert found.low < 0.9
+    assert found.low == pytest.approx(n / (n + q * q), rel=1e-12)
     assert found.se > 0
+
+
+def test_wilson_with_few_telling_prompts_by_hand() -> None:
+    """18 prompts all right, 2 half right: the design effect is blended with the prior's."""
+    means = np.array([1.0] * 18 + [0.5] * 2)
+    found = estimate(clusters(means), kind="proportion")
+    single = 0.95 * 0.05 / 20
+    observed = np.var(means, ddof=1) / 20 / single
+    effect = (2 * observed + 2 * (1 + 3 * 0.35) / 4) / 4
+    low, high = wilson(0.95, 20 / effect, float(stats.t.ppf(0.975, 19)))
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+    assert found.se == pytest.approx(math.sqrt(observed * single), rel=1e-12)
+
+
+def test_a_task_at_the_ceiling_adds_no_error_of_its_own() -> None:
+    """Stratification counts: the design effect is against the tasks' own binomial variances."""
+    half = np.array([1.0, 0.0] * 10)
+    found = estimate(clusters([*[1.0] * 20, *half], [0] * 20 + [1] * 20), kind="proportion")
+    single = 0.25 / 20 / 4
+    observed = np.var(half, ddof=1) / 20 / 4
+    effect = (10 * observed / single + 2 * (1 + 3 * 0.35) / 4) / 12
+    number = 0.75 * 0.25 / (effect * single)
+    expected = wilson(0.75, number, float(stats.t.ppf(0.975, 38)))
+    assert (found.low, found.high) == pytest.approx(expected, rel=1e-12)
 
 
 def test_far_from_the_ends_wilson_is_the_clustered_interval() -> None:
@@ -106,15 +131,17 @@ def test_far_from_the_ends_wilson_is_the_clustered_interval() -> None:
 
 
 def test_without_prompts_or_variation_there_is_no_interval() -> None:
-    few = estimate(clusters([1.0, 0.5, 0.0, 0.5]))
+    few = estimate(clusters([1.0, 0.5, 0.0, 0.5] * 4))
     assert math.isnan(few.low)
     assert few.value == pytest.approx(0.5)
-    assert few.method == "no interval: 4 prompts in a stratum, at least 5 are needed"
-    constant = estimate(clusters([0.5] * 8))
+    assert few.method == "no interval: 16 prompts, at least 20 are needed"
+    thin = estimate(clusters([1.0, 0.5] * 11, [0] * 20 + [1] * 2))
+    assert thin.method == "no interval: 2 prompts in a stratum, at least 3 are needed"
+    constant = estimate(clusters([0.5] * 20))
     assert math.isnan(constant.se)
     assert constant.method == "no interval: all prompts gave the same value"
     lone = estimate(clusters([0.5] * 5, within=[np.nan] * 5), population="same prompts")
-    assert lone.method.startswith("no interval: a prompt has fewer than 2 scored samples")
+    assert lone.method.startswith("no interval: a prompt has fewer scored samples")
 
 
 def test_an_empty_component_has_no_total() -> None:

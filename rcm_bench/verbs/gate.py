@@ -1,0 +1,95 @@
+"""gate: is every student at most so much worse than its teacher, or than a baseline?"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rcm_bench.baseline import read_evidence
+from rcm_bench.errors import UserError
+from rcm_bench.evidence import evidence_of
+from rcm_bench.finish import open_run
+from rcm_bench.gate_files import junit as junit_text
+from rcm_bench.gate_files import summary as summary_text
+from rcm_bench.gate_files import write
+from rcm_bench.gates import Check, check_margins, judge
+from rcm_bench.statistics.noninferiority import Outcome
+from rcm_bench.timing import BENCHMARK as TIMING
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What the gates say of a run.
+
+    Args:
+        run: The run folder.
+        suite: Name of its suite.
+        against: The baseline, or None for the run's own teacher.
+        checks: One entry for each gate and configuration.
+        remarks: What the reader should know.
+    """
+
+    run: Path
+    suite: str
+    against: str | None
+    checks: list[Check]
+    remarks: list[str]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Return fail if a check failed, else inconclusive if one is, else pass."""
+        outcomes = {check.outcome for check in self.checks}
+        if "fail" in outcomes:
+            return "fail"
+        return "inconclusive" if "inconclusive" in outcomes else "pass"
+
+
+def gate(
+    run: str | Path,
+    baseline: str | Path | None = None,
+    margin: Mapping[str, float] | None = None,
+    junit: str | Path | None = None,
+    summary: str | Path | None = None,
+) -> Judged:
+    """Judge a run by the gates of its suite.
+
+    Args:
+        run: A run folder.
+        baseline: A file written by ``baseline``, or another run folder: every student is compared
+            with the same model and steps there, not with its teacher.
+        margin: Margins by metric, in place of the gates that the suite declares.
+        junit: File for JUnit XML.
+        summary: File for a Markdown summary.
+
+    Raises:
+        UserError: Nothing is gated, a metric is unknown, or the baseline does not fit.
+    """
+    opened = open_run(Path(run))
+    evidence = evidence_of(opened, str(run))
+    gates, remarks = opened.plan.suite.gates, []
+    if margin:
+        timed = [f"{TIMING}.seconds_per_image"] if TIMING in opened.plan.suite.benchmarks else []
+        gates = check_margins(margin, [*evidence.metrics, *timed])
+        remarks.append("margins were named after the run was made, not declared by its suite")
+    if not gates:
+        raise UserError(
+            f"{run}: its suite declares no gates; name a margin, such as: --margin "
+            f"{_example(list(evidence.metrics))}=0.02"
+        )
+    other = None if baseline is None else read_evidence(baseline)
+    checks = judge(gates, evidence, other)
+    judged = Judged(
+        run=Path(run),
+        suite=evidence.suite,
+        against=None if other is None else other.label,
+        checks=checks,
+        remarks=remarks,
+    )
+    if junit is not None:
+        write(Path(junit), junit_text(judged.suite, checks))
+    if summary is not None:
+        write(Path(summary), summary_text(judged.suite, judged.outcome, checks))
+    return judged
+
+
+def _example(metrics: list[str]) -> str:
+    return metrics[0] if metrics else "geneval.overall"
