@@ -92,7 +92,9 @@ def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
     }
 
 
-def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population) -> Paired | None:
+def pair(
+    aligned: Aligned, key: CellKey, other: CellKey, population: Population, *, same: bool = False
+) -> Paired | None:
     """Compare one configuration with another; None if nothing of one of the two was scored.
 
     Args:
@@ -100,13 +102,17 @@ def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population)
         key: Configuration of the candidate.
         other: Configuration of the reference.
         population: What intervals and tests speak of.
+        same: True if the two are the same stored files: they differ by nothing, and no test is
+            made.
     """
     a, b = aligned.candidate.get(key), aligned.reference.get(other)
     if a is None or b is None:
         return None
     both = common_prompts(a, b)
-    if aligned.measured.kind == "exact":
-        found = _exact(value_of(both.student) - value_of(both.reference))
+    if same:
+        found = _exact(0.0, "the same samples")
+    elif aligned.measured.kind == "exact":
+        found = _exact(value_of(both.student) - value_of(both.reference), "exact count")
     else:
         found = compare(
             both.student,
@@ -126,7 +132,7 @@ def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population)
     )
 
 
-def _exact(difference: float) -> Comparison:
+def _exact(difference: float, method: str) -> Comparison:
     return Comparison(
         difference=difference,
         difference_low=difference,
@@ -137,5 +143,5 @@ def _exact(difference: float) -> Comparison:
         ratio=NAN,
         ratio_low=NAN,
         ratio_high=NAN,
-        method="exact count",
+        method=method,
     )
