@@ -6,10 +6,13 @@ import inspect
 import pytest
 
 SIGNATURES = {
-    "rcm_kernels.attention": ["query", "key", "value", "*scale", "*is_causal", "*impl"],
+    "rcm_kernels.attention": [
+        *("query", "key", "value", "*scale", "*is_causal", "*impl"),
+        *("*enable_gqa", "*attn_mask", "*key_lengths"),
+    ],
     "rcm_kernels.attention_with_tangent": [
         *("query", "key", "value", "query_tangent", "key_tangent", "value_tangent"),
-        *("*scale", "*is_causal", "*impl"),
+        *("*scale", "*is_causal", "*impl", "*enable_gqa", "*attn_mask", "*key_lengths"),
     ],
     "rcm_distill.samplers.euler.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
     "rcm_distill.samplers.heun.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],

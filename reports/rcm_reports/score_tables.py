@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from rcm_reports.formatting import (
     DASH,
     NBSP,
+    decimals_for,
     duration,
     half_interval,
     interval,
@@ -107,7 +108,20 @@ def _main_table(study: Study, metric: Metric) -> ScoreTable:
         entries = [_entry(study, metric, cell, decimals, usual) for cell in cells]
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
-    return ScoreTable(_caption(study, metric.full_title, [metric]), _step_heads(study), rows)
+    caption = _caption(study, metric.full_title, [metric]) + _power(study, metric)
+    return ScoreTable(caption, _step_heads(study), rows)
+
+
+def _power(study: Study, metric: Metric) -> str:
+    """Say how small a difference these prompts can show, so that a tie can be read."""
+    found = [p.detectable for (key, _), p in study.pairs.items() if key == metric.key]
+    found = [value for value in found if known(value)]
+    if not found:
+        return ""
+    digits = decimals_for((-value, value) for value in found)
+    low, high = number(min(found), digits), number(max(found), digits)
+    sizes = low if low == high else f"{low} to {high} (by cell)"
+    return f" A true difference of {sizes} would be found 4 times in 5."
 
 
 def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
