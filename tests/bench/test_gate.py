@@ -187,7 +187,8 @@ def test_a_baseline_of_geneval_has_about_50_kilobytes():
     import pandas as pd
     from geneval_prompts import official_metadata
 
-    from rcm_bench.baseline_file import _body, _measured, _Metric
+    from rcm_bench.baseline_file import _body, _measured
+    from rcm_bench.baseline_schema import MetricEntry
     from rcm_bench.benchmarks.geneval import TASKS, Benchmark
     from rcm_bench.canonical import canonical_json
     from rcm_bench.evidence import CellState, Evidence, Metric
@@ -226,7 +227,7 @@ def test_a_baseline_of_geneval_has_about_50_kilobytes():
         metrics=metrics, timings={},
     )  # fmt: skip
     body = json.loads(canonical_json(_body(evidence)))
-    back = _measured(_Metric(**body["metrics"][0]), keys, sorted(evidence.prompts)).rows
+    back = _measured(MetricEntry(**body["metrics"][0]), keys, sorted(evidence.prompts)).rows
     merged = rows.merge(back, on=["model", "sampler", "steps", "prompt_id", "stratum", "component"])
     assert len(merged) == len(rows) == len(keys) * 553
     for column in ("numerator", "denominator", "within", "n_samples", "n_missing"):
