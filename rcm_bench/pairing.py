@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from rcm_bench.aggregate import common_prompts
+from rcm_bench.errors import UserError
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import Cell, Measured, cells
 from rcm_bench.statistics import Comparison, Population, compare, value_of
@@ -57,12 +58,20 @@ def align(metric: str, candidate: Evidence, reference: Evidence) -> Aligned:
         metric: Such as ``"geneval.overall"``; both sides have it.
         candidate: The side in question.
         reference: The side that it is compared with; may be the same.
+
+    Raises:
+        UserError: The two sides make the metric of other parts.
     """
     own = candidate.metrics[metric].measured
     if candidate is reference:
         found = {CellKey(*key): cell for key, cell in cells(own).items()}
         return Aligned(found, found, own)
     other = reference.metrics[metric].measured
+    if (own.components, own.kind) != (other.components, other.kind):
+        raise UserError(
+            f"{metric}: {reference.label} makes it of {_parts(other)} and {candidate.label} of "
+            f"{_parts(own)}: these are two quantities"
+        )
     ids = _ids(candidate, reference)
     rows = pd.concat(
         [
@@ -78,6 +87,11 @@ def align(metric: str, candidate: Evidence, reference: Evidence) -> Aligned:
     for (model, sampler, steps), cell in cells(joint).items():
         sides[int(sampler[0])][CellKey(model, sampler[1:], steps)] = cell
     return Aligned(*sides, joint)
+
+
+def _parts(measured: Measured) -> str:
+    named = ", ".join(part for part in measured.components if part)
+    return f"{named or 'one part'} ({measured.kind})"
 
 
 def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:

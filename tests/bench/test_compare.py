@@ -181,6 +181,22 @@ def test_a_resolution_forbids_detail_only(runs):
     assert [d.part for d in obstacles(found, "detail")] == ["resolution"]
 
 
+def test_a_metric_of_other_parts_is_another_quantity(runs):
+    from dataclasses import replace
+
+    from rcm_bench.run_pairs import compare_sides
+
+    first = run_evidence(runs())
+    metric = first.metrics["brightness.mean"]
+    other = replace(metric, measured=replace(metric.measured, components=("red", "green")))
+    with pytest.raises(UserError) as fault:
+        compare_sides(first, replace(first, metrics={"brightness.mean": other}))
+    assert str(fault.value) == (
+        f"brightness.mean: {runs()} makes it of one part (mean) and {runs()} of red, green (mean): "
+        "these are two quantities"
+    )
+
+
 def test_an_incomplete_run_says_so(runs):
     part = runs(limit=21)
     compared = rcm_bench.compare(runs(), part)
