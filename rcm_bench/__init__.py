@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rcm_bench.verbs.distill import distill
     from rcm_bench.verbs.doctor import doctor
     from rcm_bench.verbs.gate import gate
+    from rcm_bench.verbs.kernels_check import kernels_check
     from rcm_bench.verbs.plan import plan
     from rcm_bench.verbs.power import power
     from rcm_bench.verbs.prompts import prompts
@@ -26,6 +27,7 @@ __all__ = [
     "distill",
     "doctor",
     "gate",
+    "kernels_check",
     "plan",
     "power",
     "prompts",

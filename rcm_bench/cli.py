@@ -20,6 +20,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+kernels = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(
+    kernels, name="kernels", help="Hold the attention kernels to a budget of error; time them."
+)
 
 SuiteArgument = Annotated[str, typer.Argument(help="Path of a suite, or name of a shipped one.")]
 RunArgument = Annotated[Path, typer.Argument(help="A run folder.")]
@@ -223,6 +227,20 @@ def doctor() -> int:
     from rcm_bench.verbs.doctor import doctor as verb
 
     return print_checks(verb())
+
+
+@kernels.command("check")
+@guarded
+def kernels_check(
+    json: Annotated[Path | None, typer.Option(help="File for every number.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="File for JUnit XML.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Inputs of an earlier check.")] = None,
+) -> int:
+    """Hold every attention path to its error budget; on a CPU Triton is interpreted."""
+    from rcm_bench.printing_kernels import print_checked
+    from rcm_bench.verbs.kernels_check import kernels_check as verb
+
+    return print_checked(verb(json, junit, seed))
 
 
 def main() -> None:

@@ -183,8 +183,11 @@ def report_input(
     tables = run_tables(plan, index, run.benchmarks)
     totals = is_whole(run, index) if whole is None else whole
     result = measure(run, tables.samples, tables.scores, totals=totals)
+    from rcm_bench.gate_status import gate_status
+
+    extra = {"limit": limit, "gate": gate_status(run)}
     return ReportInput(
-        manifest=store.manifest if limit is None else {**store.manifest, "limit": limit},
+        manifest={**store.manifest, **{k: v for k, v in extra.items() if v is not None}},
         measurements=result.measurements,
         paired=result.paired,
         samples=tables.samples,

@@ -187,7 +187,7 @@ def _compared(
 ) -> Check:
     entry = run.metrics[blank.metric]
     blank = replace(blank, unit=entry.info.unit)
-    found = pair(aligned, key, twin)
+    found = pair(aligned, key, twin, run.population)
     if found is None:
         return blank
     same = run.cells[key].samples == side.cells[twin].samples
@@ -239,7 +239,7 @@ def _undecidable(
         if lacking := state.missing(benchmark):
             return (
                 f"{lacking} of {state.planned} samples or their scores are missing in "
-                f"{evidence.label} ({cell}): finish the run"
+                f"{evidence.label} ({cell}); see: status"
             )
     share = run.metrics[metric].measured.kind == "proportion"
     if found.n_missing and share and run.protocol["failures"] != "score_zero":

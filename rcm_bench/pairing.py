@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from rcm_bench.aggregate import _common as common_prompts
+from rcm_bench.aggregate import common_prompts
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import Cell, Measured, cells
-from rcm_bench.statistics import Comparison, compare, value_of
+from rcm_bench.statistics import Comparison, Population, compare, value_of
 
 NAN = float("nan")
 _SAMPLER = "sampler"
@@ -92,13 +92,14 @@ def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
     }
 
 
-def pair(aligned: Aligned, key: CellKey, other: CellKey) -> Paired | None:
+def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population) -> Paired | None:
     """Compare one configuration with another; None if nothing of one of the two was scored.
 
     Args:
         aligned: One metric of the two sides.
         key: Configuration of the candidate.
         other: Configuration of the reference.
+        population: What intervals and tests speak of.
     """
     a, b = aligned.candidate.get(key), aligned.reference.get(other)
     if a is None or b is None:
@@ -111,7 +112,7 @@ def pair(aligned: Aligned, key: CellKey, other: CellKey) -> Paired | None:
             both.student,
             both.reference,
             kind=aligned.measured.kind,
-            population="new prompts",
+            population=population,
             ratio=aligned.measured.ratio,
         )
     scored = [cell.prompts[cell.clusters.denominator.sum(1) > 0] for cell in (a, b)]

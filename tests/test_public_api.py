@@ -6,10 +6,13 @@ import inspect
 import pytest
 
 SIGNATURES = {
-    "rcm_kernels.attention": ["query", "key", "value", "*scale", "*is_causal", "*impl"],
+    "rcm_kernels.attention": [
+        *("query", "key", "value", "*scale", "*is_causal", "*impl"),
+        *("*enable_gqa", "*attn_mask", "*key_lengths"),
+    ],
     "rcm_kernels.attention_with_tangent": [
         *("query", "key", "value", "query_tangent", "key_tangent", "value_tangent"),
-        *("*scale", "*is_causal", "*impl"),
+        *("*scale", "*is_causal", "*impl", "*enable_gqa", "*attn_mask", "*key_lengths"),
     ],
     "rcm_distill.samplers.euler.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
     "rcm_distill.samplers.heun.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
@@ -22,6 +25,10 @@ SIGNATURES = {
     "rcm_bench.status": ["run"],
     "rcm_bench.score": ["run"],
     "rcm_bench.report": ["run"],
+    "rcm_bench.compare": ["runs", "*reference", "*published"],
+    "rcm_bench.gate": ["run", "baseline", "margin", "junit", "summary"],
+    "rcm_bench.baseline": ["run", "out"],
+    "rcm_bench.power": ["suite", "pilot", "margin"],
     "rcm_bench.prompts": ["benchmark", "out"],
     "rcm_bench.distill": ["recipe", "out", "max_seconds"],
     "rcm_bench.doctor": [],

@@ -1,23 +1,18 @@
 """The public face: checks, and the choice of an implementation.
 
-Shape legend: B batch, H heads, S queries, T keys, D head size, E value size.
+Shape legend: B batch, H heads, G heads of keys and values, S queries, T keys, D head size,
+E value size.
 """
-
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from rcm_kernels.reference import (
-    AttentionResult,
-    attention_reference,
-    attention_with_tangent_reference,
-)
-
-Impl = Literal["auto", "reference"]
-_IMPLS = ("auto", "reference")
+from rcm_kernels import arguments, dual, transforms
+from rcm_kernels.choice import Impl
+from rcm_kernels.masking import Masking, masking
+from rcm_kernels.reference import AttentionResult
 
 
 def attention(
@@ -28,111 +23,148 @@ def attention(
     scale: float | None = None,
     is_causal: bool = False,
     impl: Impl = "auto",
+    enable_gqa: bool = False,
+    attn_mask: Tensor | None = None,
+    key_lengths: Tensor | None = None,
 ) -> Tensor:
     """Compute O = softmax(scale Q K^T) V; carries tangents in forward-mode differentiation.
 
-    Works in plain calls, under ``torch.func.jvp``, under ``forward_ad.dual_level``, with gradients,
-    and inside ``torch.compile`` (a compiled function may call ``torch.func.jvp``; applying
-    ``torch.func.jvp`` to a compiled function is not something PyTorch supports with inductor).
+    Works in plain calls, under ``torch.func.jvp``, under ``forward_ad.dual_level``, with gradients
+    through output and tangent, and inside ``torch.compile`` (a compiled function may call
+    ``torch.func.jvp``; a compiled function inside a forward-mode level is refused).
 
     Args:
-        query: Queries (B, H, S, D), any float dtype.
-        key: Keys (B, H, T, D).
-        value: Values (B, H, T, E).
+        query: Queries (B, H, S, D): float16, bfloat16, float32 or float64.
+        key: Keys (B, G, T, D).
+        value: Values (B, G, T, E).
         scale: Factor of the scores; 1 / sqrt(D) if not given.
         is_causal: Query i sees the keys 0..i (aligned at the first key, as in PyTorch).
         impl: ``"reference"`` writes the softmax out in promote_types(dtype, float32) with autocast
-            off, and has derivatives of every order. ``"auto"`` takes PyTorch's
-            scaled_dot_product_attention (which follows autocast, and on CUDA has first gradients
-            only) while no forward-mode level or functorch transform is active, else the reference.
+            off, and has derivatives of every order. ``"triton"`` runs the fused kernels: CUDA,
+            16-bit or float32, D and E of 16 to 256, no attn_mask, first gradients of output and
+            tangent. ``"auto"`` takes PyTorch's scaled_dot_product_attention (which follows
+            autocast, and on CUDA has first gradients only) while no forward-mode level or functorch
+            transform is active, else the reference.
+        enable_gqa: Let several heads of queries share a head of keys; G must divide H.
+        attn_mask: Who sees whom, broadcast to (B, H, S, T): booleans (True is seen) or numbers of
+            the query's dtype, added to the scaled scores. Served by the reference and by PyTorch.
+        key_lengths: Keys and values from ``key_lengths[b]`` on are padding that no query sees;
+            (B,) int32 or int64, each from 0 to T (not checked on a GPU: reading them would wait).
 
     Returns:
-        The output (B, H, S, E). Its dtype is the query's, or autocast's where it applies.
+        The output (B, H, S, E). Its dtype is the query's, or autocast's where it applies. A query
+        that sees no key has output and derivatives zero.
 
     Raises:
-        ValueError: Shapes or dtypes do not fit, or ``impl`` is unknown.
+        ValueError: Shapes, dtypes or devices do not fit, or ``impl`` is unknown or cannot run this.
         RuntimeError: A forward-mode level is active in inference mode, which drops tangents.
     """
-    _check(query, key, value, impl)
+    primals = (query, key, value)
+    _check(primals, is_causal, impl, enable_gqa, attn_mask, key_lengths)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    transformed = _transform_is_active()
-    if transformed and not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
-        raise RuntimeError("tangents are lost in inference mode; use torch.no_grad() instead")
-    if impl == "reference" or transformed:
-        return attention_reference(query, key, value, scale=scale, is_causal=is_causal)
-    return functional.scaled_dot_product_attention(
-        query, key, value, is_causal=is_causal, scale=scale
-    )
+    transformed = transforms.transform_is_active()
+    if transformed and not torch.compiler.is_compiling():
+        _check_forward_mode(primals)
+    if impl == "auto" and not transformed:
+        return _fused(primals, scale, is_causal, enable_gqa, attn_mask, key_lengths)
+    hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)
+    return dual.reference(primals, hidden, scale, plain=_plain())
 
 
 def attention_with_tangent(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    query_tangent: Tensor,
-    key_tangent: Tensor,
-    value_tangent: Tensor,
+    query_tangent: Tensor | None,
+    key_tangent: Tensor | None,
+    value_tangent: Tensor | None,
     *,
     scale: float | None = None,
     is_causal: bool = False,
     impl: Impl = "auto",
+    enable_gqa: bool = False,
+    attn_mask: Tensor | None = None,
+    key_lengths: Tensor | None = None,
 ) -> AttentionResult:
     """Compute attention and its tangent from explicit tangents; gradients flow through both.
 
     Args:
-        query: Queries (B, H, S, D), any float dtype.
-        key: Keys (B, H, T, D).
-        value: Values (B, H, T, E).
-        query_tangent: Tangent of ``query``, same shape and dtype.
-        key_tangent: Tangent of ``key``, same shape and dtype.
-        value_tangent: Tangent of ``value``, same shape and dtype.
+        query: Queries (B, H, S, D).
+        key: Keys (B, G, T, D).
+        value: Values (B, G, T, E).
+        query_tangent: Tangent of ``query``, same shape and dtype; None is zero, and cheaper.
+        key_tangent: Tangent of ``key``, likewise.
+        value_tangent: Tangent of ``value``, likewise.
         scale: Factor of the scores; 1 / sqrt(D) if not given.
         is_causal: Query i sees the keys 0..i.
-        impl: ``"auto"`` and ``"reference"`` are the same here.
+        impl: As in ``attention``; ``"auto"`` is the reference here.
+        enable_gqa: As in ``attention``.
+        attn_mask: As in ``attention``; its own tangent is taken as zero.
+        key_lengths: As in ``attention``.
 
     Returns:
         Output and tangent, (B, H, S, E) each, in the dtype of the query.
 
     Raises:
-        ValueError: Shapes or dtypes do not fit, or ``impl`` is unknown.
+        ValueError: Shapes, dtypes or devices do not fit, or ``impl`` is unknown or cannot run this.
     """
-    _check(query, key, value, impl)
     primals, tangents = (query, key, value), (query_tangent, key_tangent, value_tangent)
-    for name, primal, tangent in zip(("query", "key", "value"), primals, tangents, strict=True):
-        if tangent.shape != primal.shape or tangent.dtype != primal.dtype:
-            raise ValueError(
-                f"{name}_tangent must be {primal.dtype} of shape {tuple(primal.shape)}, "
-                f"got {tangent.dtype} of shape {tuple(tangent.shape)}"
-            )
+    _check(primals, is_causal, impl, enable_gqa, attn_mask, key_lengths)
+    arguments.check_tangents(primals, tangents)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return attention_with_tangent_reference(primals, tangents, scale=scale, is_causal=is_causal)
+    hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)
+    plain = _plain() or transforms.around() == "forward"
+    return dual.reference_with_tangent(primals, tangents, hidden, scale, plain=plain)
 
 
-def _transform_is_active() -> bool:
-    # Both are needed: dual_level leaves the functorch stack empty, torch.func.grad has no level.
-    # torch.compile folds both into constants and guards on them.
-    if forward_ad._current_level >= 0:
-        return True
-    stack: object | None = torch._C._functorch.peek_interpreter_stack()
-    return stack is not None
+def _check(
+    primals: tuple[Tensor, Tensor, Tensor],
+    is_causal: bool,
+    impl: str,
+    enable_gqa: bool,
+    attn_mask: Tensor | None,
+    key_lengths: Tensor | None,
+) -> None:
+    arguments.check_impl(impl)
+    arguments.check_inputs(*primals, enable_gqa=enable_gqa)
+    arguments.check_masks(
+        *primals[:2], is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths
+    )
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, impl: str) -> None:
-    if impl not in _IMPLS:
-        raise ValueError(f"unknown impl '{impl}'. Available: {', '.join(_IMPLS)}.")
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if tensor.ndim != 4:
-            raise ValueError(f"{name} must have shape (B, H, S, D), got {tuple(tensor.shape)}")
-        if tensor.dtype != query.dtype or not tensor.is_floating_point():
-            raise ValueError(
-                f"query, key and value must share one float dtype, got {query.dtype}, "
-                f"{key.dtype}, {value.dtype}"
-            )
-    batch, heads, _, head_dim = query.shape
-    length = key.shape[2]
-    if tuple(key.shape) != (batch, heads, length, head_dim):
-        expected = (batch, heads, length, head_dim)
-        raise ValueError(f"key must have shape {expected}, got {tuple(key.shape)}")
-    if tuple(value.shape[:3]) != (batch, heads, length):
-        expected = (batch, heads, length, value.shape[3])
-        raise ValueError(f"value must have shape {expected}, got {tuple(value.shape)}")
+def _check_forward_mode(primals: tuple[Tensor, Tensor, Tensor]) -> None:
+    if forward_ad._current_level < 0:
+        return
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("tangents are lost in inference mode; use torch.no_grad() instead")
+    arguments.check_tangents(primals, tuple(transforms.unpack(x)[1] for x in primals))
+
+
+def _plain() -> bool:
+    """Tell whether differentiation is left to PyTorch, operation by operation."""
+    return torch.compiler.is_compiling() or transforms.around() == "nested"
+
+
+def _fused(
+    primals: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+    is_causal: bool,
+    enable_gqa: bool,
+    attn_mask: Tensor | None,
+    key_lengths: Tensor | None,
+) -> Tensor:
+    """Run PyTorch's own attention, which knows no key lengths: they become a mask."""
+    if key_lengths is not None:
+        hidden = masking(
+            *primals[:2], is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths
+        )
+        attn_mask, is_causal = _as_attn_mask(hidden), False
+    return functional.scaled_dot_product_attention(
+        *primals, attn_mask=attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa
+    )
+
+
+def _as_attn_mask(hidden: Masking) -> Tensor | None:
+    if hidden.bias is None or hidden.visible is None:
+        return hidden.visible if hidden.bias is None else hidden.bias
+    return hidden.bias.masked_fill(~hidden.visible, -torch.inf)

@@ -41,7 +41,10 @@ class Value(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A difference to the reference, paired by prompt; ``tied`` is None if untested."""
+    """A difference to the reference, paired by prompt; ``tied`` is None if untested.
+
+    ``detectable`` is the smallest true difference that would be found 4 times in 5.
+    """
 
     difference: float
     low: float
@@ -50,6 +53,7 @@ class Pair(NamedTuple):
     ratio: float
     ratio_low: float
     ratio_high: float
+    detectable: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -256,6 +260,7 @@ def _pair(row: Mapping[str, Any]) -> Pair:
         _float(row.get("ratio")),
         _float(row.get("ratio_low")),
         _float(row.get("ratio_high")),
+        _float(row.get("detectable")),
     )
 
 

@@ -25,6 +25,10 @@ VERBS = {
     "status": ["run"],
     "score": ["run"],
     "report": ["runs", "--format", "--out", "--history"],
+    "compare": ["runs", "--reference", "--published"],
+    "gate": ["run", "--baseline", "--margin", "--junit", "--summary"],
+    "baseline": ["run", "--out"],
+    "power": ["suite", "--pilot", "--margin"],
     "prompts": ["benchmark", "--out"],
     "distill": ["recipe", "--out", "--max-seconds"],
     "doctor": [],
@@ -44,8 +48,8 @@ def test_verbs_are_functions_too():
     assert sorted(rcm_bench.__all__) == sorted(VERBS)
     for name in VERBS:
         assert callable(getattr(rcm_bench, name)), name
-    with pytest.raises(AttributeError, match="has no attribute 'gate'"):
-        rcm_bench.gate  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'train'"):
+        rcm_bench.train  # noqa: B018
 
 
 def call(environment, *arguments, cwd=None):

@@ -162,8 +162,7 @@ def test_joined_with_itself_under_another_name_adds_nothing(runs, tmp_path):
     one = join([open_run(runs / "a")])
     two = join([open_run(runs / "a"), open_run(tmp_path / "copy")])
     assert len(two.samples) == len(one.samples) == 72
-    columns = ["value", "low", "high"]
-    assert (two.measurements[columns].to_numpy() == one.measurements[columns].to_numpy()).all()
+    pd.testing.assert_frame_equal(two.measurements, one.measurements)
 
 
 def test_an_incomplete_run_among_several_is_said_and_gives_no_total(runs, tmp_path):
@@ -267,3 +266,20 @@ def test_the_history_page_is_written_on_the_command_line(tmp_path):
     page = (tmp_path / "page" / "index.html").read_bytes()
     call("--history", folder / "r1", folder / "r0", "--out", tmp_path / "again")
     assert (tmp_path / "again" / "index.html").read_bytes() == page
+
+
+def test_a_suite_with_gates_says_on_its_page_what_they_say(tmp_path):
+    (tmp_path / "prompts.txt").write_text(MANY)
+    text = SUITE + "gates: {brightness.mean: {margin: MARGIN}}\n"
+    for margin, outcome in (("0.2", "pass"), ("0.001", "fail")):
+        (tmp_path / "t.yaml").write_text(text.replace("MARGIN", margin))
+        out = tmp_path / outcome
+        run(str(tmp_path / "t.yaml"), out)
+        data = json.loads(call(out, "--format", "json").stdout)
+        assert data["manifest"]["gate"]["outcome"] == outcome
+        assert {check["outcome"] for check in data["manifest"]["gate"]["checks"]} == {outcome}
+        page = (out / "report" / "index.html").read_text(encoding="utf-8")
+        assert {"pass": "Gate passed: ", "fail": "Gate failed: "}[outcome] in page
+    (tmp_path / "t.yaml").write_text(SUITE)
+    run(str(tmp_path / "t.yaml"), tmp_path / "none")
+    assert "gate" not in json.loads(call(tmp_path / "none", "--format", "json").stdout)["manifest"]

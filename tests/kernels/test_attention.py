@@ -207,15 +207,15 @@ def test_inference_mode_never_loses_tangents_silently(rng):
 
 def test_messages_say_what_was_expected_and_what_came(rng):
     q, k, v = draw(rng, 9, 13, 16)
-    with pytest.raises(ValueError, match="unknown impl 'triton'. Available: auto, reference."):
-        attention(q, k, v, impl="triton")
+    with pytest.raises(ValueError, match="impl 'flash'. Available: auto, reference, triton."):
+        attention(q, k, v, impl="flash")
     with pytest.raises(ValueError, match=r"query must have shape \(B, H, S, D\), got \(3, 9, 16\)"):
         attention(q[0], k, v)
     with pytest.raises(ValueError, match=r"key must have shape \(2, 3, 13, 16\), got"):
         attention(q, k[..., :8], v)
     with pytest.raises(ValueError, match=r"value must have shape \(2, 3, 13, 20\), got"):
         attention(q, k, v[:, :, :5])
-    with pytest.raises(ValueError, match=r"float64, torch.float32, torch.float64"):
+    with pytest.raises(ValueError, match=r"got torch.float64, torch.float32, torch.float64"):
         attention(q, k.float(), v)
     with pytest.raises(ValueError, match="key_tangent must be torch.float64 of shape"):
         attention_with_tangent(q, k, v, q, v, v)

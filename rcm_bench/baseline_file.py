@@ -1,7 +1,8 @@
 """A run's numbers as one small file: sums per prompt, so that a later run can be paired with it.
 
-Canonical JSON in one line, its own digest in it. A column of a metric's rows that holds one value
-is written once; prompts and strata go by number.
+Canonical JSON in one line, its own digest in it. Prompts and strata go by number; a column that
+holds one value is written once, and so are the places of a metric's rows, which most
+configurations share. Of zeros and ones the variance over seeds follows from their sum.
 """
 
 import json
@@ -45,11 +46,15 @@ class _Cell(Strict):
     unscored: dict[str, Whole]
 
 
-class _Rows(Strict):
-    cell: Whole
+class _Places(Strict):
     prompt: Places
     stratum: Places
     component: Places
+
+
+class _Rows(Strict):
+    cell: Whole
+    places: Whole
     numerator: Signed
     denominator: Numbers
     within: Unknowns
@@ -72,6 +77,7 @@ class _Metric(Strict):
     ratio: bool
     components: Annotated[list[str], Field(min_length=1)]
     strata: list[str]
+    places: list[_Places]
     rows: list[_Rows]
 
 
@@ -111,6 +117,8 @@ def read_evidence(path: str | Path) -> Evidence:
     Raises:
         UserError: It is neither, or it is damaged.
     """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such run folder or baseline file")
     return read_baseline(Path(path)) if Path(path).is_file() else run_evidence(path)
 
 
@@ -122,8 +130,8 @@ def write_baseline(evidence: Evidence, out: Path) -> None:
     """
     if not evidence.whole:
         raise UserError(
-            f"{evidence.label}: is limited or incomplete; a baseline must be whole. "
-            "Run its suite again without --limit"
+            f"{evidence.label}: is limited or incomplete; a baseline must be whole. See what is "
+            "missing with: status"
         )
     body = _body(evidence)
     content = {"format": FORMAT, "version": VERSION, "digest": digest_of(body), **body}
@@ -131,7 +139,7 @@ def write_baseline(evidence: Evidence, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(canonical_json(content) + "\n", encoding="utf-8")
     except OSError as fault:
-        raise UserError(f"{out}: cannot be written ({fault.strerror})") from None
+        raise UserError(f"{out}: cannot be written ({fault.strerror}: {fault.filename})") from None
 
 
 def _body(evidence: Evidence) -> dict[str, Any]:
@@ -167,20 +175,23 @@ def _spell_rows(measured: Measured, evidence: Evidence) -> dict[str, Any]:
         "stratum": _numbering(strata),
         "component": _numbering(measured.components),
     }
+    layouts: list[dict[str, Any]] = []
     spelled = []
     for number, key in enumerate(evidence.cells):
         rows = measured.rows
         own = rows[(rows["model"] == key.model) & (rows["steps"] == key.steps)]
         own = own[own["sampler"] == key.sampler].sort_values(["prompt_id", "component"])
-        columns: dict[str, list[Any]] = {
-            "prompt": [places["prompt"][p] for p in own["prompt_id"]],
-            "stratum": [places["stratum"][s] for s in own["stratum"]],
-            "component": [places["component"][c] for c in own["component"]],
-            **{name: [_plain(x) for x in own[name]] for name in _NUMBERS},
-        }
-        if len(own):
-            spelled.append({"cell": number, **{n: _folded(c) for n, c in columns.items()}})
-    return {"strata": strata, "rows": spelled}
+        if not len(own):
+            continue
+        titles = {"prompt": "prompt_id", "stratum": "stratum", "component": "component"}
+        layout = {n: _folded([places[n][name] for name in own[titles[n]]]) for n in titles}
+        if layout not in layouts:
+            layouts.append(layout)
+        numbers = {name: _folded([_plain(x) for x in own[name]]) for name in _NUMBERS}
+        if measured.kind == "proportion":
+            numbers["within"] = None
+        spelled.append({"cell": number, "places": layouts.index(layout), **numbers})
+    return {"strata": strata, "places": layouts, "rows": spelled}
 
 
 def _numbering(names: Any) -> dict[str, int]:
@@ -287,7 +298,9 @@ def _measured(metric: _Metric, keys: list[CellKey], prompts: list[str]) -> Measu
 
 
 def _read_rows(rows: _Rows, metric: _Metric, key: CellKey, prompts: list[str]) -> pd.DataFrame:
-    columns = {name: getattr(rows, name) for name in ("prompt", "stratum", "component", *_NUMBERS)}
+    layout = metric.places[rows.places]
+    columns = {name: getattr(layout, name) for name in ("prompt", "stratum", "component")}
+    columns |= {name: getattr(rows, name) for name in _NUMBERS}
     lengths = {len(column) for column in columns.values() if isinstance(column, list)} or {1}
     if len(lengths) > 1:
         raise ValueError(f"columns of unequal lengths {sorted(lengths)}")
@@ -301,10 +314,17 @@ def _read_rows(rows: _Rows, metric: _Metric, key: CellKey, prompts: list[str]) -
         "stratum": ("stratum", metric.strata.__getitem__),
         "component": ("component", metric.components.__getitem__),
     }
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             **dict(zip(("model", "sampler", "steps"), key, strict=True)),
             **{title: [name(i) for i in whole[part]] for part, (title, name) in named.items()},
             **{name: np.array(whole[name], dtype=np.float64) for name in _NUMBERS},
         }
     )
+    return table.assign(within=_binary_within(table)) if metric.kind == "proportion" else table
+
+
+def _binary_within(table: pd.DataFrame) -> "pd.Series[float]":
+    """Return K s^2 of n ones among K: n (K - n) / (K - 1); NaN for one seed."""
+    ones, seeds = table["numerator"], table["denominator"]
+    return ones * (seeds - ones) / (seeds - 1).where(seeds > 1)

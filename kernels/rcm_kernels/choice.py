@@ -1,0 +1,55 @@
+"""Which implementation runs a call, and why the fast one may not."""
+
+import os
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Impl = Literal["auto", "reference", "triton"]
+
+# Becomes True in the commit that adds, under reports/gallery/, a green
+# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets them unasked.
+AUTO_TAKES_TRITON = False
+
+SMALLEST_HEAD, LARGEST_HEAD = 16, 256
+
+
+def why_not_triton(
+    query: Tensor, value: Tensor, *, scale: float, attn_mask: Tensor | None, surroundings: str
+) -> str | None:
+    """Return the reason why the Triton kernels cannot run a call, None if they can.
+
+    Args:
+        query: Queries (B, H, S, D).
+        value: Values (B, H, T, E).
+        scale: Factor of the scores.
+        attn_mask: PyTorch's mask, which the kernels do not read.
+        surroundings: What ``transforms.around`` says.
+    """
+    if query.dtype not in (torch.float16, torch.bfloat16, torch.float32):
+        return f"the dtype must be float16, bfloat16 or float32, got {query.dtype}"
+    for name, size in (("query", query.shape[3]), ("value", value.shape[3])):
+        if not SMALLEST_HEAD <= size <= LARGEST_HEAD:
+            return f"the head size of {name} must be {SMALLEST_HEAD} to {LARGEST_HEAD}, got {size}"
+    if attn_mask is not None:
+        return "it reads no attn_mask, only is_causal and key_lengths, got an attn_mask"
+    if not scale > 0:
+        return f"scale must be positive, got {scale}"
+    if surroundings == "nested":
+        return (
+            "it serves one forward-mode level, innermost, got vmap, forward within forward "
+            "or forward over reverse"
+        )
+    return _why_not_here(query.device)
+
+
+def _why_not_here(device: torch.device) -> str | None:
+    if device.type == "cuda":
+        capability = torch.cuda.get_device_capability(device)
+        if capability < (8, 0):
+            return f"the GPU must be of compute capability 8.0 or later, got {capability}"
+        return None
+    if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    return f"it needs CUDA tensors, or TRITON_INTERPRET=1 to interpret it on the CPU, got {device}"

@@ -1,0 +1,81 @@
+"""Attention as autograd functions of primals and explicit tangents, with gradients through both.
+
+Forward mode never reaches these functions: ``dual.attend`` unpacks dual tensors first and packs the
+results after. A tangent that PyTorch asks for through ``jvp`` would cost a second pass, and under
+torch.compile it is dropped.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from rcm_kernels.masking import Masking
+from rcm_kernels.reference import (
+    attention_reference,
+    attention_with_tangent_reference,
+    gradients_reference,
+)
+
+_LEAVE = (
+    "this backward runs inside a forward-mode level, where its own tangents would be lost: leave "
+    "the level first (or, for forward over reverse, use torch.func.jvp of torch.func.grad "
+    "with impl='reference')"
+)
+
+
+class ReferenceFunction(Function):
+    """The reference without its (S, T) matrices in memory between forward and backward."""
+
+    @staticmethod
+    def forward(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_tangent: Tensor | None,
+        key_tangent: Tensor | None,
+        value_tangent: Tensor | None,
+        visible: Tensor | None,
+        bias: Tensor | None,
+        scale: float,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the output, and the tangent if an input has one."""
+        primals, tangents = (query, key, value), (query_tangent, key_tangent, value_tangent)
+        hidden = Masking(visible, bias)
+        if all(x is None for x in tangents):
+            return attention_reference(primals, hidden, scale), None
+        return tuple(attention_with_tangent_reference(primals, tangents, hidden, scale))  # type: ignore[return-value]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep the inputs; the backward recomputes the rest from them."""
+        *tensors, ctx.scale = inputs
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Any, grad_tangent: Any) -> Any:
+        """Return the six gradients; made of plain operations, and so differentiable again."""
+        *tensors, visible, bias = ctx.saved_tensors
+        primals, tangents = tuple(tensors[:3]), tuple(tensors[3:])
+        refuse_inside_a_level(tangents)
+        grads = gradients_reference(
+            primals, tangents, grad_output, grad_tangent, Masking(visible, bias), ctx.scale
+        )
+        return (*grads, None, None, None)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Refuse: tangents are explicit inputs here."""
+        raise AssertionError("dual tensors must be unpacked before ReferenceFunction")
+
+
+def refuse_inside_a_level(tangents: tuple[Tensor | None, ...]) -> None:
+    """Refuse a backward whose saved inputs lost tangents that the active level still has."""
+    if (
+        any(x is not None for x in tangents)
+        and torch.autograd.forward_ad._current_level >= 0
+        and torch._C._is_fwd_grad_enabled()
+    ):
+        raise RuntimeError(_LEAVE)
