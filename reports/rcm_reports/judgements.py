@@ -53,7 +53,7 @@ def judgements(report: ReportInput, study: Study) -> dict[str, Judgement]:
 
 def _judgement(given: Any, reason: Any, details: Mapping[str, Any], *, binary: bool) -> Judgement:
     value = math.nan if given is None else float(given)
-    said = visible(reason, 300) if isinstance(reason, str) and reason else ""
+    said = visible(reason.replace("\n", "; "), 300) if isinstance(reason, str) else ""
     noted = details.get("boxes")
     if math.isnan(value):
         return Judgement("unscored", said, noted, value)

@@ -99,6 +99,7 @@ const drawStage = () => {
     cells.append(figure);
   }
   cells.className = columns.length === 1 ? "single" : columns.length > 5 ? "many" : "some";
+  cells.dataset.n = columns.length;
   columns.forEach((i, n) => drawCell(cells.children[n], i));
   if (current && !columns.length) {
     $("notice").textContent = `${lineAsked()?.label || "No model"} was not sampled at ${stepsText(Number(view.steps))}.`;

@@ -107,7 +107,7 @@ def note(what, figures):
 
 
 def test_hundreds_of_videos(tmp_path, open_page, chromium):
-    run = videos(tmp_path, 30, 2, count=25, size=(416, 240))
+    run = videos(tmp_path, 30, 2, size=(416, 240))
     page, figures = measured("300 videos", run, tmp_path, open_page, chromium, 8)
     assert figures["build_cpu_seconds"] < 20 and figures["ready_seconds"] < READY_SECONDS
     assert figures["peak_megabytes"] < MEGABYTES
