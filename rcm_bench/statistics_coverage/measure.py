@@ -220,8 +220,8 @@ def resampled_rows(
             ("difference", f"{OURS}: MOVER"): mover_difference(first, second, rho),
             ("ratio", f"{OURS}: MOVER"): mover_ratio(first, second, rho),
         }
-        for key, interval in values.items():
-            found.setdefault(key, []).append(interval)
+        for key, ends in values.items():
+            found.setdefault(key, []).append(ends)
     truths = {"value": true[0], "difference": true[0] - true[1], "ratio": true[0] / true[1]}
     if metric == "PSNR":
         del found["ratio", f"{OURS}: MOVER"]

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from rcm_bench.statistics import (
@@ -13,8 +15,10 @@ from rcm_bench.statistics import (
     cluster_bootstrap,
     compare,
     holm,
+    least_p,
     mover_ratio,
     sign_flip_p,
+    testable,
 )
 from rcm_bench.statistics.paired import contributions
 from rcm_bench.statistics.sign_flip import EXACT_UP_TO
@@ -108,8 +112,15 @@ def test_sign_flip_equals_enumeration(rng) -> None:
     for n in (1, 3, 7, 10):
         d = rng.integers(-4, 5, n) / 4
         flips = np.array(list(itertools.product([-1, 1], repeat=n)))
-        expected = (np.abs(flips @ d) >= abs(d.sum()) - 1e-9).mean()
-        assert sign_flip_p(d) == pytest.approx(expected, abs=1e-12)
+        sums, observed = np.abs(flips @ d), abs(d.sum())
+        expected = ((sums > observed + 1e-9).mean() + (sums >= observed - 1e-9).mean()) / 2
+        assert sign_flip_p(d) == pytest.approx(expected if d.any() else 1.0, abs=1e-12)
+
+
+def test_sign_flip_by_hand() -> None:
+    """1, 1, -2: of eight sums two are 4 in size, four are 2 and two are 0."""
+    assert sign_flip_p([1.0, 1.0, -2.0]) == (1 + 6 / 8) / 2
+    assert sign_flip_p([1.0, 1.0, 2.0]) == (0 + 2 / 8) / 2
 
 
 def test_sign_flip_monte_carlo_is_near_the_exact_value(rng) -> None:
@@ -125,7 +136,31 @@ def test_sign_flip_monte_carlo_is_near_the_exact_value(rng) -> None:
 
 def test_sign_flip_ignores_prompts_that_do_not_differ() -> None:
     assert sign_flip_p([0.0, 0.0]) == 1.0
-    assert sign_flip_p([0.25] * 6 + [0.0] * 100) == 2 / 2**6
+    assert sign_flip_p([0.25] * 6 + [0.0] * 100) == 1 / 2**6
+
+
+@pytest.mark.parametrize("n", [1, 5, EXACT_UP_TO, EXACT_UP_TO + 4, 60])
+def test_the_least_p_is_attained_when_all_prompts_agree(n, rng) -> None:
+    assert sign_flip_p(rng.uniform(0.1, 1, n)) == least_p(n)
+
+
+def test_testable_leaves_out_what_cannot_pass() -> None:
+    """Ten tests of 8 prompts: 1/256 passes among 10 (0.039) but not among 21 (0.082)."""
+    eight, twenty = least_p(8), least_p(20)
+    assert testable([eight] * 10).all()
+    assert not testable([eight] * 21).any()
+    # Among 24 the three tests of 20 prompts pass, and are a family of 3 without the others.
+    assert testable([eight] * 21 + [twenty] * 3).tolist() == [False] * 21 + [True] * 3
+    assert testable([float("nan"), twenty]).tolist() == [False, True]
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
+def test_what_is_testable_can_pass_holm_and_the_rest_could_not(prompts) -> None:
+    least = np.array([least_p(n) for n in prompts])
+    able = testable(least)
+    assert (holm(np.where(able, least, np.nan))[able] < 0.05 + 1e-12).all()
+    # Whatever is left out could not have passed in the whole family.
+    assert (least[~able] > 0.05 / len(prompts)).all()
 
 
 def test_holm_by_hand() -> None:
