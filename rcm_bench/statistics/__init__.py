@@ -9,7 +9,7 @@ measures what the intervals cover.
 from rcm_bench.statistics.bootstrap import cluster_bootstrap
 from rcm_bench.statistics.clusters import Clusters, Population, influence, value_of
 from rcm_bench.statistics.intervals import MIN_PROMPTS, Estimate, Kind, estimate, wilson
-from rcm_bench.statistics.multiple import holm, testable
+from rcm_bench.statistics.multiple import holm, can_pass
 from rcm_bench.statistics.paired import Comparison, compare, mover_difference, mover_ratio
 from rcm_bench.statistics.sign_flip import least_p, sign_flip_p
 
@@ -29,7 +29,7 @@ __all__ = [
     "mover_difference",
     "mover_ratio",
     "sign_flip_p",
-    "testable",
+    "can_pass",
     "value_of",
     "wilson",
 ]

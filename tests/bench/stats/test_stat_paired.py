@@ -18,7 +18,7 @@ from rcm_bench.statistics import (
     least_p,
     mover_ratio,
     sign_flip_p,
-    testable,
+    can_pass,
 )
 from rcm_bench.statistics.paired import contributions
 from rcm_bench.statistics.sign_flip import EXACT_UP_TO
@@ -144,20 +144,20 @@ def test_the_least_p_is_attained_when_all_prompts_agree(n, rng) -> None:
     assert sign_flip_p(rng.uniform(0.1, 1, n)) == least_p(n)
 
 
-def test_testable_leaves_out_what_cannot_pass() -> None:
+def test_what_cannot_pass_leaves_the_family() -> None:
     """Ten tests of 8 prompts: 1/256 passes among 10 (0.039) but not among 21 (0.082)."""
     eight, twenty = least_p(8), least_p(20)
-    assert testable([eight] * 10).all()
-    assert not testable([eight] * 21).any()
+    assert can_pass([eight] * 10).all()
+    assert not can_pass([eight] * 21).any()
     # Among 24 the three tests of 20 prompts pass, and are a family of 3 without the others.
-    assert testable([eight] * 21 + [twenty] * 3).tolist() == [False] * 21 + [True] * 3
-    assert testable([float("nan"), twenty]).tolist() == [False, True]
+    assert can_pass([eight] * 21 + [twenty] * 3).tolist() == [False] * 21 + [True] * 3
+    assert can_pass([float("nan"), twenty]).tolist() == [False, True]
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
-def test_what_is_testable_can_pass_holm_and_the_rest_could_not(prompts) -> None:
+def test_what_can_pass_passes_holm_and_the_rest_could_not(prompts) -> None:
     least = np.array([least_p(n) for n in prompts])
-    able = testable(least)
+    able = can_pass(least)
     assert (holm(np.where(able, least, np.nan))[able] < 0.05 + 1e-12).all()
     # Whatever is left out could not have passed in the whole family.
     assert (least[~able] > 0.05 / len(prompts)).all()
