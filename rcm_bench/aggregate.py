@@ -13,10 +13,10 @@ from rcm_bench.statistics import (
     Clusters,
     Estimate,
     Population,
+    can_pass,
     compare,
     estimate,
     holm,
-    can_pass,
     value_of,
 )
 from rcm_bench.types import MetricInfo, Reference

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcm_bench.statistics import holm, least_p, sign_flip_p, can_pass, wilson
+from rcm_bench.statistics import can_pass, holm, least_p, sign_flip_p, wilson
 from rcm_bench.statistics.paired import contributions
 from rcm_bench.statistics_coverage.designs import Design, again, arranged
 

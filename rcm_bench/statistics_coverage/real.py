@@ -159,8 +159,8 @@ def readme(found: pd.DataFrame, samples: pd.DataFrame) -> str:
         "",
         f"`lab-teacher` at {samples['steps'].iloc[0]} steps, {samples['prompt_id'].nunique()} "
         f"prompts, {seeds} seeds each ({len(samples)} images). The seeds are",
-        f"divided into {seeds // (2 * SEEDS)} disjoint pairs of {SEEDS} + {SEEDS}; of each pair one "
-        "half plays the student, the other the teacher,",
+        f"divided into {seeds // (2 * SEEDS)} disjoint pairs of {SEEDS} + {SEEDS}; of each "
+        "pair one half plays the student, the other the teacher,",
         "and `rcm_bench.aggregate` compares them as it does in any run. Every difference found is",
         "a false alarm; 5 % of single tests is what they are made for.",
         "",
@@ -187,7 +187,7 @@ def readme(found: pd.DataFrame, samples: pd.DataFrame) -> str:
         "    python -m rcm_bench run reports/gallery/aa/aa.yaml --out runs/aa",
         "    python -m rcm_bench.statistics_coverage.real runs/aa",
         "",
-        f"Sampled and scored on one H100 (torch 2.11.0+cu130) at commit dc6c34e; split seed {SEED}.",
+        f"Sampled and scored on an H100 (torch 2.11.0+cu130), commit dc6c34e; split seed {SEED}.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -12,13 +12,13 @@ from scipy import stats
 from rcm_bench.statistics import (
     Clusters,
     Estimate,
+    can_pass,
     cluster_bootstrap,
     compare,
     holm,
     least_p,
     mover_ratio,
     sign_flip_p,
-    can_pass,
 )
 from rcm_bench.statistics.paired import contributions
 from rcm_bench.statistics.sign_flip import EXACT_UP_TO
@@ -185,3 +185,39 @@ def test_bootstrap_pairs_its_tables_and_repeats_itself(rng) -> None:
     a, b = cluster_bootstrap([table, shifted])
     np.testing.assert_allclose(b - a, 0.1, rtol=1e-12)
     np.testing.assert_array_equal(cluster_bootstrap([table])[0], a)
+
+
+def test_detectable_by_hand() -> None:
+    """20 differences with standard error s: (t_0.975 + t_0.8) s with 19 degrees of freedom."""
+    teacher = np.arange(20.0)
+    student = teacher + np.tile([0.0, 1.0], 10)
+    found = compare(clusters(student), clusters(teacher))
+    se = np.std([0.0, 1.0] * 10, ddof=1) / math.sqrt(20)
+    expected = (stats.t.ppf(0.975, 19) + stats.t.ppf(0.8, 19)) * se
+    assert found.detectable == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_true_difference_of_the_detectable_size_is_found_4_times_in_5(rng) -> None:
+    """Fresh normal differences whose standard error is known."""
+    sd, n, runs = 1.0, 30, 600
+    size = (stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * sd / math.sqrt(n)
+    found = sum(sign_flip_p(rng.normal(size, sd, n)) <= 0.05 for _ in range(runs))
+    assert found / runs == pytest.approx(0.8, abs=4 * math.sqrt(0.16 / runs))
+
+
+def test_the_test_is_there_where_the_interval_is_not() -> None:
+    few = compare(clusters([1.0] * 8), clusters([0.0] * 8), kind="proportion")
+    assert few.method == "no interval: 8 prompts, at least 20 are needed"
+    assert (few.p, few.p_least) == (1 / 2**8, 1 / 2**8)
+    assert math.isnan(few.difference_low) and math.isnan(few.detectable)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(20, 40))
+def test_swapping_the_models_turns_the_comparison_round(seed, n) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (clusters(rng.integers(0, 5, n) / 4) for _ in range(2))
+    one, two = (compare(x, y, kind="proportion") for x, y in ((a, b), (b, a)))
+    assert one.difference == pytest.approx(-two.difference, abs=1e-12)
+    assert one.difference_low == pytest.approx(-two.difference_high, abs=1e-9)
+    assert one.p == two.p
+    assert one.difference_low <= one.difference <= one.difference_high
