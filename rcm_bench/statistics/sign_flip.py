@@ -35,18 +35,19 @@ def sign_flip_p(differences: ArrayLike) -> float:
         differences: (n,) contributions of the prompts to the difference.
     """
     d = np.asarray(differences, dtype=np.float64)
-    d = np.sort(d[d != 0])
-    if d.size == 0:
+    # Sizes, sorted: neither the order of prompts nor that of the two models changes the draws.
+    sizes = np.sort(np.abs(d[d != 0]))
+    if sizes.size == 0:
         return 1.0
     # Sums of the same numbers in another order differ by rounding: a tie must count as one.
-    observed, rounding = abs(float(d.sum())), 1e-12 * float(np.abs(d).sum())
+    observed, rounding = abs(float(d.sum())), 1e-12 * float(sizes.sum())
     beyond = reached = 0
-    for signs in np.array_split(_signs(d.size), 10):
-        sums = np.abs(signs @ d)
+    for signs in np.array_split(_signs(sizes.size), 10):
+        sums = np.abs(signs @ sizes)
         beyond += int((sums > observed + rounding).sum())
         reached += int((sums >= observed - rounding).sum())
-    if d.size <= EXACT_UP_TO:
-        return (beyond + reached) / 2.0 ** (d.size + 1)
+    if sizes.size <= EXACT_UP_TO:
+        return (beyond + reached) / 2.0 ** (sizes.size + 1)
     return (beyond + reached + 1) / (2 * (1 + NUM_FLIPS))
 
 
