@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -165,6 +165,7 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         )
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 60))
 def test_proportions_stay_inside_0_and_1_and_mirror(seed, n) -> None:
     """Right and wrong exchanged: the interval is turned round."""

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -154,6 +154,7 @@ def test_what_cannot_pass_leaves_the_family() -> None:
     assert can_pass([float("nan"), twenty]).tolist() == [False, True]
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
 def test_what_can_pass_passes_holm_and_the_rest_could_not(prompts) -> None:
     least = np.array([least_p(n) for n in prompts])
@@ -212,6 +213,7 @@ def test_the_test_is_there_where_the_interval_is_not() -> None:
     assert math.isnan(few.difference_low) and math.isnan(few.detectable)
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 2**32 - 1), st.integers(20, 40))
 def test_swapping_the_models_turns_the_comparison_round(seed, n) -> None:
     rng = np.random.default_rng(seed)
