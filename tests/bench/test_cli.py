@@ -78,7 +78,7 @@ def test_a_whole_run_on_the_command_line(suite, environment, tmp_path):
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"runs/tiny-[0-9a-f]{8}/report/index\.html", last)
     assert (tmp_path / last).is_file()
-    assert re.search(r"teacher │ +4 │ +0\.\d+ \[0\.\d+,0\.\d+\]", done.stdout)
+    assert re.search(r"teacher │ +4 │ +0\.\d+ \[no interval\]", done.stdout)
     assert "Sampling: 72/72 samples in" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     folder = tmp_path / last.removesuffix("/report/index.html")
