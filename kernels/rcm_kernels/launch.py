@@ -64,7 +64,9 @@ def forward(
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
     with _on(query.device):
-        triton_forward.attention_forward[(triton.cdiv(num_queries, chosen.block_m) * batch * heads,)](
+        triton_forward.attention_forward[
+            (triton.cdiv(num_queries, chosen.block_m) * batch * heads,)
+        ](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             output,
             tangent,
@@ -121,8 +123,6 @@ def backward(
     tangent_gradients = [
         None if x is None or grad_tangent is None else torch.empty_like(x) for x in tangents
     ]
-    if tangents[0] is None and tangents[1] is None:
-        pass  # a moving value moves no score: mu is zero and is not read
     result = Gradients(*gradients, *tangent_gradients)
     if query.numel() == 0 or key.numel() == 0 or (grad_output is None and grad_tangent is None):
         return Gradients(*(None if x is None else x.zero_() for x in result))  # type: ignore[arg-type]
@@ -154,7 +154,9 @@ def backward(
         chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
         read = _Reader(chosen, inputs)
         written = (result.query, result.query_tangent)
-        triton_backward.query_gradients[(triton.cdiv(num_queries, chosen.block_m) * batch * heads,)](
+        triton_backward.query_gradients[
+            (triton.cdiv(num_queries, chosen.block_m) * batch * heads,)
+        ](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
             *written,
@@ -177,7 +179,6 @@ def backward(
             **_blocks(chosen, head_size, value_size),
             **read.flag,
         )
-    # Scores that do not move have no gradient by their tangent other than zero.
     return result
 
 
@@ -215,7 +216,8 @@ def _padded(size: int) -> int:
 
 def _presence(tangents: Tangents) -> dict[str, bool]:
     return {
-        name: x is not None for name, x in zip(("HAS_TQ", "HAS_TK", "HAS_TV"), tangents, strict=True)
+        name: x is not None
+        for name, x in zip(("HAS_TQ", "HAS_TK", "HAS_TV"), tangents, strict=True)
     }
 
 

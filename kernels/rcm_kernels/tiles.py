@@ -32,20 +32,22 @@ def load_tile(
     X is a pointer with ``strides`` of batch, head and row, or a TMA descriptor of four dimensions,
     which knows its bounds.
     """
+    # One return at the end: Triton compiles what follows a return in a branch, too.
     if TMA:
-        return tl.reshape(X.load([batch, head, row, 0]), [BLOCK, BLOCK_SIZE])
-    base = X + tile_offset(strides, batch, head, row)
-    rows = tl.arange(0, BLOCK)
-    columns = tl.arange(0, BLOCK_SIZE)
-    places = base + rows[:, None] * strides[2] + columns[None, :]
-    if CHECK_ROWS:
-        inside = (row + rows < num_rows)[:, None]
-        if SIZE != BLOCK_SIZE:
-            inside = inside & (columns < SIZE)[None, :]
-        return tl.load(places, mask=inside, other=0.0)
-    if SIZE != BLOCK_SIZE:
-        return tl.load(places, mask=(columns < SIZE)[None, :], other=0.0)
-    return tl.load(places)
+        tile = tl.reshape(X.load([batch, head, row, 0]), [BLOCK, BLOCK_SIZE])
+    else:
+        rows = tl.arange(0, BLOCK)
+        columns = tl.arange(0, BLOCK_SIZE)
+        base = X + tile_offset(strides, batch, head, row)
+        places = base + rows[:, None] * strides[2] + columns[None, :]
+        if CHECK_ROWS:
+            inside = (row + rows < num_rows)[:, None] & (columns < SIZE)[None, :]
+            tile = tl.load(places, mask=inside, other=0.0)
+        elif SIZE != BLOCK_SIZE:
+            tile = tl.load(places, mask=(columns < SIZE)[None, :], other=0.0)
+        else:
+            tile = tl.load(places)
+    return tile
 
 
 @triton.jit
@@ -80,7 +82,7 @@ def tile_offset(strides, batch, head, row):
 @triton.jit
 def narrow(x, DTYPE: tl.constexpr):
     """Round float32 to the nearest number of another dtype, ties to even."""
-    if INTERPRETED and DTYPE == tl.bfloat16:
+    if INTERPRETED and tl.bfloat16 == DTYPE:
         bits = x.to(tl.uint32, bitcast=True)
         bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
         x = bits.to(tl.float32, bitcast=True)

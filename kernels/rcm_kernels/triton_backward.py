@@ -76,12 +76,8 @@ def _query_gradients(
     start, stop = bounds
     rows = first_row + tl.arange(0, BLOCK_M)
     for first in tl.range(start, stop, BLOCK_N):
-        k = load_tile(
-            K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
-        )
-        v = load_tile(
-            V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
-        )
+        k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
+        v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         s = product(q, tl.trans(k)) * (scale * 1.4426950408889634)
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
@@ -158,13 +154,9 @@ def query_gradients(
                 TQ, tq_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
             )
     if HAS_G:
-        g = load_tile(
-            G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
-        )
+        g = load_tile(G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
     if HAS_T:
-        t = load_tile(
-            T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
-        )
+        t = load_tile(T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     dtq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     tiles, sums = (q, tq, g, t), (lse, mu, b, delta)
@@ -211,9 +203,7 @@ def _key_gradients(
     for first in tl.range(start, stop, BLOCK_M):
         rows = first + tl.arange(0, BLOCK_M)
         inside = rows < num_queries
-        q = load_tile(
-            Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
-        )
+        q = load_tile(Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
         # Beyond the last query P = 2^(S - inf) = 0.
         lse = tl.load(LSE + rows, mask=inside, other=float("inf"))
         delta = tl.load(DELTA + rows, mask=inside, other=0.0)

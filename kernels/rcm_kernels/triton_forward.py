@@ -22,11 +22,12 @@ from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_til
 def score_tangent(q, k, tq, tk, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr):
     """Return tQ K^T + Q tK^T for rows q and columns k, not scaled."""
     if HAS_TQ and HAS_TK:
-        return add_product(product(tq, tl.trans(k)), q, tl.trans(tk))
+        ts = add_product(product(tq, tl.trans(k)), q, tl.trans(tk))
     elif HAS_TQ:
-        return product(tq, tl.trans(k))
+        ts = product(tq, tl.trans(k))
     else:
-        return product(q, tl.trans(tk))
+        ts = product(q, tl.trans(tk))
+    return ts
 
 
 @triton.jit
@@ -73,9 +74,7 @@ def _attend(
     start, stop = bounds
     rows = first_row + tl.arange(0, BLOCK_M)
     for first in tl.range(start, stop, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
-        k = load_tile(
-            K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
-        )
+        k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         s = product(q, tl.trans(k))
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
@@ -96,9 +95,7 @@ def _attend(
             ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
             h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
             r = r * fade + tl.sum(h_low.to(tl.float32), 1)
-        v = load_tile(
-            V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
-        )
+        v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         output = add_product(output, p_low, v)
         if HAS_TQ or HAS_TK or HAS_TV:
             tangent = tangent * fade[:, None]
@@ -176,9 +173,7 @@ def attention_forward(
     whole = length // BLOCK_N * BLOCK_N
     if CAUSAL:
         whole = tl.minimum(whole, (first_row + 1) // BLOCK_N * BLOCK_N)
-    q = load_tile(
-        Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
-    )
+    q = load_tile(Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
     tq = q
     if HAS_TQ:
         tq = load_tile(
@@ -223,9 +218,7 @@ def attention_forward(
     some = l > 0
     inverse = tl.where(some, 1.0 / tl.where(some, l, 1.0), 0.0)
     output = output * inverse[:, None]
-    store_tile(
-        O, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E
-    )
+    store_tile(O, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     lse = tl.where(some, m + tl.math.log2(tl.where(some, l, 1.0)), float("inf"))
     tl.store(LSE + side, lse, mask=rows < num_queries)
