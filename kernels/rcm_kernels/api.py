@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from rcm_kernels import arguments, dual, transforms
+from rcm_kernels import arguments, choice, dual, transforms
 from rcm_kernels.choice import Impl
 from rcm_kernels.masking import Masking, masking
 from rcm_kernels.reference import AttentionResult

@@ -64,9 +64,7 @@ def forward(
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
     with _on(query.device):
-        triton_forward.attention_forward[
-            (triton.cdiv(num_queries, chosen.block_m) * batch * heads,)
-        ](
+        triton_forward.attention_forward[(_grid(num_queries, chosen.block_m, batch * heads))](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             output,
             tangent,
@@ -136,7 +134,7 @@ def backward(
     sizes = (scale, heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
     with _on(query.device):
-        triton_backward.row_sums[(triton.cdiv(num_queries, 32) * batch * heads,)](
+        triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
             output,
             tangent,
             *inputs[6:],
@@ -154,9 +152,7 @@ def backward(
         chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
         read = _Reader(chosen, inputs)
         written = (result.query, result.query_tangent)
-        triton_backward.query_gradients[
-            (triton.cdiv(num_queries, chosen.block_m) * batch * heads,)
-        ](
+        triton_backward.query_gradients[(_grid(num_queries, chosen.block_m, batch * heads))](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
             *written,
@@ -169,7 +165,7 @@ def backward(
         chosen = given.get("key_gradients") or tuning.chosen("key_gradients", query, value)
         read = _Reader(chosen, inputs)
         written = (result.key, result.value, result.key_tangent, result.value_tangent)
-        triton_backward.key_gradients[(triton.cdiv(num_keys, chosen.block_n) * batch * groups,)](
+        triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
             *written,
@@ -195,6 +191,11 @@ class _Reader:
             return x
         block = [1, 1, self.blocks[rows], _padded(x.shape[3])]
         return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
+
+
+def _grid(num_rows: int, block: int, num_heads: int) -> tuple[int]:
+    # One dimension: the others end at 65535.
+    return (triton.cdiv(num_rows, block) * num_heads,)
 
 
 def _suits_tma(x: Tensor) -> bool:

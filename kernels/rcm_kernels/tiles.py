@@ -74,7 +74,7 @@ def store_tile(
 
 @triton.jit
 def tile_offset(strides, batch, head, row):
-    """Return the offset of a tile's first element; 64 bit, for tensors of 2^31 elements and more."""
+    """Return the offset of a tile's first element, in 64 bit for large tensors."""
     start = tl.cast(batch, tl.int64) * strides[0] + tl.cast(head, tl.int64) * strides[1]
     return start + tl.cast(row, tl.int64) * strides[2]
 

@@ -11,8 +11,8 @@ From LSE and mu of the forward, and two sums per query, b = T . O and delta = G 
 
 One kernel runs along the keys for the queries' gradients, one along the queries for those of keys
 and values: 21 products where 15 would do, no atomics, and the same bits every time. Without T it
-is the usual backward through the output. HAS_G and HAS_T say which gradients arrived, HAS_TQ, HAS_TK
-and HAS_TV which inputs have a tangent.
+is the usual backward through the output. HAS_G and HAS_T say which gradients arrived, HAS_TQ,
+HAS_TK and HAS_TV which inputs have a tangent.
 """
 
 import triton
@@ -24,7 +24,7 @@ from rcm_kernels.triton_forward import score_tangent, visible
 
 @triton.jit
 def row_sums(
-    O, TO, G, T, B, DELTA,
+    OUT, TO, G, T, B, DELTA,
     o_strides, to_strides, g_strides, t_strides,
     num_heads, num_queries,
     E: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_E: tl.constexpr,
@@ -38,7 +38,7 @@ def row_sums(
     rows = first + tl.arange(0, BLOCK_M)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     delta = tl.zeros([BLOCK_M], tl.float32)
-    o = load_tile(O, o_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, False)
+    o = load_tile(OUT, o_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, False)
     o = o.to(tl.float32)
     if HAS_G:
         g = load_tile(

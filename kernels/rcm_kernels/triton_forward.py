@@ -66,7 +66,7 @@ def _attend(
     WARP_SPECIALIZE: tl.constexpr,
 ):
     """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
-    output, tangent, m, l, r = state
+    output, tangent, m, mass, r = state
     K, V, TK, TV = inputs
     k_strides, v_strides, tk_strides, tv_strides = strides
     batch, group, first_row = place
@@ -83,7 +83,7 @@ def _attend(
         p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
         p_low = narrow(p, q.dtype)
-        l = l * fade + tl.sum(p_low.to(tl.float32), 1)
+        mass = mass * fade + tl.sum(p_low.to(tl.float32), 1)
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
@@ -106,7 +106,7 @@ def _attend(
                 TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
             )
             tangent = add_product(tangent, p_low, tv)
-    return output, tangent, m, l, r
+    return output, tangent, m, mass, r
 
 
 @triton.jit
@@ -117,7 +117,7 @@ def attention_forward(
     TQ,
     TK,
     TV,
-    O,
+    OUT,
     TO,
     LSE,
     MU,
@@ -210,17 +210,17 @@ def attention_forward(
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         False, TMA, WARP_SPECIALIZE,
     )  # fmt: skip
-    output, tangent, m, l, r = _attend(
+    output, tangent, m, mass, r = _attend(
         state, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         True, TMA, False,
     )  # fmt: skip
-    some = l > 0
-    inverse = tl.where(some, 1.0 / tl.where(some, l, 1.0), 0.0)
+    some = mass > 0
+    inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
     output = output * inverse[:, None]
-    store_tile(O, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
+    store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
-    lse = tl.where(some, m + tl.math.log2(tl.where(some, l, 1.0)), float("inf"))
+    lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
     tl.store(LSE + side, lse, mask=rows < num_queries)
     if HAS_TS or HAS_TV:
         rho = r * inverse

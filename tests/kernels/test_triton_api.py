@@ -101,9 +101,7 @@ def test_what_it_cannot_run_is_an_error_with_the_reason(rng):
         attention(q, k, v, impl="triton", enable_gqa=True, attn_mask=seen)
     with pytest.raises(ValueError, match=refused + "the dtype must be float16.*got torch.float64"):
         attend(q.double(), k.double(), v.double())
-    with pytest.raises(
-        ValueError, match=refused + "the head size of query must be 16 to 256, got 8"
-    ):
+    with pytest.raises(ValueError, match=refused + "the head size of query must be 16"):
         attend(q[..., :8], k[..., :8], v)
     with pytest.raises(ValueError, match=refused + "scale must be positive, got -1"):
         attention(q, k, v, impl="triton", enable_gqa=True, scale=-1.0)
