@@ -64,7 +64,7 @@ def forward(
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
     with _on(query.device):
-        triton_forward.attention_forward[(_grid(num_queries, chosen.block_m, batch * heads))](
+        triton_forward.attention_forward[_grid(num_queries, chosen.block_m, batch * heads)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             output,
             tangent,
@@ -151,12 +151,12 @@ def backward(
         )
         chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
         read = _Reader(chosen, inputs)
-        written = (result.query, result.query_tangent)
-        triton_backward.query_gradients[(_grid(num_queries, chosen.block_m, batch * heads))](
+        queries_written = (result.query, result.query_tangent)
+        triton_backward.query_gradients[_grid(num_queries, chosen.block_m, batch * heads)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
-            *written,
-            *(_strides(x) for x in (*inputs, *written)),
+            *queries_written,
+            *(_strides(x) for x in (*inputs, *queries_written)),
             *sizes,
             **present,
             **_blocks(chosen, head_size, value_size),
@@ -208,11 +208,11 @@ def _last_contiguous(x: Tensor | None) -> Tensor | None:
 
 
 def _strides(x: Tensor | None) -> tuple[int, int, int]:
-    return (0, 0, 0) if x is None else tuple(x.stride()[:3])
+    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
 
 
 def _padded(size: int) -> int:
-    return max(16, triton.next_power_of_2(size))
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def _presence(tangents: Tangents) -> dict[str, bool]:

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """What the Triton kernels share: loading tiles, matrix products, rounding.
 
 Under Triton's interpreter products of bfloat16 multiply the bits as integers, and conversions to

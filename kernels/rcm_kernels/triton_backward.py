@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """The backward kernels: gradients of output (G) and tangent (T) by all six inputs.
 
 Shape legend: M a block of queries, N a block of keys, D head size, E value size.

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """The forward kernel: output and tangent in one pass over the keys, two wide accumulators.
 
 Shape legend: M a block of queries, N a block of keys, D head size, E value size.
