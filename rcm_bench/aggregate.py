@@ -13,10 +13,10 @@ from rcm_bench.statistics import (
     Clusters,
     Estimate,
     Population,
+    can_pass,
     compare,
     estimate,
     holm,
-    testable,
     value_of,
 )
 from rcm_bench.types import MetricInfo, Reference
@@ -149,7 +149,7 @@ class _Pair(NamedTuple):
     prompts: pd.Index
 
 
-def _common(student: Cell, reference: Cell) -> _Pair:
+def common_prompts(student: Cell, reference: Cell) -> _Pair:
     """Keep the prompts, and of each prompt the components, that both have scores for."""
     prompts = student.prompts.intersection(reference.prompts, sort=True)
     a, b = (
@@ -176,7 +176,7 @@ def _comparison(
     context: _Context, row: Mapping[str, Any], cell: Cell, teacher: Cell, measured: Measured
 ) -> dict[str, Any]:
     assert measured.kind != "exact"
-    pair = _common(cell, teacher)
+    pair = common_prompts(cell, teacher)
     found = compare(
         pair.student,
         pair.reference,
@@ -196,17 +196,17 @@ def _comparison(
         "reference_model": context.reference.model,
         "reference_steps": context.reference.steps,
         **{name: NAN if withheld else getattr(found, name) for name in names},
-        "family": _family(context.benchmark, str(row["metric"])),
+        "family": family_of(context.benchmark.name, context.benchmark.metrics[str(row["metric"])]),
         "method": row["method"] if withheld else found.method,
     }
 
 
-def _family(benchmark: Measures, metric: str) -> str:
+def family_of(benchmark: str, info: MetricInfo) -> str:
     """Name a metric's family: the headlines of all benchmarks together, each benchmark's parts."""
-    return "headlines" if benchmark.metrics[metric].headline else f"{benchmark.name} parts"
+    return "headlines" if info.headline else f"{benchmark} parts"
 
 
-def _with_holm(paired: pd.DataFrame) -> pd.DataFrame:
+def with_holm(paired: pd.DataFrame) -> pd.DataFrame:
     """Adjust p within each family of a student: its metrics by steps.
 
     A test that could not have passed in its family, whatever the data, leaves it untested: such a
@@ -218,7 +218,7 @@ def _with_holm(paired: pd.DataFrame) -> pd.DataFrame:
     paired = paired.reset_index(drop=True)
     for (_, _, family), rows in paired.groupby(["model", "sampler", "family"], sort=False):
         p = rows["p"].to_numpy(dtype=np.float64)
-        able = testable(rows["p_least"].to_numpy(dtype=np.float64), ALPHA)
+        able = can_pass(rows["p_least"].to_numpy(dtype=np.float64), ALPHA)
         adjusted = holm(np.where(able, p, NAN))
         tests = int(np.isfinite(adjusted).sum())
         for row, value, there in zip(rows.index, adjusted, np.isfinite(p), strict=True):
@@ -279,7 +279,7 @@ def aggregate(
             own, compared = _metric_rows(context, metric, measured)
             rows += own
             pairs += compared
-    paired = _with_holm(
+    paired = with_holm(
         pd.DataFrame(pairs, columns=[c for c in PAIRED if c not in ("p_holm", "tied")])
     )
     return Tables(pd.DataFrame(rows, columns=MEASUREMENTS), paired[PAIRED])

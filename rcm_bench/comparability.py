@@ -25,6 +25,7 @@ FREE = {
     "name": "a label",
     "seeds": "other noise, drawn by the same law",
     "noise": "other noise, drawn by the same law",
+    "population": "values are the same, intervals speak of the later run's population",
 }
 """Parts that no benchmark fixes: pairs are made by prompt, never by seed."""
 BY_MODEL = ("steps", "samplers", "resolution", "dtype")

@@ -16,6 +16,7 @@ from rcm_bench.manifest import make_protocol
 from rcm_bench.measured import CELL, Measured
 from rcm_bench.prompt_sets import prompt_key
 from rcm_bench.scoring import scorer_of
+from rcm_bench.statistics import Population
 from rcm_bench.store import Index
 from rcm_bench.tables import RunTables, run_tables
 from rcm_bench.timing import cell_id
@@ -96,6 +97,12 @@ class Evidence:
         """Return the configuration of a model at a number of steps, or None."""
         found = [key for key in self.cells if (key.model, key.steps) == (model, steps)]
         return found[0] if found else None
+
+    @property
+    def population(self) -> Population:
+        """Return what its intervals speak of."""
+        same = self.protocol.get("population") == "same prompts"
+        return "same prompts" if same else "new prompts"
 
     @property
     def whole(self) -> bool:

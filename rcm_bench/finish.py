@@ -113,7 +113,8 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
     unsampled, unscored = missing_scores(plan, index, run.benchmarks, chosen)
     timed = not has_timing(plan.suite.benchmarks) or is_timed(plan, index)
     remarks = _remarks(plan, index, chosen, everything, unsampled, unscored)
-    report = report_input(run, index, limit if chosen != everything else None)
+    whole = is_whole(run, index) if chosen != everything else unsampled == unscored == 0
+    report = report_input(run, index, limit if chosen != everything else None, whole=whole)
     return Outcome(
         run_dir=store.root,
         report=_write(run, report),
@@ -121,7 +122,7 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
         timings=report.timings,
         cells=list(plan.cells()),
         metrics=store.manifest["metrics"],
-        whole=is_whole(run, index),
+        whole=whole,
         done=unsampled == unscored == 0 and timed,
         remarks=remarks,
     )
@@ -160,13 +161,16 @@ def is_whole(run: OpenRun, index: Index) -> bool:
     return not any(missing_scores(run.plan, index, run.benchmarks, everything))
 
 
-def report_input(run: OpenRun, index: Index, limit: int | None = None) -> "ReportInput":
+def report_input(
+    run: OpenRun, index: Index, limit: int | None = None, *, whole: bool | None = None
+) -> "ReportInput":
     """Make the tables of a run.
 
     Args:
         run: The run.
         index: Its records.
         limit: The limit to be told; None where all prompts were asked for.
+        whole: Whether nothing is missing, if that is known already.
 
     Raises:
         UserError: Nothing has been sampled yet.
@@ -177,9 +181,13 @@ def report_input(run: OpenRun, index: Index, limit: int | None = None) -> "Repor
     if not index.samples:
         raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
     tables = run_tables(plan, index, run.benchmarks)
-    result = measure(run, tables.samples, tables.scores, totals=is_whole(run, index))
+    totals = is_whole(run, index) if whole is None else whole
+    result = measure(run, tables.samples, tables.scores, totals=totals)
+    from rcm_bench.gate_status import gate_status
+
+    extra = {"limit": limit, "gate": gate_status(run)}
     return ReportInput(
-        manifest=store.manifest if limit is None else {**store.manifest, "limit": limit},
+        manifest={**store.manifest, **{k: v for k, v in extra.items() if v is not None}},
         measurements=result.measurements,
         paired=result.paired,
         samples=tables.samples,

@@ -90,4 +90,4 @@ def write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as fault:
-        raise UserError(f"{path}: cannot be written ({fault.strerror})") from None
+        raise UserError(f"{path}: cannot be written ({fault.strerror}: {fault.filename})") from None

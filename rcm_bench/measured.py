@@ -1,6 +1,6 @@
 """What a benchmark hands to aggregation: sums per prompt, one row for each part of a number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -123,48 +123,66 @@ def ratio_per_prompt(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(measured: Measured) -> dict[tuple[str, str, int], Cell]:
-    """Arrange the rows of a metric as one table of sums for each cell, sorted."""
-    strata = {name: i for i, name in enumerate(sorted(set(measured.rows["stratum"])))}
+    """Arrange the rows of a metric as one table of sums for each cell, sorted.
+
+    Raises:
+        ValueError: A prompt has two rows for one component, or one for an unknown component.
+    """
+    rows = measured.rows
+    strata = {name: i for i, name in enumerate(sorted(set(rows["stratum"])))}
+    coded = rows.assign(
+        stratum=rows["stratum"].map(strata),
+        component=pd.Index(measured.components).get_indexer(pd.Index(rows["component"])),
+    )
     found = {}
-    for key, rows in measured.rows.groupby(CELL, sort=True):
+    for key, own in coded.groupby(CELL, sort=True):
         model, sampler, steps = map(str, key)
-        found[model, sampler, int(steps)] = _cell(rows, measured.components, strata)
+        found[model, sampler, int(steps)] = _cell(own, measured.components)
     return found
 
 
-def _cell(rows: pd.DataFrame, components: Sequence[str], strata: Mapping[str, int]) -> Cell:
-    by_prompt = rows.groupby("prompt_id", sort=True)
-    prompts = by_prompt.size().index
-    at = (
-        prompts.get_indexer(pd.Index(rows["prompt_id"])),
-        pd.Index(components).get_indexer(pd.Index(rows["component"])),
+def _cell(rows: pd.DataFrame, components: Sequence[str]) -> Cell:
+    """Spread rows over (prompt, component); strata and components are numbers already.
+
+    With numpy alone: a run has hundreds of cells, and a pivot of pandas takes milliseconds.
+    """
+    prompts, first, prompt = np.unique(
+        rows["prompt_id"].to_numpy(dtype=object), return_index=True, return_inverse=True
     )
-    if len(set(zip(*at, strict=True))) < len(rows) or -1 in at[1]:
-        raise ValueError(f"expected one row for each prompt and each of {components}")
+    component = rows["component"].to_numpy()
+    taken = np.zeros((len(prompts), len(components)), dtype=np.int64)
+    np.add.at(taken, (prompt, component), 1)
+    if (component < 0).any() or taken.max() > 1:
+        raise ValueError(f"expected one row for each prompt and each of {tuple(components)}")
 
     def spread(column: str, missing: float) -> np.ndarray:
-        # A pivot of pandas takes far longer, and a run has hundreds of these.
-        table = np.full((len(prompts), len(components)), missing)
-        table[at] = rows[column].fillna(missing).to_numpy(dtype=np.float64)
+        values = rows[column].to_numpy(dtype=np.float64)
+        table = np.full(taken.shape, missing)
+        table[prompt, component] = np.where(np.isnan(values), missing, values)
         return table
 
+    def most(column: str) -> "pd.Series[int]":
+        counts = np.zeros(len(prompts), dtype=np.int64)
+        np.maximum.at(counts, prompt, rows[column].to_numpy(dtype=np.int64))
+        return pd.Series(counts, index=names)
+
+    names = pd.Index(prompts, name="prompt_id")
     # A component that does not concern a prompt adds no variance; one that does and has a single
     # seed has an unknown one.
     concerned = spread("denominator", 0.0) > 0
     within = np.where(concerned, spread("within", np.nan), 0.0)
+    num_scored = most("n_samples")
     return Cell(
-        prompts=prompts,
+        prompts=names,
         clusters=Clusters(
             numerator=spread("numerator", 0.0),
             denominator=spread("denominator", 0.0),
-            strata=np.array(
-                [strata[name] for name in by_prompt["stratum"].first()], dtype=np.int64
-            ),
+            strata=rows["stratum"].to_numpy(dtype=np.int64)[first],
             within=within,
-            seeds=by_prompt["n_samples"].max().to_numpy(dtype=np.float64),
+            seeds=np.asarray(num_scored, dtype=np.float64),
         ),
-        n_samples=by_prompt["n_samples"].max(),
-        n_missing=by_prompt["n_missing"].max(),
+        n_samples=num_scored,
+        n_missing=most("n_missing"),
     )
 
 

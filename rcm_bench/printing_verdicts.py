@@ -47,8 +47,8 @@ def _print_protocol(entry: "Against") -> None:
     else:
         out.print("Protocol: nothing that a benchmark fixes differs")
     if harmless:
-        parts = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
-        out.print(cell(f"Differs without an effect beyond rounding: {parts}"))
+        listed = ", ".join(f"{d.part} ({d.first}; {d.other})" for d in harmless)
+        out.print(cell(f"Differs without an effect beyond rounding: {listed}"))
     for (mine, theirs), found_all in entry.models.items():
         said = [f"{d.part} ({d.first}; {d.other})" for d in found_all if d.effect == "compared"]
         if said:
@@ -102,7 +102,9 @@ def _pair_cells(row: "pd.Series[Any]") -> list[Any]:
         difference = "-"
     elif math.isnan(low):
         difference = f"{_signed(row['difference'])} [no interval]"
-    verdict = "tie" if row["tied"] is True else "differs" if row["tied"] is False else ""
+    verdict = "differs" if row["tied"] is False else "untested"
+    if row["tied"] is True:
+        verdict = f"tie (would tell {row['detectable']:.2g})"
     verdict += "" if row["verified"] else " (not verified)"
     found = "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
     if math.isnan(row["difference"]) or math.isnan(low):

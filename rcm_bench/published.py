@@ -14,9 +14,8 @@ import pandas as pd
 
 from rcm_bench.canonical import digest_of
 from rcm_bench.suite_load import shipped
-from rcm_reports.escaping import csv_text
 
-OFFICIAL_PROMPTS = {"geneval": "OFFICIAL"}
+OFFICIAL_PROMPTS = {"geneval": "b41eb832bf333109c41de536a0d3e0a365c350fb8c263f9eb723b79f69712d05"}
 """Digest of the prompt keys of each benchmark's official set."""
 CONVENTIONS: Mapping[str, Mapping[str, Any]] = {
     "geneval": {
@@ -65,6 +64,8 @@ def published_scores() -> pd.DataFrame:
 
 def write_published(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV; text that a spreadsheet would take for a formula is guarded."""
+    from rcm_reports.escaping import csv_text
+
     guarded = table.map(lambda value: csv_text(value) if isinstance(value, str) else value)
     text = guarded.to_csv(index=False, lineterminator="\n")
     temporary = path.with_name(f".{path.name}.tmp")

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
+from rcm_bench.aggregate import family_of, with_holm
 from rcm_bench.comparability import (
     Difference,
     differences,
@@ -17,14 +17,16 @@ from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import cells
 from rcm_bench.pairing import Paired, align, pair
-from rcm_bench.statistics import estimate, holm
+from rcm_bench.statistics import estimate
 
-ALPHA = 0.05
 NAN = float("nan")
+_FOUND = ("difference", "difference_low", "difference_high", "p", "p_least", "detectable")
 COLUMNS = [
-    *("run", "benchmark", "metric", "model", "steps", "reference_model", "reference_steps"),
-    *("value", "reference_value", "difference", "difference_low", "difference_high"),
-    *("p", "p_holm", "tied", "n_prompts", "n_unpaired", "n_missing", "unit", "headline"),
+    *("run", "benchmark", "metric", "model", "sampler", "steps"),
+    *("reference_model", "reference_steps", "value", "reference_value"),
+    *("difference", "difference_low", "difference_high"),
+    *("p", "p_least", "family", "p_holm", "tied", "detectable"),
+    *("n_prompts", "n_unpaired", "n_missing", "unit", "headline"),
     *("verified", "same_samples", "method"),
 ]
 
@@ -78,11 +80,16 @@ def compare_sides(first: Evidence, other: Evidence, reference: str | None = None
             if against := obstacles(found, benchmark):
                 refused[_refusal(benchmark, against[0])] = None
                 continue
-            found_pair = pair(aligned, key, twin)
+            same = other.cells[key].samples == first.cells[twin].samples
+            found_pair = pair(aligned, key, twin, other.population, same=same)
             if found_pair is not None:
                 row = _row(metric, other, key, first, twin, found_pair)
-                rows.append({**row, "verified": not doubts(found, benchmark)})
-    table = _with_holm(pd.DataFrame(rows, columns=[c for c in COLUMNS if c != "tied"]))
+                known = {"verified": not doubts(found, benchmark), "same_samples": same}
+                rows.append({**row, **known})
+    columns = [c for c in COLUMNS if c not in ("p_holm", "tied")]
+    table = with_holm(pd.DataFrame(rows, columns=columns))
+    # The same files differ by nothing; there is nothing to test.
+    table["tied"] = table["tied"].mask(table["same_samples"].astype(bool), True)
     return Against(
         run=other.label,
         protocol=protocol,
@@ -168,54 +175,38 @@ def _row(
 ) -> dict[str, Any]:
     entry = other.metrics[metric]
     benchmark, _, name = metric.partition(".")
-    same = other.cells[key].samples == first.cells[twin].samples
     row = {
         "run": other.label,
-        **{"benchmark": benchmark, "metric": name, "model": key.model, "steps": key.steps},
+        **{"benchmark": benchmark, "metric": name, "model": key.model},
+        **{"sampler": key.sampler, "steps": key.steps},
+        "family": family_of(benchmark, entry.info),
         **{"reference_model": twin.model, "reference_steps": twin.steps},
         **{"value": paired.value, "reference_value": paired.reference_value},
-        **{
-            column: getattr(paired.found, column)
-            for column in ("difference", "difference_low", "difference_high", "p", "method")
-        },
+        **{column: getattr(paired.found, column) for column in (*_FOUND, "method")},
         **{"n_prompts": paired.n_prompts, "n_unpaired": paired.n_unpaired},
         **{"n_missing": paired.n_missing, "unit": entry.info.unit},
-        **{"headline": entry.info.headline, "same_samples": same},
+        "headline": entry.info.headline,
     }
     total = entry.info.headline and len(entry.measured.components) > 1
     if total and not (other.whole and first.whole):
-        gone = ("value", "reference_value", "difference", "difference_low", "difference_high", "p")
-        row |= {**dict.fromkeys(gone, NAN), "method": "no total: a run is limited or incomplete"}
-    elif same:
-        ends = dict.fromkeys(("difference", "difference_low", "difference_high"), 0.0)
-        row |= {**ends, "p": NAN, "method": "the same samples"}
+        gone = dict.fromkeys(("value", "reference_value", *_FOUND), NAN)
+        row |= {**gone, "method": "no total: a run is limited or incomplete"}
     return row
-
-
-def _with_holm(paired: pd.DataFrame) -> pd.DataFrame:
-    """Adjust p within each family: all metrics and steps of one benchmark and model.
-
-    A tie is a test that does not tell the two apart; where there is no test there is none.
-    """
-    paired = paired.assign(p_holm=NAN)
-    for _, rows in paired.groupby(["benchmark", "model"], sort=False):
-        paired.loc[rows.index, "p_holm"] = holm(rows["p"].to_numpy(dtype=np.float64))
-    tied = [
-        True if same else None if np.isnan(p) else bool(p >= ALPHA)
-        for p, same in zip(paired["p_holm"], paired["same_samples"], strict=True)
-    ]
-    return paired.assign(tied=pd.Series(tied, index=paired.index, dtype=object))
 
 
 def _remarks(
     first: Evidence, other: Evidence, matched: Sequence[tuple[CellKey, CellKey]]
 ) -> Iterator[str]:
     for side in (first, other):
-        lacking = sum(
-            state.unsampled + sum(state.unscored.values()) for state in side.cells.values()
-        )
-        if lacking:
-            yield f"{side.label} is limited or incomplete: {lacking} samples or scores are missing"
+        unsampled = sum(state.unsampled for state in side.cells.values())
+        if unsampled:
+            yield f"{side.label} is limited or incomplete: {unsampled} samples are missing"
+        unscored = sum(max(s.unscored.values(), default=0) for s in side.cells.values())
+        if unscored:
+            yield (
+                f"{unscored} samples of {side.label} have no score by the scorers of this version; "
+                f"score them with: score {side.label}"
+            )
     taken = {key for key, _ in matched}
     alone = [str(key) for key in other.cells if key not in taken]
     if alone:

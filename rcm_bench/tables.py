@@ -72,21 +72,24 @@ def _score_rows(plan: Plan, index: Index, scored: Mapping[str, str]) -> Iterable
         sample = index.samples.get(item.sample_key or "")
         if sample is None:
             continue
-        found: dict[str, dict[str, Any] | None] = {}
+        found: dict[str, list[tuple[Any, ...]]] = {}
         for benchmark, scorer in scored.items():
             if scorer not in found:
-                prompt = prompts[item.prompt_id]
-                key = score_key(sample_digest(sample), scorer, prompt)
-                found[scorer] = index.scores.get(key)
-            record = found[scorer]
-            if record is None:
-                continue
-            for made in record["scores"]:
-                yield (
-                    *(item.sample_key, item.item_id, benchmark, record["scorer"]),
-                    *(record["version"], made["metric"], made["value"], made["reason"]),
-                    canonical_json(made["details"]),
-                )
+                key = score_key(sample_digest(sample), scorer, prompts[item.prompt_id])
+                found[scorer] = list(_spelled(index.scores.get(key)))
+            for row in found[scorer]:
+                yield (item.sample_key, item.item_id, benchmark, *row)
+
+
+def _spelled(record: Mapping[str, Any] | None) -> Iterable[tuple[Any, ...]]:
+    """Yield the values of a score record, spelled once for all benchmarks that share a scorer."""
+    if record is None:
+        return
+    for made in record["scores"]:
+        yield (
+            *(record["scorer"], record["version"], made["metric"], made["value"], made["reason"]),
+            canonical_json(made["details"]),
+        )
 
 
 def _failure_rows(plan: Plan, index: Index, scorers: Sequence[str]) -> Iterable[tuple[Any, ...]]:

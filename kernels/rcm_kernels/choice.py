@@ -13,6 +13,7 @@ Impl = Literal["auto", "reference", "triton"]
 # them unasked.
 AUTO_TAKES_TRITON = False
 
+NOT_IN_A_TRACE = "torch.compile does not trace it (wrap the call in torch.compiler.disable)"
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 
 

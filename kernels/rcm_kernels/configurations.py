@@ -86,7 +86,11 @@ TABLE: dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]] = {
         128: _of(64, 32, 4, 2),
         256: _of(32, 32, 4, 1),
     },
-    ("ampere", "forward", 32): {64: _of(32, 32, 4, 2), 128: _of(32, 32, 4, 1), 256: _of(16, 16, 4, 1)},
+    ("ampere", "forward", 32): {
+        64: _of(32, 32, 4, 2),
+        128: _of(32, 32, 4, 1),
+        256: _of(16, 16, 4, 1),
+    },
     ("ampere", "query_gradients", 16): {
         64: _of(64, 64, 4, 1),
         128: _of(32, 32, 4, 1),

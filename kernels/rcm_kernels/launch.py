@@ -64,7 +64,7 @@ def forward(
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
     with _on(query.device):
-        triton_forward.attention_forward[(triton.cdiv(num_queries, chosen.block_m) * batch * heads,)](
+        triton_forward.attention_forward[_grid(num_queries, chosen.block_m, batch * heads)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             output,
             tangent,
@@ -121,8 +121,6 @@ def backward(
     tangent_gradients = [
         None if x is None or grad_tangent is None else torch.empty_like(x) for x in tangents
     ]
-    if tangents[0] is None and tangents[1] is None:
-        pass  # a moving value moves no score: mu is zero and is not read
     result = Gradients(*gradients, *tangent_gradients)
     if query.numel() == 0 or key.numel() == 0 or (grad_output is None and grad_tangent is None):
         return Gradients(*(None if x is None else x.zero_() for x in result))  # type: ignore[arg-type]
@@ -136,7 +134,7 @@ def backward(
     sizes = (scale, heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
     with _on(query.device):
-        triton_backward.row_sums[(triton.cdiv(num_queries, 32) * batch * heads,)](
+        triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
             output,
             tangent,
             *inputs[6:],
@@ -153,12 +151,12 @@ def backward(
         )
         chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
         read = _Reader(chosen, inputs)
-        written = (result.query, result.query_tangent)
-        triton_backward.query_gradients[(triton.cdiv(num_queries, chosen.block_m) * batch * heads,)](
+        queries_written = (result.query, result.query_tangent)
+        triton_backward.query_gradients[_grid(num_queries, chosen.block_m, batch * heads)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
-            *written,
-            *(_strides(x) for x in (*inputs, *written)),
+            *queries_written,
+            *(_strides(x) for x in (*inputs, *queries_written)),
             *sizes,
             **present,
             **_blocks(chosen, head_size, value_size),
@@ -167,7 +165,7 @@ def backward(
         chosen = given.get("key_gradients") or tuning.chosen("key_gradients", query, value)
         read = _Reader(chosen, inputs)
         written = (result.key, result.value, result.key_tangent, result.value_tangent)
-        triton_backward.key_gradients[(triton.cdiv(num_keys, chosen.block_n) * batch * groups,)](
+        triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
             *written,
@@ -177,7 +175,6 @@ def backward(
             **_blocks(chosen, head_size, value_size),
             **read.flag,
         )
-    # Scores that do not move have no gradient by their tangent other than zero.
     return result
 
 
@@ -196,6 +193,11 @@ class _Reader:
         return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
 
 
+def _grid(num_rows: int, block: int, num_heads: int) -> tuple[int]:
+    # One dimension: the others end at 65535.
+    return (triton.cdiv(num_rows, block) * num_heads,)
+
+
 def _suits_tma(x: Tensor) -> bool:
     outer = [stride * x.element_size() for stride in x.stride()[:3]]
     return x.data_ptr() % 16 == 0 and all(n > 0 and n % 16 == 0 for n in outer)
@@ -206,16 +208,17 @@ def _last_contiguous(x: Tensor | None) -> Tensor | None:
 
 
 def _strides(x: Tensor | None) -> tuple[int, int, int]:
-    return (0, 0, 0) if x is None else tuple(x.stride()[:3])
+    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
 
 
 def _padded(size: int) -> int:
-    return max(16, triton.next_power_of_2(size))
+    return max(16, 1 << (size - 1).bit_length())
 
 
 def _presence(tangents: Tangents) -> dict[str, bool]:
     return {
-        name: x is not None for name, x in zip(("HAS_TQ", "HAS_TK", "HAS_TV"), tangents, strict=True)
+        name: x is not None
+        for name, x in zip(("HAS_TQ", "HAS_TK", "HAS_TV"), tangents, strict=True)
     }
 
 

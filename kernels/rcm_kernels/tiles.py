@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """What the Triton kernels share: loading tiles, matrix products, rounding.
 
 Under Triton's interpreter products of bfloat16 multiply the bits as integers, and conversions to
@@ -32,20 +33,22 @@ def load_tile(
     X is a pointer with ``strides`` of batch, head and row, or a TMA descriptor of four dimensions,
     which knows its bounds.
     """
+    # One return at the end: Triton compiles what follows a return in a branch, too.
     if TMA:
-        return tl.reshape(X.load([batch, head, row, 0]), [BLOCK, BLOCK_SIZE])
-    base = X + tile_offset(strides, batch, head, row)
-    rows = tl.arange(0, BLOCK)
-    columns = tl.arange(0, BLOCK_SIZE)
-    places = base + rows[:, None] * strides[2] + columns[None, :]
-    if CHECK_ROWS:
-        inside = (row + rows < num_rows)[:, None]
-        if SIZE != BLOCK_SIZE:
-            inside = inside & (columns < SIZE)[None, :]
-        return tl.load(places, mask=inside, other=0.0)
-    if SIZE != BLOCK_SIZE:
-        return tl.load(places, mask=(columns < SIZE)[None, :], other=0.0)
-    return tl.load(places)
+        tile = tl.reshape(X.load([batch, head, row, 0]), [BLOCK, BLOCK_SIZE])
+    else:
+        rows = tl.arange(0, BLOCK)
+        columns = tl.arange(0, BLOCK_SIZE)
+        base = X + tile_offset(strides, batch, head, row)
+        places = base + rows[:, None] * strides[2] + columns[None, :]
+        if CHECK_ROWS:
+            inside = (row + rows < num_rows)[:, None] & (columns < SIZE)[None, :]
+            tile = tl.load(places, mask=inside, other=0.0)
+        elif SIZE != BLOCK_SIZE:
+            tile = tl.load(places, mask=(columns < SIZE)[None, :], other=0.0)
+        else:
+            tile = tl.load(places)
+    return tile
 
 
 @triton.jit
@@ -72,7 +75,7 @@ def store_tile(
 
 @triton.jit
 def tile_offset(strides, batch, head, row):
-    """Return the offset of a tile's first element; 64 bit, for tensors of 2^31 elements and more."""
+    """Return the offset of a tile's first element, in 64 bit for large tensors."""
     start = tl.cast(batch, tl.int64) * strides[0] + tl.cast(head, tl.int64) * strides[1]
     return start + tl.cast(row, tl.int64) * strides[2]
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """The backward kernels: gradients of output (G) and tangent (T) by all six inputs.
 
 Shape legend: M a block of queries, N a block of keys, D head size, E value size.
@@ -11,8 +12,8 @@ From LSE and mu of the forward, and two sums per query, b = T . O and delta = G 
 
 One kernel runs along the keys for the queries' gradients, one along the queries for those of keys
 and values: 21 products where 15 would do, no atomics, and the same bits every time. Without T it
-is the usual backward through the output. HAS_G and HAS_T say which gradients arrived, HAS_TQ, HAS_TK
-and HAS_TV which inputs have a tangent.
+is the usual backward through the output. HAS_G and HAS_T say which gradients arrived, HAS_TQ,
+HAS_TK and HAS_TV which inputs have a tangent.
 """
 
 import triton
@@ -24,7 +25,7 @@ from rcm_kernels.triton_forward import score_tangent, visible
 
 @triton.jit
 def row_sums(
-    O, TO, G, T, B, DELTA,
+    OUT, TO, G, T, B, DELTA,
     o_strides, to_strides, g_strides, t_strides,
     num_heads, num_queries,
     E: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_E: tl.constexpr,
@@ -38,7 +39,7 @@ def row_sums(
     rows = first + tl.arange(0, BLOCK_M)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     delta = tl.zeros([BLOCK_M], tl.float32)
-    o = load_tile(O, o_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, False)
+    o = load_tile(OUT, o_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, False)
     o = o.to(tl.float32)
     if HAS_G:
         g = load_tile(
@@ -76,12 +77,8 @@ def _query_gradients(
     start, stop = bounds
     rows = first_row + tl.arange(0, BLOCK_M)
     for first in tl.range(start, stop, BLOCK_N):
-        k = load_tile(
-            K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
-        )
-        v = load_tile(
-            V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
-        )
+        k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
+        v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         s = product(q, tl.trans(k)) * (scale * 1.4426950408889634)
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
@@ -158,13 +155,9 @@ def query_gradients(
                 TQ, tq_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
             )
     if HAS_G:
-        g = load_tile(
-            G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
-        )
+        g = load_tile(G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
     if HAS_T:
-        t = load_tile(
-            T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
-        )
+        t = load_tile(T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
     dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     dtq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
     tiles, sums = (q, tq, g, t), (lse, mu, b, delta)
@@ -211,9 +204,7 @@ def _key_gradients(
     for first in tl.range(start, stop, BLOCK_M):
         rows = first + tl.arange(0, BLOCK_M)
         inside = rows < num_queries
-        q = load_tile(
-            Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
-        )
+        q = load_tile(Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
         # Beyond the last query P = 2^(S - inf) = 0.
         lse = tl.load(LSE + rows, mask=inside, other=float("inf"))
         delta = tl.load(DELTA + rows, mask=inside, other=0.0)

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
 """The forward kernel: output and tangent in one pass over the keys, two wide accumulators.
 
 Shape legend: M a block of queries, N a block of keys, D head size, E value size.
@@ -22,11 +23,12 @@ from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_til
 def score_tangent(q, k, tq, tk, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr):
     """Return tQ K^T + Q tK^T for rows q and columns k, not scaled."""
     if HAS_TQ and HAS_TK:
-        return add_product(product(tq, tl.trans(k)), q, tl.trans(tk))
+        ts = add_product(product(tq, tl.trans(k)), q, tl.trans(tk))
     elif HAS_TQ:
-        return product(tq, tl.trans(k))
+        ts = product(tq, tl.trans(k))
     else:
-        return product(q, tl.trans(tk))
+        ts = product(q, tl.trans(tk))
+    return ts
 
 
 @triton.jit
@@ -65,7 +67,7 @@ def _attend(
     WARP_SPECIALIZE: tl.constexpr,
 ):
     """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
-    output, tangent, m, l, r = state
+    output, tangent, m, mass, r = state
     K, V, TK, TV = inputs
     k_strides, v_strides, tk_strides, tv_strides = strides
     batch, group, first_row = place
@@ -73,9 +75,7 @@ def _attend(
     start, stop = bounds
     rows = first_row + tl.arange(0, BLOCK_M)
     for first in tl.range(start, stop, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
-        k = load_tile(
-            K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
-        )
+        k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         s = product(q, tl.trans(k))
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
@@ -84,7 +84,7 @@ def _attend(
         p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
         p_low = narrow(p, q.dtype)
-        l = l * fade + tl.sum(p_low.to(tl.float32), 1)
+        mass = mass * fade + tl.sum(p_low.to(tl.float32), 1)
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
@@ -96,9 +96,7 @@ def _attend(
             ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
             h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
             r = r * fade + tl.sum(h_low.to(tl.float32), 1)
-        v = load_tile(
-            V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
-        )
+        v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         output = add_product(output, p_low, v)
         if HAS_TQ or HAS_TK or HAS_TV:
             tangent = tangent * fade[:, None]
@@ -109,7 +107,7 @@ def _attend(
                 TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
             )
             tangent = add_product(tangent, p_low, tv)
-    return output, tangent, m, l, r
+    return output, tangent, m, mass, r
 
 
 @triton.jit
@@ -120,7 +118,7 @@ def attention_forward(
     TQ,
     TK,
     TV,
-    O,
+    OUT,
     TO,
     LSE,
     MU,
@@ -176,9 +174,7 @@ def attention_forward(
     whole = length // BLOCK_N * BLOCK_N
     if CAUSAL:
         whole = tl.minimum(whole, (first_row + 1) // BLOCK_N * BLOCK_N)
-    q = load_tile(
-        Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
-    )
+    q = load_tile(Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
     tq = q
     if HAS_TQ:
         tq = load_tile(
@@ -215,19 +211,17 @@ def attention_forward(
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         False, TMA, WARP_SPECIALIZE,
     )  # fmt: skip
-    output, tangent, m, l, r = _attend(
+    output, tangent, m, mass, r = _attend(
         state, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         True, TMA, False,
     )  # fmt: skip
-    some = l > 0
-    inverse = tl.where(some, 1.0 / tl.where(some, l, 1.0), 0.0)
+    some = mass > 0
+    inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
     output = output * inverse[:, None]
-    store_tile(
-        O, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E
-    )
+    store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
-    lse = tl.where(some, m + tl.math.log2(tl.where(some, l, 1.0)), float("inf"))
+    lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
     tl.store(LSE + side, lse, mask=rows < num_queries)
     if HAS_TS or HAS_TV:
         rho = r * inverse

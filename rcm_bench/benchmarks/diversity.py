@@ -10,9 +10,11 @@ K independent seeds make an unbiased estimate for each prompt; the prompt is the
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -77,11 +79,12 @@ def gaps(a: Scene, b: Scene) -> dict[str, float]:
         return found
     order = _assignment(a["slots"], b["slots"], a["exchangeable"])
     pairs = [(one, b["slots"][j]) for one, j in zip(a["slots"], order, strict=True)]
-    found["place"] = float(np.mean([np.hypot(*np.subtract(p["xy"], q["xy"])) for p, q in pairs]))
-    found["size"] = float(np.mean([abs(p["radius"] - q["radius"]) for p, q in pairs]))
+    # Plain floats: numpy takes ten times as long for one to four numbers.
+    found["place"] = fmean(math.dist(p["xy"], q["xy"]) for p, q in pairs)
+    found["size"] = fmean(abs(p["radius"] - q["radius"]) for p, q in pairs)
     free = [p["color"] != q["color"] for p, q in pairs if p["free"]]
     if free:
-        found["color"] = float(np.mean(free))
+        found["color"] = fmean(free)
     return found
 
 
@@ -103,9 +106,13 @@ def jackknife(pairs: Mapping[tuple[int, int], float]) -> float:
     seeds = sorted({seed for pair in pairs for seed in pair})
     if len(seeds) < 3:
         return float("nan")
-    without = np.array(
-        [np.mean([gap for pair, gap in pairs.items() if seed not in pair]) for seed in seeds]
-    )
+    own, count = dict.fromkeys(seeds, 0.0), dict.fromkeys(seeds, 0)
+    for pair, gap in pairs.items():
+        for seed in pair:
+            own[seed] += gap
+            count[seed] += 1
+    whole = math.fsum(pairs.values())
+    without = np.array([(whole - own[seed]) / (len(pairs) - count[seed]) for seed in seeds])
     shrink = (len(seeds) - 1) / len(seeds)
     return float(len(pairs) ** 2 * shrink * ((without - without.mean()) ** 2).sum())
 

@@ -1,25 +1,27 @@
 """The cluster bootstrap: prompts resampled within strata, jointly for all that is compared."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rcm_bench.statistics.clusters import Clusters, Floats
 
 SEED = 20_240_502
 
 
-def replicate_weights(strata: NDArray[np.int64], num_replicates: int, seed: int) -> Floats:
+@lru_cache(maxsize=4)
+def _weights(strata: bytes, num_replicates: int, seed: int) -> Floats:
     """Return each prompt's weight in each draw, shape (num_replicates, n).
 
     Rescaled bootstrap (Rao & Wu 1988): n_s - 1 prompts are drawn from each stratum of n_s and
     weighted by n_s / (n_s - 1), so that the variance of a mean is unbiased also for few prompts.
     """
+    labels = np.frombuffer(strata, dtype=np.int64)
     rng = np.random.default_rng(seed)
-    weights = np.empty((num_replicates, len(strata)))
-    for stratum in np.unique(strata):
-        rows = strata == stratum
+    weights = np.empty((num_replicates, len(labels)))
+    for stratum in np.unique(labels):
+        rows = labels == stratum
         n = int(rows.sum())
         if n < 2:
             raise ValueError(f"a stratum must have at least 2 prompts, got {n}")
@@ -44,7 +46,7 @@ def replicate_ratios(
     for table in tables:
         if not np.array_equal(table.strata, strata):
             raise ValueError("tables must hold the same prompts in the same order")
-    weights = replicate_weights(strata, num_replicates, seed)
+    weights = _weights(strata.astype(np.int64).tobytes(), num_replicates, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.stack([(weights @ t.numerator) / (weights @ t.denominator) for t in tables])
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rcm_bench.statistics.clusters import (
     Clusters,
@@ -164,7 +164,7 @@ def raw_estimate(clusters: Clusters, kind: Kind, population: Population) -> Esti
     """Estimate without asking whether the data suffice; a mean without variation has no width."""
     value = value_of(clusters)
     spread = _between(clusters) if population == "new prompts" else _within(clusters)
-    quantile = float(stats.t.ppf(0.5 + LEVEL / 2, _degrees(clusters, spread, kind, population)))
+    quantile = float(special.stdtrit(_degrees(clusters, spread, kind, population), 0.5 + LEVEL / 2))
     se = float(np.sqrt(spread.variance))
     unit = "by prompt" if population == "new prompts" else "over seeds within prompts"
     if kind == "mean":

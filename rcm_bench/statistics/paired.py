@@ -8,7 +8,7 @@ ratio Fieller's; for Wilson's intervals both keep a width when all prompts agree
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rcm_bench.statistics.clusters import (
     Clusters,
@@ -116,6 +116,18 @@ def _correlation(student: Clusters, reference: Clusters) -> float:
     return float(a @ b) / size if size > 0 else 0.0
 
 
+def correlated(
+    student: Clusters, reference: Clusters, kind: Kind, population: Population
+) -> tuple[Estimate, Estimate, float]:
+    """Return both estimates and their correlation; given the prompts they are independent."""
+    rho = _correlation(student, reference) if population == "new prompts" else 0.0
+    return (
+        raw_estimate(student, kind, population),
+        raw_estimate(reference, kind, population),
+        rho,
+    )
+
+
 def contributions(student: Clusters, reference: Clusters) -> Floats:
     """Return each prompt's contribution to the difference, shape (n,); they sum to it.
 
@@ -140,7 +152,7 @@ def detectable_difference(half_width: float, df: float) -> float:
         half_width: Half the width of the 95 % interval of the paired difference.
         df: Degrees of freedom of its quantile.
     """
-    level, power = stats.t.ppf(0.5 + LEVEL / 2, df), stats.t.ppf(POWER, df)
+    level, power = special.stdtrit(df, [0.5 + LEVEL / 2, POWER])
     return float((level + power) * half_width / level)
 
 
@@ -154,7 +166,7 @@ def _degrees(student: Clusters, reference: Clusters, population: Population) -> 
 
 def _p_same_prompts(a: Estimate, b: Estimate, df: float) -> float:
     """Student's t of two estimates that are independent given the prompts."""
-    return float(2 * stats.t.sf(abs(a.value - b.value) / np.hypot(a.se, b.se), df))
+    return float(2 * special.stdtr(df, -abs(a.value - b.value) / np.hypot(a.se, b.se)))
 
 
 def compare(
@@ -176,29 +188,20 @@ def compare(
     """
     if not np.array_equal(student.strata, reference.strata):
         raise ValueError("student and reference must hold the same prompts in the same order")
-    a, b = value_of(student), value_of(reference)
-    bare = _without_interval(a - b, a / b if ratio and b > 0 else NAN)
+    bare = _tested(student, reference, population, ratio)
     why = obstacle(student, population) or obstacle(reference, population)
-    by_prompt = population == "new prompts"
-    if by_prompt and np.isfinite(bare.difference):
-        bare = replace(
-            bare,
-            p=sign_flip_p(contributions(student, reference)),
-            p_least=least_p(len(student.strata)),
-        )
     if why is not None:
         return replace(bare, method=f"no interval: {why}")
-    first = raw_estimate(student, kind, population)
-    second = raw_estimate(reference, kind, population)
-    rho = _correlation(student, reference) if by_prompt else 0.0
+    first, second, rho = correlated(student, reference, kind, population)
     low, high = mover_difference(first, second, rho)
     if not high > low:
         return replace(bare, method="no interval: all prompts differ by the same amount")
     ends = mover_ratio(first, second, rho) if ratio else (NAN, NAN)
     df = _degrees(student, reference, population)
-    if not by_prompt:
+    test = "sign-flip test by prompt"
+    if population == "same prompts":
         bare = replace(bare, p=_p_same_prompts(first, second, df), p_least=0.0)
-    test = "sign-flip test by prompt" if by_prompt else "Student t test over seeds"
+        test = "Student t test over seeds"
     return replace(
         bare,
         difference_low=low,
@@ -210,15 +213,20 @@ def compare(
     )
 
 
-def _without_interval(difference: float, ratio: float) -> Comparison:
+def _tested(
+    student: Clusters, reference: Clusters, population: Population, ratio: bool
+) -> Comparison:
+    """Return difference, ratio and, for new prompts, the test, which needs no interval."""
+    a, b = value_of(student), value_of(reference)
+    tested = population == "new prompts" and np.isfinite(a - b)
     return Comparison(
-        difference=difference,
+        difference=a - b,
         difference_low=NAN,
         difference_high=NAN,
-        p=NAN,
-        p_least=NAN,
+        p=sign_flip_p(contributions(student, reference)) if tested else NAN,
+        p_least=least_p(len(student.strata)) if tested else NAN,
         detectable=NAN,
-        ratio=ratio,
+        ratio=a / b if ratio and b > 0 else NAN,
         ratio_low=NAN,
         ratio_high=NAN,
         method="",

@@ -1,97 +1,27 @@
-"""VBench's 16 dimensions, Quality, Semantic and Total: one table of sums, one set of draws.
+"""Intervals for VBench's dimensions, Quality, Semantic and Total from one table of prompt sums.
 
 Three of the eleven groups of prompts feed two or three dimensions each, so dimensions are not
 independent: prompts are resampled within their group, every dimension is recomputed from the same
-draw, and the totals from those (VBench 0.1.5, scripts/constant.py and VBench_full_info.json).
+draw, and the totals from those.
 
 Legend: n prompts, 16 components in the order of `DIMENSIONS`, strata are the groups.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import special
 
 from rcm_bench.statistics.bootstrap import replicate_ratios
 from rcm_bench.statistics.clusters import Clusters, Floats, component_ratios
-from rcm_bench.statistics.intervals import Estimate, Kind, estimate
+from rcm_bench.statistics.intervals import LEVEL, Estimate, estimate
 from rcm_bench.statistics.paired import Comparison, compare, contributions, detectable_difference
 from rcm_bench.statistics.sign_flip import least_p, sign_flip_p
+from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, LOW, NAMES, TOTALS, totals
 
-Part = Literal["quality", "semantic"]
-TOTALS = ("total", "quality", "semantic")
-TAILS = (0.025, 0.975)
 NAN = float("nan")
-
-
-class Dimension(NamedTuple):
-    """How a raw dimension enters the totals: (raw - low) / (high - low), not clipped, by weight."""
-
-    low: float
-    high: float
-    weight: float
-    part: Part
-    kind: Kind
-
-
-DIMENSIONS: Mapping[str, Dimension] = {
-    "subject_consistency": Dimension(0.1462, 1.0, 1.0, "quality", "mean"),
-    "background_consistency": Dimension(0.2615, 1.0, 1.0, "quality", "mean"),
-    "temporal_flickering": Dimension(0.6293, 1.0, 1.0, "quality", "mean"),
-    "motion_smoothness": Dimension(0.706, 0.9975, 1.0, "quality", "mean"),
-    "dynamic_degree": Dimension(0.0, 1.0, 0.5, "quality", "proportion"),
-    "aesthetic_quality": Dimension(0.0, 1.0, 1.0, "quality", "mean"),
-    "imaging_quality": Dimension(0.0, 1.0, 1.0, "quality", "mean"),
-    "object_class": Dimension(0.0, 1.0, 1.0, "semantic", "proportion"),
-    "multiple_objects": Dimension(0.0, 1.0, 1.0, "semantic", "proportion"),
-    "human_action": Dimension(0.0, 1.0, 1.0, "semantic", "proportion"),
-    "color": Dimension(0.0, 1.0, 1.0, "semantic", "proportion"),
-    "spatial_relationship": Dimension(0.0, 1.0, 1.0, "semantic", "proportion"),
-    "scene": Dimension(0.0, 0.8222, 1.0, "semantic", "proportion"),
-    "appearance_style": Dimension(0.0009, 0.2855, 1.0, "semantic", "mean"),
-    "temporal_style": Dimension(0.0, 0.364, 1.0, "semantic", "mean"),
-    "overall_consistency": Dimension(0.0, 0.364, 1.0, "semantic", "mean"),
-}
-"""Shares of videos or frames are proportions, with intervals that keep a width near 0 and 1."""
-
-GROUPS: tuple[tuple[int, tuple[str, ...]], ...] = (
-    (100, ("human_action",)),
-    (100, ("temporal_style",)),
-    (93, ("overall_consistency", "aesthetic_quality", "imaging_quality")),
-    (90, ("appearance_style",)),
-    (86, ("scene", "background_consistency")),
-    (85, ("color",)),
-    (84, ("spatial_relationship",)),
-    (82, ("multiple_objects",)),
-    (79, ("object_class",)),
-    (75, ("temporal_flickering",)),
-    (72, ("subject_consistency", "dynamic_degree", "motion_smoothness")),
-)
-"""Number of prompts and dimensions of each group; 946 prompts in all."""
-
-NAMES = tuple(DIMENSIONS)
-_LOW, _HIGH, _WEIGHT = np.array([(d.low, d.high, d.weight) for d in DIMENSIONS.values()]).T
-_SHARES: Mapping[str, Floats] = {
-    part: np.where([d.part == part for d in DIMENSIONS.values()], _WEIGHT, 0.0)
-    for part in ("quality", "semantic")
-}
-
-
-def totals(raw: Floats) -> dict[str, Floats]:
-    """Return Quality, Semantic and Total of raw dimensions; NaN where a dimension is NaN.
-
-    Quality = sum w norm / 6.5, Semantic = sum w norm / 9, Total = (4 Quality + Semantic) / 5.
-
-    Args:
-        raw: (..., 16) in the order of `DIMENSIONS`.
-    """
-    norm = (raw - _LOW) / (_HIGH - _LOW)
-    parts = {
-        name: np.where(share > 0, norm, 0.0) @ share / share.sum()
-        for name, share in _SHARES.items()
-    }
-    return {"total": (4 * parts["quality"] + parts["semantic"]) / 5, **parts}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -136,7 +66,22 @@ class VBenchComparison:
     dimensions: Mapping[str, Comparison]
 
 
-def _component(clusters: Clusters, name: str) -> Clusters:
+def interval(value: float, draws: Floats, strata: NDArray[np.int64]) -> tuple[float, float]:
+    """Return value -+ t se, se the standard deviation of the joint bootstrap's replicates.
+
+    Percentiles of the same replicates cover half a point less (reports/gallery/coverage).
+
+    Args:
+        value: The number.
+        draws: (num_replicates,) replicates of it.
+        strata: (n,) group of each prompt; n minus the groups are the degrees of freedom.
+    """
+    df = len(strata) - len(np.unique(strata))
+    half = float(special.stdtrit(df, 0.5 + LEVEL / 2) * draws.std(ddof=1))
+    return value - half, value + half
+
+
+def component(clusters: Clusters, name: str) -> Clusters:
     """Keep one dimension and the prompts that it was scored for."""
     column = [NAMES.index(name)]
     rows = clusters.denominator[:, column[0]] > 0
@@ -160,7 +105,7 @@ def as_mean(clusters: Clusters, name: str) -> Clusters:
     """
     count = len(NAMES)
     slope = np.array([totals(row)[name] for row in np.eye(count)]) - totals(np.zeros(count))[name]
-    top = slope * (clusters.numerator - _LOW * clusters.denominator)
+    top = slope * (clusters.numerator - LOW * clusters.denominator)
     used = slope != 0
     return Clusters(
         numerator=used.sum() * top[:, used],
@@ -199,7 +144,7 @@ def estimate_vbench(clusters: Clusters, planned: Floats, *, num_replicates: int 
         values = totals(component_ratios(clusters))
     found = {name: _total(clusters, name, float(values[name]), draws[name]) for name in TOTALS}
     dimensions = {
-        name: estimate(_component(clusters, name), kind=dimension.kind)
+        name: estimate(component(clusters, name), kind=dimension.kind)
         for name, dimension in DIMENSIONS.items()
     }
     return VBench(
@@ -214,11 +159,9 @@ def _total(clusters: Clusters, name: str, value: float, draws: Floats) -> Estima
     absent = _absent(clusters, name)
     if absent is not None:
         return Estimate(value=NAN, se=NAN, low=NAN, high=NAN, method=absent)
-    low, high = np.quantile(draws, TAILS)
-    method = f"joint bootstrap of prompts within groups, {len(draws)} draws, percentile"
-    return Estimate(
-        value=value, se=float(draws.std(ddof=1)), low=float(low), high=float(high), method=method
-    )
+    low, high = interval(value, draws, clusters.strata)
+    method = f"Student t, standard error of {len(draws)} joint draws of prompts within groups"
+    return Estimate(value=value, se=float(draws.std(ddof=1)), low=low, high=high, method=method)
 
 
 def _scored(clusters: Clusters, planned: Floats, column: int) -> Scored:
@@ -268,7 +211,7 @@ def compare_vbench(
         for name in TOTALS
     }
     dimensions = {
-        name: compare(_component(a, name), _component(b, name), kind=dimension.kind)
+        name: compare(component(a, name), component(b, name), kind=dimension.kind)
         for name, dimension in DIMENSIONS.items()
     }
     return VBenchComparison(
@@ -286,19 +229,20 @@ def _total_comparison(
     if absent is not None:
         nothing = dict.fromkeys((f for f in Comparison.__dataclass_fields__ if f != "method"), NAN)
         return Comparison(**nothing, method=absent)
-    low, high = np.quantile(draws[0] - draws[1], TAILS)
-    ratio_low, ratio_high = np.quantile(draws[0] / draws[1], TAILS)
+    difference, ratio = float(values[0] - values[1]), float(values[0] / values[1])
+    low, high = interval(difference, draws[0] - draws[1], pair[0].strata)
+    ratio_low, ratio_high = interval(ratio, draws[0] / draws[1], pair[0].strata)
     n = len(pair[0].strata)
     df = float(n - len(np.unique(pair[0].strata)))
     return Comparison(
-        difference=float(values[0] - values[1]),
-        difference_low=float(low),
-        difference_high=float(high),
+        difference=difference,
+        difference_low=low,
+        difference_high=high,
         p=sign_flip_p(contributions(as_mean(pair[0], name), as_mean(pair[1], name))),
         p_least=least_p(n),
-        detectable=detectable_difference(float(high - low) / 2, df),
-        ratio=float(values[0] / values[1]),
-        ratio_low=float(ratio_low),
-        ratio_high=float(ratio_high),
-        method="joint bootstrap of prompts within groups, paired, sign-flip test by prompt",
+        detectable=detectable_difference((high - low) / 2, df),
+        ratio=ratio,
+        ratio_low=ratio_low,
+        ratio_high=ratio_high,
+        method="joint bootstrap of prompts within groups, paired; sign-flip test by prompt",
     )

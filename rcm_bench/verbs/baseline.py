@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rcm_bench.baseline import write_baseline
+from rcm_bench.baseline_file import write_baseline
 from rcm_bench.evidence import run_evidence
 
 

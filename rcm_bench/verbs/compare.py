@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rcm_bench.baseline import read_evidence
+from rcm_bench.baseline_file import read_evidence
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import Evidence
 from rcm_bench.published import ReferenceTable, reference_table

@@ -4,13 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcm_bench.baseline import read_evidence
+from rcm_bench.baseline_file import read_evidence
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import evidence_of
 from rcm_bench.finish import open_run
-from rcm_bench.gate_files import junit as junit_text
-from rcm_bench.gate_files import summary as summary_text
-from rcm_bench.gate_files import write
 from rcm_bench.gates import Check, check_margins, judge
 from rcm_bench.statistics.noninferiority import Outcome
 from rcm_bench.timing import BENCHMARK as TIMING
@@ -84,11 +81,20 @@ def gate(
         checks=checks,
         remarks=remarks,
     )
-    if junit is not None:
-        write(Path(junit), junit_text(judged.suite, checks))
-    if summary is not None:
-        write(Path(summary), summary_text(judged.suite, judged.outcome, checks))
+    _write(judged, junit, summary)
     return judged
+
+
+def _write(judged: Judged, junit: str | Path | None, summary: str | Path | None) -> None:
+    if junit is None and summary is None:
+        return
+    from rcm_bench import gate_files
+
+    if junit is not None:
+        gate_files.write(Path(junit), gate_files.junit(judged.suite, judged.checks))
+    if summary is not None:
+        text = gate_files.summary(judged.suite, judged.outcome, judged.checks)
+        gate_files.write(Path(summary), text)
 
 
 def _example(metrics: list[str]) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcm_bench.aggregate import _common as common_prompts
-from rcm_bench.baseline import read_evidence
+from rcm_bench.aggregate import common_prompts
+from rcm_bench.baseline_file import read_evidence
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.gates import candidates, check_margins

@@ -63,6 +63,23 @@ def pages(runs: Sequence[str | Path], out: str | Path) -> Path:
     return render(found, folder / "report")
 
 
+def history(runs: Sequence[str | Path], out: str | Path) -> Path:
+    """Write the page that follows one suite over time.
+
+    Args:
+        runs: Run folders of one suite, or folders of such runs.
+        out: Folder to write into; it must not be a run itself.
+
+    Raises:
+        UserError: They are not runs of one suite, or only one.
+    """
+    from rcm_bench import timeline
+    from rcm_reports.history import render_history
+
+    folder = free_folder(out)
+    return render_history(timeline.history(timeline.find_runs(runs)), folder)
+
+
 def write_text(path: Path, text: str) -> Path:
     """Write a document whole or not at all."""
     if path.is_dir():

@@ -145,7 +145,8 @@ def visible(text: object, limit: int | None = None) -> str:
     """
     whole = str(text)
     cut = whole if limit is None or len(whole) <= limit else whole[:limit]
-    shown = "".join(map(_visible_character, cut.replace("\r\n", "\n")))
+    plain = cut.isascii() and cut.isprintable()
+    shown = cut if plain else "".join(map(_visible_character, cut.replace("\r\n", "\n")))
     if len(cut) < len(whole):
         shown += f"{ELLIPSIS} ({count(len(whole))} characters)"
     return shown

@@ -5,6 +5,7 @@ from typing import Any
 
 from rcm_reports.formatting import count, known, plural, visible
 from rcm_reports.gallery import column_groups, round_robin
+from rcm_reports.judgements import boxes
 from rcm_reports.pictures import Album, Shot
 from rcm_reports.study import Cell
 
@@ -58,9 +59,9 @@ def gallery_json(album: Album) -> str:
         "reference": place_of.get(study.reference, -1) if study.reference else -1,
         "higher": quality is None or quality.higher_is_better,
         "score": quality.full_title if quality else "",
-        "tasks": [[task, visible(task, 60)] for task in tasks],
+        "tasks": [[_linked(task), visible(task, 60)] for task in tasks],
         "prompts": [
-            [prompt_id, visible(text, PROMPT_LENGTH), tasks.index(task)]
+            [_linked(prompt_id), visible(text, PROMPT_LENGTH), tasks.index(task)]
             for prompt_id in prompts
             for text, task in (album.prompts[prompt_id],)
         ],
@@ -78,12 +79,17 @@ def gallery_json(album: Album) -> str:
 def _column(album: Album, cell: Cell) -> dict[str, Any]:
     series = cell.series
     return {
-        "model": series.model,
-        "sampler": series.sampler,
+        "model": _linked(series.model),
+        "sampler": _linked(series.sampler),
         "steps": cell.steps,
         "label": album.study.label(series),
         "css": album.study.style(series).css,
     }
+
+
+def _linked(name: str) -> str:
+    """Return a name as a link holds it: lone surrogates, which have no UTF-8, are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> list[Any]:
@@ -104,7 +110,7 @@ def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> li
         shot.thumbnail.width,
         shot.thumbnail.height,
         shot.sample_key[:KEY_LENGTH],
-        judged.boxes if shot.medium else 0,
+        boxes(judged.noted) if shot.medium else 0,
         *(round(value, 6) if known(value) else 0 for value in shot.frames),
     ]
     while row[-1] == 0 and row[-1] is not None:

@@ -14,15 +14,22 @@ MOST_BOXES = 60
 
 
 class Judgement(NamedTuple):
-    """What the scorer says about one sample: boxes are (x0, y0, x1, y1, score, name) in pixels."""
+    """What the scorer says about one sample.
+
+    Attributes:
+        state: Right, wrong, or scored by a number.
+        reason: Why, in the scorer's words.
+        noted: Boxes as the scorer noted them; ``boxes`` reads them.
+        value: The score; NaN where there is none.
+    """
 
     state: State
     reason: str
-    boxes: list[list[Any]]
+    noted: Any
     value: float
 
 
-NOT_JUDGED = Judgement("unscored", "", [], math.nan)
+NOT_JUDGED = Judgement("unscored", "", None, math.nan)
 
 
 def judgements(report: ReportInput, study: Study) -> dict[str, Judgement]:
@@ -46,14 +53,14 @@ def judgements(report: ReportInput, study: Study) -> dict[str, Judgement]:
 
 def _judgement(given: Any, reason: Any, details: Mapping[str, Any], *, binary: bool) -> Judgement:
     value = math.nan if given is None else float(given)
-    said = visible(reason, 300) if isinstance(reason, str) and reason else ""
-    boxes = _boxes(details.get("boxes"))
+    said = visible(reason.replace("\n", "; "), 300) if isinstance(reason, str) else ""
+    noted = details.get("boxes")
     if math.isnan(value):
-        return Judgement("unscored", said, boxes, value)
+        return Judgement("unscored", said, noted, value)
     if "correct" in details or binary:
         right = bool(details.get("correct", value >= 0.5))
-        return Judgement("right" if right else "wrong", said, boxes, value)
-    return Judgement("scored", said, boxes, value)
+        return Judgement("right" if right else "wrong", said, noted, value)
+    return Judgement("scored", said, noted, value)
 
 
 def _details(raw: Any) -> Mapping[str, Any]:
@@ -69,10 +76,15 @@ def _details(raw: Any) -> Mapping[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _boxes(raw: Any) -> list[list[Any]]:
-    """Return boxes from a list of them, or from lists by class name."""
+def boxes(raw: Any) -> list[list[Any]]:
+    """Return boxes as (x0, y0, x1, y1, score or None, name), in pixels.
+
+    Args:
+        raw: What a scorer noted: a list of boxes, or such lists by the name of what was found;
+            what is no box is left out.
+    """
     if isinstance(raw, Mapping):
-        groups = [(name, each) for name, boxes in raw.items() for each in _listed(boxes)]
+        groups = [(name, each) for name, found in raw.items() for each in _listed(found)]
         raw = [[*each[:4], each[4] if len(each) > 4 else None, name] for name, each in groups]
     return [_box(box) for box in _listed(raw)[:MOST_BOXES] if _is_box(box)]
 

@@ -66,7 +66,7 @@ class LiveState:
 
 def render_live(state: LiveState, folder: Path) -> Path:
     """Put the page in the place of the report, whole or not at all."""
-    style = _asset("style.css") + _asset("extra.css")
+    style = asset("style.css") + asset("extra.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     failures = sorted(state.failures.items(), key=lambda item: (-item[1], item[0]))
     page = (
@@ -85,6 +85,11 @@ def render_live(state: LiveState, folder: Path) -> Path:
             "base-uri 'none'; form-action 'none'",
         )
     )  # fmt: skip
+    return put(page, folder)
+
+
+def put(page: str, folder: Path) -> Path:
+    """Write a page as ``index.html`` of a folder, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".index.html.{os.getpid()}.tmp"
     temporary.write_text(page, encoding="utf-8", newline="\n")
@@ -104,7 +109,8 @@ def _pace(state: LiveState) -> str:
     return ", ".join(parts)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """Return a file of the package's templates."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -49,15 +50,21 @@ def blob_path(
         column: Column that holds the path.
     """
     named = (row or {}).get(column)
-    folder = (row or {}).get("run_dir") or run_dir
-    if not isinstance(named, str) or not named or not isinstance(folder, (str, Path)):
+    own = (row or {}).get("run_dir")
+    folder = own if isinstance(own, (str, Path)) and own else run_dir
+    if not isinstance(named, str) or not named or folder is None:
         return None
-    root = Path(folder).resolve()
+    root = _resolved(os.path.abspath(folder))
     try:
         path = (root / named).resolve()
         return path if path.is_relative_to(root) and path.is_file() else None
     except (OSError, ValueError):  # a name that no file can have
         return None
+
+
+@lru_cache(maxsize=64)
+def _resolved(folder: str) -> Path:
+    return Path(folder).resolve()
 
 
 def medium(path: Path | None) -> Medium | None:

@@ -17,9 +17,10 @@ from markupsafe import Markup
 
 from rcm_reports.chart_lines import NARROW, SMALL, WIDE, steps_chart
 from rcm_reports.completeness import completeness
-from rcm_reports.formatting import visible
+from rcm_reports.formatting import plural, visible
 from rcm_reports.gallery import build_gallery, build_spread
 from rcm_reports.gallery_data import gallery_json, take_samples
+from rcm_reports.gate import gate_status
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.links import targets
 from rcm_reports.media import FOLDER, put_media
@@ -89,6 +90,7 @@ def build_page(report: ReportInput) -> BuiltPage:
         "facts": _facts(report, study),
         "verdict": said,
         "reference": reference_name(study),
+        "gate": gate_status(report.manifest),
         "targets": targets([*said.links(), *links(sections)]),
         "charts": charts,
         "part_charts": [each for each in small if not charts and each[0] == quality],
@@ -133,6 +135,10 @@ def _facts(report: ReportInput, study: Study) -> list[str]:
         if manifest.get("protocol_fingerprint")
         else []
     )
+    plan = manifest.get("plan") or {}
+    if isinstance(plan.get("num_prompts"), int) and isinstance(plan.get("samples_per_prompt"), int):
+        prompts, seeds = plural(plan["num_prompts"], "prompt"), plan["samples_per_prompt"]
+        facts.insert(0, f"{prompts} \N{MULTIPLICATION SIGN} {plural(seeds, 'seed')}")
     device = (manifest.get("environment") or {}).get("device")
     facts += [visible(device, 80)] if device else []
     facts += (

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 from rcm_reports.formatting import (
     DASH,
     NBSP,
+    decimals_for,
     duration,
     half_interval,
     interval,
@@ -107,7 +108,20 @@ def _main_table(study: Study, metric: Metric) -> ScoreTable:
         entries = [_entry(study, metric, cell, decimals, usual) for cell in cells]
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
-    return ScoreTable(_caption(study, metric.full_title, [metric]), _step_heads(study), rows)
+    caption = _caption(study, metric.full_title, [metric]) + _power(study, metric)
+    return ScoreTable(caption, _step_heads(study), rows)
+
+
+def _power(study: Study, metric: Metric) -> str:
+    """Say how small a difference these prompts can show, so that a tie can be read."""
+    found = [p.detectable for (key, _), p in study.pairs.items() if key == metric.key]
+    found = [value for value in found if known(value)]
+    if not found:
+        return ""
+    digits = decimals_for((-value, value) for value in found)
+    low, high = number(min(found), digits), number(max(found), digits)
+    sizes = low if low == high else f"{low} to {high} (by cell)"
+    return f" A true difference of {sizes} would be found 4 times in 5."
 
 
 def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
@@ -128,7 +142,9 @@ def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
         f"{metric.title} ({metric.unit})" if _mixed(metrics) else metric.title for metric in metrics
     ]
     title = f"{benchmark_title(metrics[0].benchmark)}, part by part"
-    return ScoreTable(_caption(study, title, metrics), columns, rows)
+    bare = any(not known(v.low, v.high) for v in _of(study, metrics) if known(v.value))
+    none = " Where no interval stands, there are too few prompts for one." if bare else ""
+    return ScoreTable(_caption(study, title, metrics) + none, columns, rows)
 
 
 def _mixed(metrics: list[Metric]) -> bool:
@@ -194,8 +210,10 @@ def _entry(
     pair = study.pairs.get((metric.key, cell))
     difference, standing = "", _standing(study, metric, cell)
     if pair is not None and known(pair.difference) and standing != "reference":
-        around = interval(pair.low, pair.high, decimals, sign=True)
-        difference = f"{signed(pair.difference, decimals)} {around}"
+        difference = signed(pair.difference, decimals)
+        # Parts have no counts to compare with either: their caption says it once for all.
+        if known(pair.low, pair.high) or usual is not None:
+            difference += f" {interval(pair.low, pair.high, decimals, sign=True)}"
     return Entry(
         number(value.value, decimals),
         half_interval(value.low, value.high, decimals),

@@ -41,7 +41,10 @@ class Value(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """A difference to the reference, paired by prompt; ``tied`` is None if untested."""
+    """A difference to the reference, paired by prompt; ``tied`` is None if untested.
+
+    ``detectable`` is the smallest true difference that would be found 4 times in 5.
+    """
 
     difference: float
     low: float
@@ -50,6 +53,7 @@ class Pair(NamedTuple):
     ratio: float
     ratio_low: float
     ratio_high: float
+    detectable: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +213,7 @@ def build_study(report: ReportInput) -> Study:
         series=_ordered(report.manifest, cells, reference),
         steps=tuple(sorted({cell.steps for cell in cells})),
         reference=reference,
-        metrics=_metrics(report.manifest, [key for key, _ in values]),
+        metrics=metrics_of(report.manifest, [key for key, _ in values]),
         values=values,
         pairs={_key(row): _pair(row) for row in records(report.paired)},
         timings=timings,
@@ -256,6 +260,7 @@ def _pair(row: Mapping[str, Any]) -> Pair:
         _float(row.get("ratio")),
         _float(row.get("ratio_low")),
         _float(row.get("ratio_high")),
+        _float(row.get("detectable")),
     )
 
 
@@ -282,7 +287,8 @@ def _ordered(
     return tuple(sorted({cell.series for cell in cells}, key=rank))
 
 
-def _metrics(manifest: Mapping[str, Any], measured: list[str]) -> tuple[Metric, ...]:
+def metrics_of(manifest: Mapping[str, Any], measured: list[str]) -> tuple[Metric, ...]:
+    """Return the metrics that a receipt declares, then those that are only measured."""
     declared: Mapping[str, Mapping[str, Any]] = manifest.get("metrics") or {}
     metrics = []
     for key in dict.fromkeys([*declared, *measured]):

@@ -229,11 +229,11 @@ def _who_leads(study: Study, metric: Metric, ranked: list[Cell]) -> str:
     if not rest:
         return ""
     near = _few([_lead_over(study, metric, first, cell, "") for cell in close], "others")
-    if not behind:
-        return f"No clear best: {name} scores highest, too close to call with {near}."
     over = _few([_lead_over(study, metric, first, cell, "by ") for cell in behind], "others")
-    best = f"Best: {name}, ahead of {over}, more than chance."
-    return f"{best} Too close to call with {near}." if close else best
+    if not close:
+        return f"Best: {name}, ahead of {over}, more than chance."
+    words = f"No clear best: {name} scores highest, too close to call with {near}."
+    return f"{words} It is ahead of {over}, more than chance." if behind else words
 
 
 def _few(names: list[str], word: str) -> str:

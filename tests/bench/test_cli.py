@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tiny_suite import ENOUGH
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -25,6 +26,10 @@ VERBS = {
     "status": ["run"],
     "score": ["run"],
     "report": ["runs", "--format", "--out", "--history"],
+    "compare": ["runs", "--reference", "--published"],
+    "gate": ["run", "--baseline", "--margin", "--junit", "--summary"],
+    "baseline": ["run", "--out"],
+    "power": ["suite", "--pilot", "--margin"],
     "prompts": ["benchmark", "--out"],
     "distill": ["recipe", "--out", "--max-seconds"],
     "doctor": [],
@@ -55,8 +60,8 @@ def test_verbs_are_functions_too():
     assert sorted(rcm_bench.__all__) == sorted(names)
     for name in names:
         assert callable(getattr(rcm_bench, name)), name
-    with pytest.raises(AttributeError, match="has no attribute 'gate'"):
-        rcm_bench.gate  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute 'train'"):
+        rcm_bench.train  # noqa: B018
 
 
 def call(environment, *arguments, cwd=None):
@@ -83,14 +88,14 @@ def test_help_is_quick_and_light(environment):
 
 
 def test_a_whole_run_on_the_command_line(suite, environment, tmp_path):
-    suite()
+    suite(prompts=ENOUGH)
     done = call(environment, "run", "tiny.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert re.fullmatch(r"runs/tiny-[0-9a-f]{8}/report/index\.html", last)
     assert (tmp_path / last).is_file()
     assert re.search(r"teacher │ +4 │ +0\.\d+ \[0\.\d+,0\.\d+\]", done.stdout)
-    assert "Sampling: 72/72 samples in" in done.stderr
+    assert "Sampling: 288/288 samples in" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     folder = tmp_path / last.removesuffix("/report/index.html")
     shown = CliRunner().invoke(app, ["status", str(folder)])

@@ -1,11 +1,13 @@
 """Small real H.264 videos whose every frame says its own number, and runs made of them."""
 
+import os
 import shutil
 import struct
 import subprocess
 import tempfile
 from dataclasses import replace
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +16,8 @@ from PIL import Image
 
 from rcm_reports import ReportInput
 
-SIDE = 96
-BITS = 5
+SIZE = (96, 96)
+BITS = 7
 FRAMES = 24
 FPS = 8.0
 
@@ -31,20 +33,26 @@ def encoder() -> str:
     return str(package.get_ffmpeg_exe())
 
 
-def frames(kind: int, count: int = FRAMES, side: int = SIDE) -> np.ndarray:
-    """Return (count, side, side, 3) uint8: a disc on its way, below the frame number in bits."""
-    y, x = np.mgrid[:side, :side]
-    made = np.empty((count, side, side, 3), np.uint8)
+def frames(kind: int, count: int = FRAMES, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Return (count, height, width, 3) uint8: a disc on its way, below its frame's number in bits.
+
+    Args:
+        kind: Gives the disc its colour and its phase.
+        count: Number of frames.
+        size: Width and height in pixels.
+    """
+    width, height = size
+    y, x = np.mgrid[:height, :width]
+    made = np.empty((count, height, width, 3), np.uint8)
     color = np.array([(60 + 37 * kind) % 256, (120 + 91 * kind) % 256, (200 + 53 * kind) % 256])
     for number in range(count):
         angle = 2 * np.pi * (number / count + kind / 7)
-        cx, cy = side / 2 + side / 4 * np.cos(angle), side * 0.62 + side / 5 * np.sin(angle)
-        made[number] = 225 - (25 * y / side).astype(np.uint8)[..., None]
-        made[number][(x - cx) ** 2 + (y - cy) ** 2 < (side / 9) ** 2] = color
+        cx, cy = width / 2 + width / 4 * np.cos(angle), height * (0.62 + 0.2 * np.sin(angle))
+        made[number] = 225 - (25 * y / height).astype(np.uint8)[..., None]
+        made[number][(x - cx) ** 2 + (y - cy) ** 2 < (height / 9) ** 2] = color
         for bit in range(BITS):
-            width = side // BITS
-            shade = 235 if number >> bit & 1 else 20
-            made[number, : side // 6, bit * width : (bit + 1) * width] = shade
+            start, end = bit * width // BITS, (bit + 1) * width // BITS
+            made[number, : height // 6, start:end] = 235 if number >> bit & 1 else 20
     return made
 
 
@@ -52,22 +60,22 @@ def number_of(picture: np.ndarray) -> int:
     """Read the frame number back from a picture of any size, (H, W, 3)."""
     height, width = picture.shape[:2]
     row = picture[round(height / 12)].mean(axis=-1)
-    centers = [round((bit + 0.5) * (SIDE // BITS) / SIDE * width) for bit in range(BITS)]
+    centers = [round((bit + 0.5) * width / BITS) for bit in range(BITS)]
     return sum(int(row[at] > 128) << bit for bit, at in enumerate(centers))
 
 
 @cache
-def clip(kind: int, count: int = FRAMES, fps: float = FPS, keyframe: int = 250) -> bytes:
-    """Return an MP4 file; ``keyframe`` is the longest distance of two key frames."""
-    made = frames(kind, count)
+def clip(kind: int, count: int = FRAMES, fps: float = FPS, size: tuple[int, int] = SIZE) -> bytes:
+    """Return an MP4 file in H.264 with one key frame, the first."""
     command = [
         *(encoder(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24"),
-        *("-s", f"{SIDE}x{SIDE}", "-r", str(fps), "-i", "-", "-c:v", "libx264"),
-        *("-pix_fmt", "yuv420p", "-g", str(keyframe), "-crf", "23", "-threads", "1"),
+        *("-s", f"{size[0]}x{size[1]}", "-r", str(fps), "-i", "-", "-c:v", "libx264"),
+        *("-preset", "veryfast", "-pix_fmt", "yuv420p", "-g", "250", "-threads", "1"),
     ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
-        subprocess.run([*command, str(path)], input=made.tobytes(), check=True)
+        made = frames(kind, count, size).tobytes()
+        subprocess.run([*command, str(path)], input=made, check=True)
         return path.read_bytes()
 
 
@@ -94,4 +102,26 @@ def with_videos(
         samples["poster"] = [f"blobs/vv/poster{n % kinds}.png" for n in range(len(samples))]
     if columns:
         samples = samples.assign(fps=FPS, frames=float(FRAMES))
+    return replace(run, samples=samples)
+
+
+def with_linked_videos(
+    run: ReportInput, kinds: int, count: int, fps: float, size: tuple[int, int]
+) -> ReportInput:
+    """Return a run of many large videos under as many names, named as the store names them.
+
+    The files behind the names are hard links to a few, so that thousands need little disk.
+    """
+    folder = run.run_dir / "blobs" / "vv"
+    folder.mkdir(parents=True)
+    for kind in range(kinds):
+        (folder / f"clip{kind}.mp4").write_bytes(clip(kind, count, fps, size))
+        Image.fromarray(frames(kind, 1, size)[0]).save(folder / f"poster{kind}.png")
+    blobs, posters = [], []
+    for number, item in enumerate(run.samples["item_id"]):
+        name = sha256(str(item).encode()).hexdigest() + ".mp4"
+        os.link(folder / f"clip{number % kinds}.mp4", folder / name)
+        blobs.append(f"blobs/vv/{name}")
+        posters.append(f"blobs/vv/poster{number % kinds}.png")
+    samples = run.samples.assign(blob=blobs, poster=posters, status="ok")
     return replace(run, samples=samples)

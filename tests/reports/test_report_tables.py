@@ -1,4 +1,5 @@
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -86,6 +87,25 @@ def test_plots_do_not_depend_on_what_matplotlib_was_told(run, tmp_path):
         second = [p.read_bytes() for p in write_plots(run, tmp_path / "b")]
         assert mpl.rcParams["font.size"] == 30
     assert first == second
+
+
+def test_figures_are_vectors_of_one_column_with_their_letters_inside(run, tmp_path):
+    long = replace(run, measurements=run.measurements.replace("rcm", "r" * 200),
+                   paired=run.paired.replace("rcm", "r" * 200))  # fmt: skip
+    for which, each in (("plain", run), ("long", long)):
+        paths = write_plots(each, tmp_path / which)
+        stems = {path.stem for path in paths}
+        assert {"steps_geneval_overall", "quality_time", "quality_diversity"} <= stems
+        assert len(paths) == 3 * len(stems)
+        for path in paths:
+            content = path.read_bytes()
+            if path.suffix == ".pdf":
+                width, height = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ([\d.]+)", content).groups()
+                assert (float(width), float(height)) == (237.6, 180.0)
+                assert b"/FontFile2" in content and b"/Type3" not in content
+                assert b"CreationDate" not in content
+            elif path.suffix == ".svg":
+                assert b"<text" not in content and b'width="237.6pt"' in content
 
 
 def test_markdown_has_every_configuration(run, tmp_path):

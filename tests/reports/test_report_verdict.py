@@ -161,8 +161,8 @@ def test_the_interval_of_a_lead_covers():
 def test_some_close_some_behind():
     pairs = [pair("rcm", 2, 0.95), pair("scm", 2, 0.94), pair("dmd2", 2, 0.70), pair("x", 2, 0.93)]
     assert words(said(run_of(pairs))) == [
-        "Best: rcm, ahead of dmd2 by 25 points [22, 28], more than chance. Too close to call with "
-        "scm (1 point [\u22122, 4]) and x (2 points [\u22121, 5])."
+        "No clear best: rcm scores highest, too close to call with scm (1 point [\u22122, 4]) and "
+        "x (2 points [\u22121, 5]). It is ahead of dmd2 by 25 points [22, 28], more than chance."
     ]
 
 

@@ -6,11 +6,8 @@ const lines = [...new Map(data.columns.map((c) => [JSON.stringify([c.model, c.sa
 let current;
 let visible = false;
 
-const stageColumns = () => {
-  if (view.mode !== "one") return columnsShown();
-  const wanted = asked();
-  return wanted.slice(0, 1);
-};
+const stageColumns = () => (view.mode === "one" ? asked().slice(0, 1) : columnsShown());
+const lineAsked = () => lines.find((c) => c.model === view.model && (!view.sampler || c.sampler === view.sampler));
 
 const media = new WeakMap();
 /* Puts a sample into a place of the viewer; what shows the same sample already is left alone. */
@@ -102,10 +99,10 @@ const drawStage = () => {
     cells.append(figure);
   }
   cells.className = columns.length === 1 ? "single" : columns.length > 5 ? "many" : "some";
+  cells.dataset.n = columns.length;
   columns.forEach((i, n) => drawCell(cells.children[n], i));
-  if (!columns.length) {
-    const line = lines.find((c) => c.model === view.model && (!view.sampler || c.sampler === view.sampler));
-    $("notice").textContent = `${line ? line.label : "No model"} was not sampled at ${stepsText(Number(view.steps))}.`;
+  if (current && !columns.length) {
+    $("notice").textContent = `${lineAsked()?.label || "No model"} was not sampled at ${stepsText(Number(view.steps))}.`;
     $("notice").hidden = false;
   }
   const all = videosShown();
@@ -129,8 +126,7 @@ const drawWhat = () => {
 };
 
 const drawControls = () => {
-  const line = lines.find((c) => c.model === view.model && (!view.sampler || c.sampler === view.sampler));
-  filters.line.value = line ? String(lines.indexOf(line)) : "";
+  filters.line.value = lines.indexOf(lineAsked()) < 0 ? "" : lines.indexOf(lineAsked());
   filters.find.value = view.find || "";
   filters.task.value = view.task === undefined ? "" : String(data.tasks.findIndex(([task]) => task === view.task));
   filters.outcome.value = view.outcome || "";
@@ -287,6 +283,7 @@ const startViewer = () => {
   if (!onAddress()) draw();
 };
 
-document.documentElement.classList.add("js");
+const root = document.documentElement;
+root.classList.add("js");
 if ($("viewer")) startViewer();
-document.documentElement.dataset.ready = Math.round(performance.now());
+root.dataset.ready = Math.round(performance.now());

@@ -14,7 +14,6 @@ from rcm_reports import render
 from rcm_reports.links import gallery_link
 
 pytestmark = pytest.mark.browser
-WIDTHS = (390, 820, 1440)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +27,23 @@ def report(run):
 
 
 @pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A report of images and one of videos."""
+    models = {"teacher": {8: (0.9, 0.9)}, "rcm": {2: (0.8, 0.8), 1: (0.6, 0.7)}}
+    recipe = Recipe(models=models, reference=("teacher", 8), num_prompts=6, seeds=2, missing=1)
+    run = build(tmp_path_factory.mktemp("images"), recipe)
+    film = with_videos(build(tmp_path_factory.mktemp("videos"), replace(recipe, images=False)))
+    pages = {"images": run, "videos": film}
+    return {kind: render(each, each.run_dir / "report") for kind, each in pages.items()}
+
+
+@pytest.fixture(scope="module")
 def evil(tmp_path_factory):
     made = evil_run(tmp_path_factory.mktemp("evil"))
     return render(made, made.run_dir / "report")
 
 
-def axe_faults(page, context="document"):
+def axe_faults(page):
     """Return the faults that axe-core finds: rule, impact and where."""
     package = pytest.importorskip(
         "axe_playwright_python", reason="no axe-core: pip install 'rcm-bench[browser]'"
@@ -125,28 +135,19 @@ def test_missing_samples_are_marked(run, report, open_page):
     assert "sample missing" in last.inner_text() and last.locator(".hole").count() == 1
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
-def test_no_fault_for_screen_readers_at_any_width(report, open_page, width, scheme):
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(390, "light"), (390, "dark"), (820, "light"), (1440, "dark")]
+)
+@pytest.mark.parametrize("kind", ["images", "videos"])
+def test_no_fault_for_screen_readers(small, open_page, kind, width, scheme):
     options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    page = open_page(report, gallery_link(steps=2, prompt="p003", seed=0), **options)
+    link = gallery_link(steps=2, prompt="p001", seed=0, frame=5 if kind == "videos" else None)
+    page = open_page(small[kind], link, **options)
     page.click(".keys summary")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= width
     faults = axe_faults(page)
     assert not [fault for fault in faults if fault[1] in ("serious", "critical")], faults
-    _keep(page, f"images-{width}-{scheme}")
-
-
-def test_no_fault_for_screen_readers_with_videos(tmp_path, open_page):
-    recipe = Recipe(num_prompts=6, seeds=1, images=False)
-    path = render(with_videos(build(tmp_path, recipe)), tmp_path / "report")
-    for width, scheme in ((390, "dark"), (820, "light"), (1440, "light")):
-        options = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-        page = open_page(path, gallery_link(steps=2, prompt="p001", seed=0, frame=5), **options)
-        faults = axe_faults(page)
-        assert not [fault for fault in faults if fault[1] in ("serious", "critical")], faults
-        assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-        _keep(page, f"videos-{width}-{scheme}")
+    _keep(page, f"{kind}-{width}-{scheme}")
 
 
 def test_an_empty_report_opens(run, tmp_path, open_page):

@@ -1,24 +1,24 @@
 """A run's numbers as one small file: sums per prompt, so that a later run can be paired with it.
 
-Canonical JSON in one line, its own digest in it. A column of a metric's rows that holds one value
-is written once; prompts and strata go by number.
+Canonical JSON in one line, its own digest in it. Prompts and strata go by number; a column that
+holds one value is written once, and so are the places of a metric's rows, which most
+configurations share. Of zeros and ones the variance over seeds follows from their sum.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from rcm_bench.baseline_schema import BaselineFile, MetricEntry, RowsEntry
 from rcm_bench.canonical import canonical_json, digest_of
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import CellKey, CellState, Evidence, Metric, run_evidence
 from rcm_bench.measured import Measured
-from rcm_bench.suite import Strict
 from rcm_bench.suite_faults import validate
 from rcm_bench.types import MetricInfo, Reference
 
@@ -27,83 +27,6 @@ VERSION = 1
 MAX_BYTES = 200_000_000
 _NUMBERS = ("numerator", "denominator", "within", "n_samples", "n_missing")
 
-Whole = Annotated[int, Field(ge=0)]
-Number = Annotated[FiniteFloat, Field(ge=0)]
-Signed = list[FiniteFloat] | FiniteFloat
-Numbers = list[Number] | Number
-Unknowns = list[Number | None] | Number | None
-Places = list[Whole] | Whole
-
-
-class _Cell(Strict):
-    model: str
-    sampler: str
-    steps: Annotated[int, Field(ge=1)]
-    samples: str
-    planned: Whole
-    unsampled: Whole
-    unscored: dict[str, Whole]
-
-
-class _Rows(Strict):
-    cell: Whole
-    prompt: Places
-    stratum: Places
-    component: Places
-    numerator: Signed
-    denominator: Numbers
-    within: Unknowns
-    n_samples: Numbers
-    n_missing: Numbers
-
-
-class _Info(Strict):
-    title: str
-    unit: str
-    higher_is_better: bool
-    about: str
-    headline: bool
-
-
-class _Metric(Strict):
-    name: str
-    info: _Info
-    kind: Literal["proportion", "mean", "exact"]
-    ratio: bool
-    components: Annotated[list[str], Field(min_length=1)]
-    strata: list[str]
-    rows: list[_Rows]
-
-
-class _Model(Strict):
-    role: str
-    sampler: dict[str, Any]
-    identity: dict[str, Any]
-
-
-class _Reference(Strict):
-    model: str
-    steps: int
-
-
-class _Protocol(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    prompts: dict[str, Any]
-    scorers: dict[str, dict[str, Any]]
-    benchmarks: dict[str, dict[str, Any]]
-
-
-class _File(Strict):
-    suite: str
-    protocol: _Protocol
-    models: dict[str, _Model]
-    circumstances: dict[str, Any]
-    reference: _Reference
-    prompts: dict[str, str]
-    cells: list[_Cell]
-    metrics: list[_Metric]
-
 
 def read_evidence(path: str | Path) -> Evidence:
     """Read one side of a comparison: a run folder, or a baseline file.
@@ -111,6 +34,8 @@ def read_evidence(path: str | Path) -> Evidence:
     Raises:
         UserError: It is neither, or it is damaged.
     """
+    if not Path(path).exists():
+        raise UserError(f"{path}: no such run folder or baseline file")
     return read_baseline(Path(path)) if Path(path).is_file() else run_evidence(path)
 
 
@@ -122,8 +47,8 @@ def write_baseline(evidence: Evidence, out: Path) -> None:
     """
     if not evidence.whole:
         raise UserError(
-            f"{evidence.label}: is limited or incomplete; a baseline must be whole. "
-            "Run its suite again without --limit"
+            f"{evidence.label}: is limited or incomplete; a baseline must be whole. See what is "
+            "missing with: status"
         )
     body = _body(evidence)
     content = {"format": FORMAT, "version": VERSION, "digest": digest_of(body), **body}
@@ -131,7 +56,7 @@ def write_baseline(evidence: Evidence, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(canonical_json(content) + "\n", encoding="utf-8")
     except OSError as fault:
-        raise UserError(f"{out}: cannot be written ({fault.strerror})") from None
+        raise UserError(f"{out}: cannot be written ({fault.strerror}: {fault.filename})") from None
 
 
 def _body(evidence: Evidence) -> dict[str, Any]:
@@ -167,20 +92,23 @@ def _spell_rows(measured: Measured, evidence: Evidence) -> dict[str, Any]:
         "stratum": _numbering(strata),
         "component": _numbering(measured.components),
     }
+    layouts: list[dict[str, Any]] = []
     spelled = []
     for number, key in enumerate(evidence.cells):
         rows = measured.rows
         own = rows[(rows["model"] == key.model) & (rows["steps"] == key.steps)]
         own = own[own["sampler"] == key.sampler].sort_values(["prompt_id", "component"])
-        columns: dict[str, list[Any]] = {
-            "prompt": [places["prompt"][p] for p in own["prompt_id"]],
-            "stratum": [places["stratum"][s] for s in own["stratum"]],
-            "component": [places["component"][c] for c in own["component"]],
-            **{name: [_plain(x) for x in own[name]] for name in _NUMBERS},
-        }
-        if len(own):
-            spelled.append({"cell": number, **{n: _folded(c) for n, c in columns.items()}})
-    return {"strata": strata, "rows": spelled}
+        if not len(own):
+            continue
+        titles = {"prompt": "prompt_id", "stratum": "stratum", "component": "component"}
+        layout = {n: _folded([places[n][name] for name in own[titles[n]]]) for n in titles}
+        if layout not in layouts:
+            layouts.append(layout)
+        numbers = {name: _folded([_plain(x) for x in own[name]]) for name in _NUMBERS}
+        if measured.kind == "proportion":
+            numbers["within"] = None
+        spelled.append({"cell": number, "places": layouts.index(layout), **numbers})
+    return {"strata": strata, "places": layouts, "rows": spelled}
 
 
 def _numbering(names: Any) -> dict[str, int]:
@@ -214,7 +142,7 @@ def read_baseline(path: Path) -> Evidence:
         )
     if content.pop("digest", None) != _digest(content):
         raise UserError(f"{path}: damaged: its content does not have the digest that it names")
-    file = validate(_File, content, lambda _: str(path))
+    file = validate(BaselineFile, content, lambda _: str(path))
     try:
         return _evidence(file, str(path))
     except (IndexError, ValueError) as fault:
@@ -242,7 +170,7 @@ def _digest(content: dict[str, Any]) -> str | None:
         return None
 
 
-def _evidence(file: _File, label: str) -> Evidence:
+def _evidence(file: BaselineFile, label: str) -> Evidence:
     keys = [CellKey(cell.model, cell.sampler, cell.steps) for cell in file.cells]
     if strangers := sorted({key.model for key in keys} - file.models.keys()):
         raise ValueError(f"nothing is said of model '{strangers[0]}'")
@@ -275,7 +203,7 @@ def _evidence(file: _File, label: str) -> Evidence:
     )
 
 
-def _measured(metric: _Metric, keys: list[CellKey], prompts: list[str]) -> Measured:
+def _measured(metric: MetricEntry, keys: list[CellKey], prompts: list[str]) -> Measured:
     parts = [_read_rows(rows, metric, keys[rows.cell], prompts) for rows in metric.rows]
     names = ("model", "sampler", "steps", "prompt_id", "stratum", "component", *_NUMBERS)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(names))
@@ -286,8 +214,12 @@ def _measured(metric: _Metric, keys: list[CellKey], prompts: list[str]) -> Measu
     )
 
 
-def _read_rows(rows: _Rows, metric: _Metric, key: CellKey, prompts: list[str]) -> pd.DataFrame:
-    columns = {name: getattr(rows, name) for name in ("prompt", "stratum", "component", *_NUMBERS)}
+def _read_rows(
+    rows: RowsEntry, metric: MetricEntry, key: CellKey, prompts: list[str]
+) -> pd.DataFrame:
+    layout = metric.places[rows.places]
+    columns = {name: getattr(layout, name) for name in ("prompt", "stratum", "component")}
+    columns |= {name: getattr(rows, name) for name in _NUMBERS}
     lengths = {len(column) for column in columns.values() if isinstance(column, list)} or {1}
     if len(lengths) > 1:
         raise ValueError(f"columns of unequal lengths {sorted(lengths)}")
@@ -301,10 +233,17 @@ def _read_rows(rows: _Rows, metric: _Metric, key: CellKey, prompts: list[str]) -
         "stratum": ("stratum", metric.strata.__getitem__),
         "component": ("component", metric.components.__getitem__),
     }
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
             **dict(zip(("model", "sampler", "steps"), key, strict=True)),
             **{title: [name(i) for i in whole[part]] for part, (title, name) in named.items()},
             **{name: np.array(whole[name], dtype=np.float64) for name in _NUMBERS},
         }
     )
+    return table.assign(within=_binary_within(table)) if metric.kind == "proportion" else table
+
+
+def _binary_within(table: pd.DataFrame) -> "pd.Series[float]":
+    """Return K s^2 of n ones among K: n (K - n) / (K - 1); NaN for one seed."""
+    ones, seeds = table["numerator"], table["denominator"]
+    return ones * (seeds - ones) / (seeds - 1).where(seeds > 1)
