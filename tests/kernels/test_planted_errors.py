@@ -58,8 +58,8 @@ TRITON = {
     ),
     "rows beyond the end are read": (
         TILES,
-        "inside = (row + rows < num_rows)[:, None]\n        if",
-        "inside = (row + rows < num_rows + 1)[:, None]\n        if",
+        "(row + rows < num_rows)[:, None] & (columns < SIZE)[None, :]\n            tile",
+        "(row + rows < num_rows + 1)[:, None] & (columns < SIZE)[None, :]\n            tile",
     ),
     "the last row is not written": (
         TILES,
