@@ -66,11 +66,11 @@ def ours(impl: Impl) -> Contender:
 def sdpa(backend: SDPBackend | None) -> Contender:
     """Time PyTorch's scaled_dot_product_attention with one of its kernels; it has no tangent."""
 
-    def attend(*primals: Tensor) -> Tensor:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if backend is None:
-            return functional.scaled_dot_product_attention(*primals)
+            return functional.scaled_dot_product_attention(q, k, v)
         with sdpa_kernel(backend):
-            return functional.scaled_dot_product_attention(*primals)
+            return functional.scaled_dot_product_attention(q, k, v)
 
     def build(case: BenchCase, inputs: BenchInputs) -> Run:
         if case.mode.endswith("tangent"):
@@ -87,8 +87,8 @@ def math_jvp(case: BenchCase, inputs: BenchInputs) -> Run:
     if case.mode != "forward+tangent":
         raise UnavailableError("it is timed for output and tangent only")
 
-    def attend(*primals: Tensor) -> Tensor:
-        return functional.scaled_dot_product_attention(*primals)
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return functional.scaled_dot_product_attention(q, k, v)
 
     def run() -> object:
         with sdpa_kernel(SDPBackend.MATH):
