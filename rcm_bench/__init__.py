@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rcm_bench.verbs.distill import distill
     from rcm_bench.verbs.doctor import doctor
     from rcm_bench.verbs.gate import gate
+    from rcm_bench.verbs.kernels_bench import kernels_bench
     from rcm_bench.verbs.kernels_check import kernels_check
     from rcm_bench.verbs.plan import plan
     from rcm_bench.verbs.power import power
@@ -27,6 +28,7 @@ __all__ = [
     "distill",
     "doctor",
     "gate",
+    "kernels_bench",
     "kernels_check",
     "plan",
     "power",

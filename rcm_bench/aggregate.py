@@ -13,10 +13,10 @@ from rcm_bench.statistics import (
     Clusters,
     Estimate,
     Population,
+    can_pass,
     compare,
     estimate,
     holm,
-    testable,
     value_of,
 )
 from rcm_bench.types import MetricInfo, Reference
@@ -218,7 +218,7 @@ def with_holm(paired: pd.DataFrame) -> pd.DataFrame:
     paired = paired.reset_index(drop=True)
     for (_, _, family), rows in paired.groupby(["model", "sampler", "family"], sort=False):
         p = rows["p"].to_numpy(dtype=np.float64)
-        able = testable(rows["p_least"].to_numpy(dtype=np.float64), ALPHA)
+        able = can_pass(rows["p_least"].to_numpy(dtype=np.float64), ALPHA)
         adjusted = holm(np.where(able, p, NAN))
         tests = int(np.isfinite(adjusted).sum())
         for row, value, there in zip(rows.index, adjusted, np.isfinite(p), strict=True):

@@ -9,17 +9,16 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from rcm_bench.baseline_schema import BaselineFile, MetricEntry, RowsEntry
 from rcm_bench.canonical import canonical_json, digest_of
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import CellKey, CellState, Evidence, Metric, run_evidence
 from rcm_bench.measured import Measured
-from rcm_bench.suite import Strict
 from rcm_bench.suite_faults import validate
 from rcm_bench.types import MetricInfo, Reference
 
@@ -27,88 +26,6 @@ FORMAT = "rcm-bench-baseline"
 VERSION = 1
 MAX_BYTES = 200_000_000
 _NUMBERS = ("numerator", "denominator", "within", "n_samples", "n_missing")
-
-Whole = Annotated[int, Field(ge=0)]
-Number = Annotated[FiniteFloat, Field(ge=0)]
-Signed = list[FiniteFloat] | FiniteFloat
-Numbers = list[Number] | Number
-Unknowns = list[Number | None] | Number | None
-Places = list[Whole] | Whole
-
-
-class _Cell(Strict):
-    model: str
-    sampler: str
-    steps: Annotated[int, Field(ge=1)]
-    samples: str
-    planned: Whole
-    unsampled: Whole
-    unscored: dict[str, Whole]
-
-
-class _Places(Strict):
-    prompt: Places
-    stratum: Places
-    component: Places
-
-
-class _Rows(Strict):
-    cell: Whole
-    places: Whole
-    numerator: Signed
-    denominator: Numbers
-    within: Unknowns
-    n_samples: Numbers
-    n_missing: Numbers
-
-
-class _Info(Strict):
-    title: str
-    unit: str
-    higher_is_better: bool
-    about: str
-    headline: bool
-
-
-class _Metric(Strict):
-    name: str
-    info: _Info
-    kind: Literal["proportion", "mean", "exact"]
-    ratio: bool
-    components: Annotated[list[str], Field(min_length=1)]
-    strata: list[str]
-    places: list[_Places]
-    rows: list[_Rows]
-
-
-class _Model(Strict):
-    role: str
-    sampler: dict[str, Any]
-    identity: dict[str, Any]
-
-
-class _Reference(Strict):
-    model: str
-    steps: int
-
-
-class _Protocol(BaseModel):
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-
-    prompts: dict[str, Any]
-    scorers: dict[str, dict[str, Any]]
-    benchmarks: dict[str, dict[str, Any]]
-
-
-class _File(Strict):
-    suite: str
-    protocol: _Protocol
-    models: dict[str, _Model]
-    circumstances: dict[str, Any]
-    reference: _Reference
-    prompts: dict[str, str]
-    cells: list[_Cell]
-    metrics: list[_Metric]
 
 
 def read_evidence(path: str | Path) -> Evidence:
@@ -225,7 +142,7 @@ def read_baseline(path: Path) -> Evidence:
         )
     if content.pop("digest", None) != _digest(content):
         raise UserError(f"{path}: damaged: its content does not have the digest that it names")
-    file = validate(_File, content, lambda _: str(path))
+    file = validate(BaselineFile, content, lambda _: str(path))
     try:
         return _evidence(file, str(path))
     except (IndexError, ValueError) as fault:
@@ -253,7 +170,7 @@ def _digest(content: dict[str, Any]) -> str | None:
         return None
 
 
-def _evidence(file: _File, label: str) -> Evidence:
+def _evidence(file: BaselineFile, label: str) -> Evidence:
     keys = [CellKey(cell.model, cell.sampler, cell.steps) for cell in file.cells]
     if strangers := sorted({key.model for key in keys} - file.models.keys()):
         raise ValueError(f"nothing is said of model '{strangers[0]}'")
@@ -286,7 +203,7 @@ def _evidence(file: _File, label: str) -> Evidence:
     )
 
 
-def _measured(metric: _Metric, keys: list[CellKey], prompts: list[str]) -> Measured:
+def _measured(metric: MetricEntry, keys: list[CellKey], prompts: list[str]) -> Measured:
     parts = [_read_rows(rows, metric, keys[rows.cell], prompts) for rows in metric.rows]
     names = ("model", "sampler", "steps", "prompt_id", "stratum", "component", *_NUMBERS)
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(names))
@@ -297,7 +214,9 @@ def _measured(metric: _Metric, keys: list[CellKey], prompts: list[str]) -> Measu
     )
 
 
-def _read_rows(rows: _Rows, metric: _Metric, key: CellKey, prompts: list[str]) -> pd.DataFrame:
+def _read_rows(
+    rows: RowsEntry, metric: MetricEntry, key: CellKey, prompts: list[str]
+) -> pd.DataFrame:
     layout = metric.places[rows.places]
     columns = {name: getattr(layout, name) for name in ("prompt", "stratum", "component")}
     columns |= {name: getattr(rows, name) for name in _NUMBERS}

@@ -243,6 +243,26 @@ def kernels_check(
     return print_checked(verb(json, junit, seed))
 
 
+@kernels.command("bench")
+@guarded
+def kernels_bench(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of rows and plot [runs/kernels__<gpu>__<date>].")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Earlier rows; slower than these is exit code 1.")
+    ] = None,
+    rcm: Annotated[
+        Path | None, typer.Option(help="rCM's flash_attention_jvp_triton.py, timed too.")
+    ] = None,
+) -> int:
+    """Time attention with its tangent and its peers side by side; needs a green check first."""
+    from rcm_bench.printing_kernels import print_benched
+    from rcm_bench.verbs.kernels_bench import kernels_bench as verb
+
+    return print_benched(verb(out, against, rcm))
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -28,6 +28,18 @@ def device_name(device: str) -> str:
     return f"cpu ({cpu_name()})"
 
 
+def driver() -> str | None:
+    """Return the version of NVIDIA's driver, None where it cannot be asked."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GIT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.split("\n")[0].strip() or None
+
+
 def cpu_name() -> str:
     """Return the name of the processor and its number of cores."""
     name = platform.processor() or platform.machine()

@@ -187,11 +187,11 @@ def _compared(
 ) -> Check:
     entry = run.metrics[blank.metric]
     blank = replace(blank, unit=entry.info.unit)
-    found = pair(aligned, key, twin, run.population)
+    same = run.cells[key].samples == side.cells[twin].samples
+    found = pair(aligned, key, twin, run.population, same=same)
     if found is None:
         return blank
-    same = run.cells[key].samples == side.cells[twin].samples
-    check = _with_loss(blank, entry, found, same)
+    check = _with_loss(blank, entry, found)
     why = _undecidable(blank.metric, run, key, side, twin, found)
     if why is not None:
         return replace(check, reason=why)
@@ -200,18 +200,19 @@ def _compared(
     return _decided(check, entry.measured.kind, found)
 
 
-def _with_loss(blank: Check, metric: Metric, found: Paired, same: bool) -> Check:
+def _with_loss(blank: Check, metric: Metric, found: Paired) -> Check:
     """Turn a difference into a loss: how much worse, whichever way is better."""
     sign = -1.0 if metric.info.higher_is_better else 1.0
-    ends = [sign * found.found.difference_low, sign * found.found.difference_high]
-    if same:
-        ends = [0.0, 0.0]
+    # 0.0 + x spells -0.0 as 0.0.
+    loss, *ends = (
+        0.0 + sign * x
+        for x in (found.found.difference, found.found.difference_low, found.found.difference_high)
+    )
     return replace(
         blank,
         value=found.value,
         reference_value=found.reference_value,
-        # 0.0 + x spells -0.0 as 0.0.
-        loss=0.0 if same else 0.0 + sign * found.found.difference,
+        loss=loss,
         low=min(ends),
         high=max(ends),
         n=found.n_prompts,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from rcm_bench.aggregate import common_prompts
+from rcm_bench.errors import UserError
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import Cell, Measured, cells
 from rcm_bench.statistics import Comparison, Population, compare, value_of
@@ -57,12 +58,20 @@ def align(metric: str, candidate: Evidence, reference: Evidence) -> Aligned:
         metric: Such as ``"geneval.overall"``; both sides have it.
         candidate: The side in question.
         reference: The side that it is compared with; may be the same.
+
+    Raises:
+        UserError: The two sides make the metric of other parts.
     """
     own = candidate.metrics[metric].measured
     if candidate is reference:
         found = {CellKey(*key): cell for key, cell in cells(own).items()}
         return Aligned(found, found, own)
     other = reference.metrics[metric].measured
+    if (own.components, own.kind) != (other.components, other.kind):
+        raise UserError(
+            f"{metric}: {reference.label} makes it of {_parts(other)} and {candidate.label} of "
+            f"{_parts(own)}: these are two quantities"
+        )
     ids = _ids(candidate, reference)
     rows = pd.concat(
         [
@@ -80,6 +89,11 @@ def align(metric: str, candidate: Evidence, reference: Evidence) -> Aligned:
     return Aligned(*sides, joint)
 
 
+def _parts(measured: Measured) -> str:
+    named = ", ".join(part for part in measured.components if part)
+    return f"{named or 'one part'} ({measured.kind})"
+
+
 def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
     """Map the reference's prompt ids to the candidate's; foreign prompts keep a name of their own.
 
@@ -92,7 +106,9 @@ def _ids(candidate: Evidence, reference: Evidence) -> dict[str, str]:
     }
 
 
-def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population) -> Paired | None:
+def pair(
+    aligned: Aligned, key: CellKey, other: CellKey, population: Population, *, same: bool = False
+) -> Paired | None:
     """Compare one configuration with another; None if nothing of one of the two was scored.
 
     Args:
@@ -100,13 +116,17 @@ def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population)
         key: Configuration of the candidate.
         other: Configuration of the reference.
         population: What intervals and tests speak of.
+        same: True if the two are the same stored files: they differ by nothing, and no test is
+            made.
     """
     a, b = aligned.candidate.get(key), aligned.reference.get(other)
     if a is None or b is None:
         return None
     both = common_prompts(a, b)
-    if aligned.measured.kind == "exact":
-        found = _exact(value_of(both.student) - value_of(both.reference))
+    if same:
+        found = _exact(0.0, "the same samples")
+    elif aligned.measured.kind == "exact":
+        found = _exact(value_of(both.student) - value_of(both.reference), "exact count")
     else:
         found = compare(
             both.student,
@@ -126,7 +146,7 @@ def pair(aligned: Aligned, key: CellKey, other: CellKey, population: Population)
     )
 
 
-def _exact(difference: float) -> Comparison:
+def _exact(difference: float, method: str) -> Comparison:
     return Comparison(
         difference=difference,
         difference_low=difference,
@@ -137,5 +157,5 @@ def _exact(difference: float) -> Comparison:
         ratio=NAN,
         ratio_low=NAN,
         ratio_high=NAN,
-        method="exact count",
+        method=method,
     )

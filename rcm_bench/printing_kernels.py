@@ -10,6 +10,7 @@ from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE
 from rcm_bench.kernel_files import figures
 
 if TYPE_CHECKING:
+    from rcm_bench.verbs.kernels_bench import Benched
     from rcm_bench.verbs.kernels_check import Checked
     from rcm_kernels.check import CaseResult
 
@@ -70,3 +71,45 @@ def _verdict(checked: "Checked", out: Console) -> int:
         out.print(f"Not complete: {left} cases were not run" if left else "Not complete")
         return INCOMPLETE
     return DONE
+
+
+def print_benched(benched: "Benched") -> int:
+    """Print the speeds, or, where the check is not green, what it found and no speed.
+
+    Returns:
+        0, or 1 if the check is not green or something is slower than before.
+    """
+    out = console()
+    if benched.out is None:
+        print_checked(benched.checked)
+        out.print("Nothing was timed: a speed needs a green check in the same run")
+        return FAILED
+    out.print(_speeds(benched))
+    for line in benched.not_measured:
+        out.print(cell(f"Not measured: {line}"))
+    for line in benched.checked.not_run:
+        out.print(cell(f"Not checked: {line}"))
+    for line in benched.slower:
+        out.print(cell(f"SLOWER: {line}"))
+    out.print(cell(f"Rows, check and plot: {benched.out}"))
+    return FAILED if benched.slower else DONE
+
+
+def _speeds(benched: "Benched") -> Table:
+    gpu = benched.rows[0]["gpu"] if benched.rows else "nothing"
+    table = Table(title=cell(f"Measured side by side on {gpu}"), title_justify="left")
+    for name in ("case", "dtype", "what", "implementation"):
+        table.add_column(name)
+    for name in ("ms", "20th to 80th percentile", "TFLOP/s", "peak MB"):
+        table.add_column(name, justify="right")
+    for row in benched.rows:
+        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:.0f}"
+        table.add_row(
+            " ".join(f"{name}{size}" for name, size in row["shape"].items()),
+            *(cell(row[name]) for name in ("dtype", "mode", "impl")),
+            f"{row['p50_ms']:.4g}",
+            f"{row['p20_ms']:.4g} to {row['p80_ms']:.4g}",
+            f"{row['tflops']:.3g}",
+            peak,
+        )
+    return table

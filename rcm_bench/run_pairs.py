@@ -80,10 +80,12 @@ def compare_sides(first: Evidence, other: Evidence, reference: str | None = None
             if against := obstacles(found, benchmark):
                 refused[_refusal(benchmark, against[0])] = None
                 continue
-            found_pair = pair(aligned, key, twin, other.population)
+            same = other.cells[key].samples == first.cells[twin].samples
+            found_pair = pair(aligned, key, twin, other.population, same=same)
             if found_pair is not None:
                 row = _row(metric, other, key, first, twin, found_pair)
-                rows.append({**row, "verified": not doubts(found, benchmark)})
+                known = {"verified": not doubts(found, benchmark), "same_samples": same}
+                rows.append({**row, **known})
     columns = [c for c in COLUMNS if c not in ("p_holm", "tied")]
     table = with_holm(pd.DataFrame(rows, columns=columns))
     # The same files differ by nothing; there is nothing to test.
@@ -173,7 +175,6 @@ def _row(
 ) -> dict[str, Any]:
     entry = other.metrics[metric]
     benchmark, _, name = metric.partition(".")
-    same = other.cells[key].samples == first.cells[twin].samples
     row = {
         "run": other.label,
         **{"benchmark": benchmark, "metric": name, "model": key.model},
@@ -184,15 +185,12 @@ def _row(
         **{column: getattr(paired.found, column) for column in (*_FOUND, "method")},
         **{"n_prompts": paired.n_prompts, "n_unpaired": paired.n_unpaired},
         **{"n_missing": paired.n_missing, "unit": entry.info.unit},
-        **{"headline": entry.info.headline, "same_samples": same},
+        "headline": entry.info.headline,
     }
     total = entry.info.headline and len(entry.measured.components) > 1
     if total and not (other.whole and first.whole):
         gone = dict.fromkeys(("value", "reference_value", *_FOUND), NAN)
         row |= {**gone, "method": "no total: a run is limited or incomplete"}
-    elif same:
-        ends = dict.fromkeys(("difference", "difference_low", "difference_high"), 0.0)
-        row |= {**dict.fromkeys(_FOUND, NAN), **ends, "method": "the same samples"}
     return row
 
 

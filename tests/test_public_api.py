@@ -32,6 +32,14 @@ SIGNATURES = {
     "rcm_bench.prompts": ["benchmark", "out"],
     "rcm_bench.distill": ["recipe", "out", "max_seconds"],
     "rcm_bench.doctor": [],
+    "rcm_bench.kernels_check": ["json", "junit", "seed"],
+    "rcm_bench.kernels_bench": ["out", "against", "rcm"],
+    "rcm_kernels.checkpoint.checkpoint": ["function", "args"],
+    "rcm_kernels.diffusers_backend.register": ["impl"],
+    "rcm_kernels.fsdp.carry_tangents": [],
+    "rcm_kernels.ulysses.ulysses_attention": [
+        *("query", "key", "value", "*group", "*scale", "*is_causal", "*impl")
+    ],
     "rcm_reports.render": ["report_input", "out"],
 }
 STUDENT_CALL = ["self", "student", "teacher", "critic", "batch", "*rng", "*step"]

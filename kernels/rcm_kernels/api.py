@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional
 
-from rcm_kernels import arguments, dual, transforms
+from rcm_kernels import arguments, choice, dual, transforms
 from rcm_kernels.choice import Impl
 from rcm_kernels.masking import Masking, masking
 from rcm_kernels.reference import AttentionResult
@@ -65,6 +65,8 @@ def attention(
     transformed = transforms.transform_is_active()
     if transformed and not torch.compiler.is_compiling():
         _check_forward_mode(primals)
+    if _takes_triton(primals, (), impl, scale, attn_mask):
+        return dual.triton(primals, key_lengths, scale, is_causal=is_causal)
     if impl == "auto" and not transformed:
         return _fused(primals, scale, is_causal, enable_gqa, attn_mask, key_lengths)
     hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)
@@ -138,6 +140,34 @@ def _check_forward_mode(primals: tuple[Tensor, Tensor, Tensor]) -> None:
     if torch.is_inference_mode_enabled():
         raise RuntimeError("tangents are lost in inference mode; use torch.no_grad() instead")
     arguments.check_tangents(primals, tuple(transforms.unpack(x)[1] for x in primals))
+
+
+def _takes_triton(
+    primals: tuple[Tensor, Tensor, Tensor],
+    tangents: tuple[Tensor | None, ...],
+    impl: str,
+    scale: float,
+    attn_mask: Tensor | None,
+) -> bool:
+    """Tell whether the fused kernels run a call; raise if they were asked for and cannot."""
+    if impl == "reference" or (impl == "auto" and not choice.AUTO_TAKES_TRITON):
+        return False
+    if torch.compiler.is_compiling():
+        reason: str | None = choice.NOT_IN_A_TRACE
+    else:
+        # Explicit tangents inside a level would be differentiated once more.
+        surroundings = transforms.around()
+        again = bool(tangents) and surroundings == "forward"
+        reason = choice.why_not_triton(
+            primals[0],
+            primals[2],
+            scale=scale,
+            attn_mask=attn_mask,
+            surroundings="nested" if again else surroundings,
+        )
+    if reason is not None and impl == "triton":
+        raise ValueError(f"impl='triton' cannot run this: {reason}; impl='reference' can")
+    return reason is None
 
 
 def _plain() -> bool:

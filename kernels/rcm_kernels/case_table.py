@@ -1,5 +1,7 @@
 """The table of cases: what is checked where."""
 
+from dataclasses import replace
+
 import torch
 
 from rcm_kernels.cases import LAWS, Case, Entry, Mask
@@ -82,12 +84,8 @@ def _masks(half: torch.dtype) -> list[Case]:
         Case(dtype=dtype, S=33, T=65, D=32, H=4, G=2, causal=causal)
         for dtype, causal in ((half, False), (torch.float32, True))
     ]
-    padded = {"S": 20, "T": 130, "D": 32, "B": 3}
-    return [
-        *grouped,
-        Case(dtype=half, **padded, mask="lengths"),
-        Case(dtype=torch.float32, **padded, mask="lengths", entry="plain"),
-    ]
+    padded = Case(dtype=half, S=20, T=130, D=32, B=3, mask="lengths")
+    return [*grouped, padded, replace(padded, dtype=torch.float32, entry="plain")]
 
 
 def _attn_masks() -> list[Case]:

@@ -13,22 +13,28 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 from torch.autograd import forward_ad
-from torch.autograd.forward_ad import make_dual, unpack_dual
 
 from rcm_kernels.budget import Comparison, compare, excess_over_rounding
 from rcm_kernels.cases import Case, Inputs, draw
 from rcm_kernels.golden import Results, named, plain_results, with_gradients
+from rcm_kernels.launches import counted_launches
+from rcm_kernels.transforms import pack, unpack
 
 # Beyond rounding the exact answer to bf16, relative: what a kernel with centred tangents reaches.
 MOST_EXCESS = 1.2e-3
 
 
 class Candidate(NamedTuple):
-    """What is checked: a name and the two functions of the public interface."""
+    """What is checked: a name and the two functions of the public interface.
+
+    ``launches`` says whether it must launch Triton kernels (True), must not (False) or may (None):
+    numbers of one path must never stand under the name of another.
+    """
 
     name: str
     attention: Callable[..., Tensor]
     attention_with_tangent: Callable[..., tuple[Tensor, Tensor]]
+    launches: bool | None = None
 
 
 class Row(NamedTuple):
@@ -112,8 +118,11 @@ def check(
 def _run(candidate: Candidate, case: Case, inputs: Inputs) -> CaseResult:
     start = time.perf_counter()
     try:
-        with poisoned_memory():
+        with poisoned_memory(), counted_launches() as launched:
             got = candidate_results(candidate, case, inputs)
+        if candidate.launches is not None and candidate.launches != bool(launched):
+            done = f"launched {launched[0]}" if launched else "launched no Triton kernel"
+            raise RuntimeError(f"{done}: another path ran in its place")
         seconds = time.perf_counter() - start
         for name, value in got.items():
             if value.dtype != case.dtype:
@@ -191,8 +200,8 @@ def _forward_mode(
         pair = torch.func.jvp(attend, starts, directions)
         return pair[0], pair[1]
     with forward_ad.dual_level():
-        duals = [make_dual(*pair) for pair in zip(starts, directions, strict=True)]
-        output, tangent = unpack_dual(attend(*duals))
+        duals = [pack(*pair) for pair in zip(starts, directions, strict=True)]
+        output, tangent = unpack(attend(*duals))
     if tangent is None:
         raise RuntimeError("the tangent was lost: the output has none")
     return output, tangent

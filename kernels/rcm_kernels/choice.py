@@ -8,10 +8,12 @@ from torch import Tensor
 
 Impl = Literal["auto", "reference", "triton"]
 
-# Becomes True in the commit that adds, under reports/gallery/, a green
-# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets them unasked.
+# Becomes True in the commit that adds, under reports/gallery/, a green run of
+# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets
+# them unasked.
 AUTO_TAKES_TRITON = False
 
+NOT_IN_A_TRACE = "torch.compile does not trace it (wrap the call in torch.compiler.disable)"
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 
 

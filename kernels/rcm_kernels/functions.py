@@ -24,6 +24,8 @@ _LEAVE = (
     "with impl='reference')"
 )
 
+_ONCE = "impl='triton' has first gradients only; for gradients of gradients use impl='reference'"
+
 
 class ReferenceFunction(Function):
     """The reference without its (S, T) matrices in memory between forward and backward."""
@@ -69,6 +71,94 @@ class ReferenceFunction(Function):
     def jvp(ctx: Any, *tangents: Any) -> Any:
         """Refuse: tangents are explicit inputs here."""
         raise AssertionError("dual tensors must be unpacked before ReferenceFunction")
+
+
+class TritonFunction(Function):
+    """The fused kernels, forward and backward."""
+
+    @staticmethod
+    def forward(
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        query_tangent: Tensor | None,
+        key_tangent: Tensor | None,
+        value_tangent: Tensor | None,
+        key_lengths: Tensor | None,
+        scale: float,
+        is_causal: bool,
+    ) -> tuple[Tensor, Tensor | None, Tensor, Tensor | None]:
+        """Return output, tangent, and per query log2 sum 2^score and the scores' mean tangent."""
+        from rcm_kernels import launch
+
+        return tuple(  # type: ignore[return-value]
+            launch.forward(
+                (query, key, value),
+                (query_tangent, key_tangent, value_tangent),
+                scale=scale,
+                is_causal=is_causal,
+                key_lengths=key_lengths,
+            )
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep inputs and outputs."""
+        *tensors, ctx.scale, ctx.is_causal = inputs
+        ctx.mark_non_differentiable(*(x for x in output[2:] if x is not None))
+        ctx.save_for_backward(*tensors, *output)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Any, grad_tangent: Any, *_: Any) -> Any:
+        """Return the six gradients."""
+        refuse_inside_a_level(tuple(ctx.saved_tensors[3:6]))
+        grads = _TritonGradients.apply(
+            *ctx.saved_tensors, grad_output, grad_tangent, ctx.scale, ctx.is_causal
+        )
+        return (*grads, None, None, None)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Refuse: tangents are explicit inputs here."""
+        raise AssertionError("dual tensors must be unpacked before TritonFunction")
+
+
+class _TritonGradients(Function):
+    """The backward kernels as a function of their own, so that asking for more is an error."""
+
+    @staticmethod
+    def forward(*arguments: Any) -> Any:
+        """Return the six gradients; None where there is none."""
+        from rcm_kernels import launch
+
+        *tensors, scale, is_causal = arguments
+        primals, tangents, key_lengths = tuple(tensors[:3]), tuple(tensors[3:6]), tensors[6]
+        return tuple(
+            launch.backward(
+                primals,
+                tangents,
+                launch.Forward(*tensors[7:11]),
+                *tensors[11:],
+                scale=scale,
+                is_causal=is_causal,
+                key_lengths=key_lengths,
+            )
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Keep nothing."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        """Refuse."""
+        raise RuntimeError(_ONCE)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Any:
+        """Refuse."""
+        raise RuntimeError(_ONCE)
 
 
 def refuse_inside_a_level(tangents: tuple[Tensor | None, ...]) -> None:

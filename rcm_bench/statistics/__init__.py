@@ -9,7 +9,7 @@ measures what the intervals cover.
 from rcm_bench.statistics.bootstrap import cluster_bootstrap
 from rcm_bench.statistics.clusters import Clusters, Population, influence, value_of
 from rcm_bench.statistics.intervals import MIN_PROMPTS, Estimate, Kind, estimate, wilson
-from rcm_bench.statistics.multiple import holm, testable
+from rcm_bench.statistics.multiple import can_pass, holm
 from rcm_bench.statistics.paired import Comparison, compare, mover_difference, mover_ratio
 from rcm_bench.statistics.sign_flip import least_p, sign_flip_p
 
@@ -20,6 +20,7 @@ __all__ = [
     "Estimate",
     "Kind",
     "Population",
+    "can_pass",
     "cluster_bootstrap",
     "compare",
     "estimate",
@@ -29,7 +30,6 @@ __all__ = [
     "mover_difference",
     "mover_ratio",
     "sign_flip_p",
-    "testable",
     "value_of",
     "wilson",
 ]

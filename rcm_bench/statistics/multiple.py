@@ -22,7 +22,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return adjusted
 
 
-def testable(least: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
+def can_pass(least: ArrayLike, alpha: float = 0.05) -> NDArray[np.bool_]:
     """Say which tests of a family could have been significant whatever the data (Tarone 1990).
 
     A test whose smallest attainable p-value is above alpha / m cannot pass among m; it is left out,

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 Outcome = Literal["pass", "fail", "inconclusive"]
 
@@ -41,7 +41,9 @@ def median_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, floa
         level: Least coverage.
     """
     x = np.sort(np.asarray(values, dtype=np.float64))
-    k = int(stats.binom.ppf((1 - level) / 2, len(x), 0.5)) if len(x) else 0
+    n = len(x)
+    tails = special.bdtr(np.arange(n // 2), n, 0.5)
+    k = int((2 * tails <= 1 - level).sum())
     if k < 1:
         return float("nan"), float("nan")
-    return float(x[k - 1]), float(x[len(x) - k])
+    return float(x[k - 1]), float(x[n - k])

@@ -19,7 +19,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from rcm_bench.statistics.clusters import Clusters
 from rcm_bench.statistics.intervals import LEVEL
@@ -122,4 +122,4 @@ def detectable(variances: Variances, num_prompts: int, num_seeds: int, power: fl
 
 
 def _quantiles(power: float) -> float:
-    return float(stats.norm.ppf(0.5 + LEVEL / 2) + stats.norm.ppf(power))
+    return float(special.ndtri(0.5 + LEVEL / 2) + special.ndtri(power))

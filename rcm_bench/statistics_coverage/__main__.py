@@ -1,4 +1,7 @@
-"""``python -m rcm_bench.statistics_coverage [OUT] [--from RUN]``: simulate, and write the table."""
+"""``python -m rcm_bench.statistics_coverage [OUT] [--from RUN]``: simulate, and write the table.
+
+Some ten minutes of processor time, half of that with two idle cores.
+"""
 
 import argparse
 import csv

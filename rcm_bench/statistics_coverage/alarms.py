@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rcm_bench.statistics import holm, least_p, sign_flip_p, testable, wilson
+from rcm_bench.statistics import can_pass, holm, least_p, sign_flip_p, wilson
 from rcm_bench.statistics.paired import contributions
 from rcm_bench.statistics_coverage.designs import Design, again, arranged
 
@@ -55,7 +55,7 @@ def family_alarm(p: np.ndarray, prompts: np.ndarray) -> bool:
         p: (m,) p-values.
         prompts: (m,) prompts behind each.
     """
-    able = testable([least_p(int(n)) for n in prompts], ALPHA)
+    able = can_pass([least_p(int(n)) for n in prompts], ALPHA)
     return bool((holm(np.where(able, p, np.nan)) < ALPHA).any())
 
 

@@ -16,13 +16,14 @@ from rcm_bench.statistics import (
     mover_ratio,
     value_of,
 )
-from rcm_bench.statistics.intervals import raw_estimate
+from rcm_bench.statistics.intervals import obstacle, raw_estimate
 from rcm_bench.statistics.paired import correlated
 from rcm_bench.statistics_coverage import laboratory
 from rcm_bench.statistics_coverage.designs import Design, arranged, simulate
 
 Floats = NDArray[np.float64]
 Interval = tuple[float, float]
+NOTHING: Interval = (float("nan"), float("nan"))
 SEED = 20_240_503
 OURS = "ours"
 LOW, HIGH = 0.93, 0.97
@@ -161,10 +162,13 @@ def paired_rows(
         first, second, rho = correlated(student, reference, "proportion", "new prompts")
         differences.append(first.value - second.value)
         ratios.append(first.value / second.value if second.value > 0 else np.inf)
+        refused = obstacle(student, "new prompts") is not None
         found.setdefault(("difference", f"{OURS}: MOVER"), []).append(
-            mover_difference(first, second, rho)
+            NOTHING if refused else mover_difference(first, second, rho)
         )
-        found.setdefault(("ratio", f"{OURS}: MOVER"), []).append(mover_ratio(first, second, rho))
+        found.setdefault(("ratio", f"{OURS}: MOVER"), []).append(
+            NOTHING if refused else mover_ratio(first, second, rho)
+        )
         if bootstrap:
             draws = cluster_bootstrap([student, reference], num_replicates=400)
             low, high = np.quantile(draws[0] - draws[1], [0.025, 0.975])
@@ -220,8 +224,8 @@ def resampled_rows(
             ("difference", f"{OURS}: MOVER"): mover_difference(first, second, rho),
             ("ratio", f"{OURS}: MOVER"): mover_ratio(first, second, rho),
         }
-        for key, interval in values.items():
-            found.setdefault(key, []).append(interval)
+        for key, ends in values.items():
+            found.setdefault(key, []).append(ends)
     truths = {"value": true[0], "difference": true[0] - true[1], "ratio": true[0] / true[1]}
     if metric == "PSNR":
         del found["ratio", f"{OURS}: MOVER"]

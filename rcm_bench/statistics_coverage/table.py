@@ -40,7 +40,7 @@ class Runs(NamedTuple):
 
     proportions: int = 2000
     resampled: int = 2000
-    vbench: int = 800
+    vbench: int = 700
     alarms: int = 1000
 
 

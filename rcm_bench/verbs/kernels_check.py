@@ -14,8 +14,9 @@ from rcm_bench.progress import progress
 
 if TYPE_CHECKING:
     from rcm_kernels.check import CaseResult
+    from rcm_kernels.choice import Impl
 
-IMPLS = ("reference", "triton")
+IMPLS: tuple["Impl", ...] = ("reference", "triton")
 _INTERPRET = "TRITON_INTERPRET"
 
 
@@ -130,7 +131,7 @@ def choose_device() -> str:
     return device
 
 
-def _results(impls: list[str], seed: int, device: str) -> "list[CaseResult]":
+def _results(impls: "list[Impl]", seed: int, device: str) -> "list[CaseResult]":
     from functools import partial
 
     import torch
@@ -143,9 +144,8 @@ def _results(impls: list[str], seed: int, device: str) -> "list[CaseResult]":
     tables = {impl: cases_for(device, impl) for impl in impls}
     with progress("Checking", sum(map(len, tables.values())), "cases") as advance:
         for impl, cases in tables.items():
-            candidate = Candidate(
-                impl, partial(attention, impl=impl), partial(attention_with_tangent, impl=impl)
-            )
+            functions = partial(attention, impl=impl), partial(attention_with_tangent, impl=impl)
+            candidate = Candidate(impl, *functions, launches=impl == "triton")
             rng = torch.Generator().manual_seed(seed)
             for result in check(candidate, cases, rng, device):
                 results.append(result)

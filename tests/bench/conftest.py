@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_suite import PROMPTS, SUITE
+from tiny_suite import ENOUGH, PROMPTS, SUITE
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -38,6 +38,35 @@ def suite(tmp_path):
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def runs(plugins, tmp_path_factory):
+    """Make a run of the tiny suite with changes, without its page; equal ones are made once.
+
+    What it returns is shared by tests: a test that changes a run copies it first.
+    """
+    import rcm_bench
+
+    made = {}
+
+    def make(text=SUITE, prompts=ENOUGH, limit=None, **replaced):
+        key = repr((text, prompts, limit, sorted(replaced.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp("run")
+            for old, new in replaced.items():
+                assert old in text
+                text = text.replace(old, new)
+            (folder / "prompts.txt").write_text(prompts, encoding="utf-8")
+            (folder / "tiny.yaml").write_text(text, encoding="utf-8")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("rcm_reports.write_plots", lambda report, out: [])
+                patch.setattr("rcm_reports.render", lambda report, out: out / "index.html")
+                rcm_bench.run(str(folder / "tiny.yaml"), folder / "out", limit)
+            made[key] = folder / "out"
+        return made[key]
+
+    return make
 
 
 @pytest.fixture

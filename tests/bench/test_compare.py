@@ -1,12 +1,11 @@
 """compare: what makes runs incomparable, in words; pairs by prompt; nothing refused in silence."""
 
-import json
 import shutil
 import subprocess
 import sys
 
 import pytest
-from tiny_suite import SUITE
+from tiny_suite import ENOUGH, SUITE
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -15,30 +14,7 @@ from rcm_bench.comparability import differences, doubts, model_differences, obst
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import run_evidence
 
-PROMPTS = "".join(f"prompt number {i}\n" for i in range(24))
 ELSEWHERE = "".join(f"another prompt {i}\n" for i in range(24))
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Make a run of the tiny suite with changes; equal ones are made once."""
-    made = {}
-
-    def make(prompts=PROMPTS, limit=None, **replaced):
-        key = json.dumps([prompts, limit, replaced], sort_keys=True)
-        if key not in made:
-            folder = tmp_path_factory.mktemp("run")
-            text = SUITE
-            for old, new in replaced.items():
-                assert old in text
-                text = text.replace(old, new)
-            (folder / "prompts.txt").write_text(prompts)
-            (folder / "tiny.yaml").write_text(text)
-            rcm_bench.run(str(folder / "tiny.yaml"), folder / "out", limit)
-            made[key] = folder / "out"
-        return made[key]
-
-    return make
 
 
 def shown(*arguments):
@@ -92,7 +68,7 @@ def test_other_weights_are_what_is_compared(runs):
 
 def test_pairs_by_prompt_whatever_its_place_in_the_file(runs):
     """Equal samples have the same digest although every prompt id differs."""
-    turned = runs(prompts="".join(reversed(PROMPTS.splitlines(keepends=True))))
+    turned = runs(prompts="".join(reversed(ENOUGH.splitlines(keepends=True))))
     (entry,) = rcm_bench.compare(runs(), turned).against
     assert entry.protocol == [] and entry.paired["n_unpaired"].sum() == 0
     # The fake model leaves the batch's size in its samples: which prompts share one has changed.
@@ -101,7 +77,7 @@ def test_pairs_by_prompt_whatever_its_place_in_the_file(runs):
 
 
 def test_only_common_prompts_are_compared_and_counted(runs):
-    more = runs(prompts=PROMPTS + "one more prompt\n")
+    more = runs(prompts=ENOUGH + "one more prompt\n")
     (entry,) = rcm_bench.compare(runs(), more).against
     (said,) = (d for d in entry.protocol if d.effect == "narrowed")
     assert said.why == "only the 24 that both have are compared"
@@ -203,6 +179,22 @@ def test_a_resolution_forbids_detail_only(runs):
     found = model_differences(first, "teacher", other, "teacher")
     assert obstacles(found, "geneval") == []
     assert [d.part for d in obstacles(found, "detail")] == ["resolution"]
+
+
+def test_a_metric_of_other_parts_is_another_quantity(runs):
+    from dataclasses import replace
+
+    from rcm_bench.run_pairs import compare_sides
+
+    first = run_evidence(runs())
+    metric = first.metrics["brightness.mean"]
+    other = replace(metric, measured=replace(metric.measured, components=("red", "green")))
+    with pytest.raises(UserError) as fault:
+        compare_sides(first, replace(first, metrics={"brightness.mean": other}))
+    assert str(fault.value) == (
+        f"brightness.mean: {runs()} makes it of one part (mean) and {runs()} of red, green (mean): "
+        "these are two quantities"
+    )
 
 
 def test_an_incomplete_run_says_so(runs):

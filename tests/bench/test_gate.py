@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tiny_suite import SUITE
+from tiny_suite import ENOUGH, SUITE
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -21,28 +21,6 @@ from rcm_bench.suite import Gate
 from rcm_bench.timing_pairs import paired_rounds
 
 METRIC = "brightness.mean"
-PROMPTS = "".join(f"prompt number {i}\n" for i in range(24))
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Make a run of the tiny suite with changes; equal ones are made once."""
-    made = {}
-
-    def make(text=SUITE, prompts=PROMPTS, limit=None, **replaced):
-        key = json.dumps([text, prompts, limit, replaced], sort_keys=True)
-        if key not in made:
-            folder = tmp_path_factory.mktemp("run")
-            for old, new in replaced.items():
-                assert old in text
-                text = text.replace(old, new)
-            (folder / "prompts.txt").write_text(prompts)
-            (folder / "tiny.yaml").write_text(text)
-            rcm_bench.run(str(folder / "tiny.yaml"), folder / "out", limit)
-            made[key] = folder / "out"
-        return made[key]
-
-    return make
 
 
 def shown(*arguments):
@@ -125,7 +103,7 @@ def test_an_incomplete_run_is_never_a_pass(runs):
 def test_failed_and_unscorable_samples_are_never_a_pass(runs):
     failing = runs(**{"level: 0.9": "level: 0.9, fail_on: number 3"})
     assert rcm_bench.gate(failing, margin={METRIC: 10.0}).outcome == "inconclusive"
-    blind = runs(prompts=PROMPTS + "unscorable\n")
+    blind = runs(prompts=ENOUGH + "unscorable\n")
     judged = rcm_bench.gate(blind, margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
     assert "3 of 75 samples or their scores are missing" in judged.checks[0].reason
@@ -149,7 +127,7 @@ def test_samples_that_a_scorer_gives_up_on_flatter_no_share(runs):
 
 
 def test_too_few_prompts_are_inconclusive(runs):
-    few = runs(prompts="".join(PROMPTS.splitlines(keepends=True)[:19]))
+    few = runs(prompts="".join(ENOUGH.splitlines(keepends=True)[:19]))
     judged = rcm_bench.gate(few, margin={METRIC: 10.0})
     assert judged.outcome == "inconclusive"
     assert judged.checks[0].reason == ("no interval: 19 prompts, at least 20 are needed")
@@ -190,7 +168,7 @@ def test_a_model_that_the_baseline_lacks_is_inconclusive(runs, baseline):
 
 
 def test_other_prompts_are_inconclusive(runs, baseline):
-    more = runs(prompts=PROMPTS + "one more prompt\n", **{"level: 0.9": "level: 0.8"})
+    more = runs(prompts=ENOUGH + "one more prompt\n", **{"level: 0.9": "level: 0.8"})
     judged = rcm_bench.gate(more, baseline, margin={METRIC: 1.0})
     assert {(c.outcome, c.reason) for c in judged.checks} == {
         ("inconclusive", "24 prompts there and 25 prompts here")
@@ -209,7 +187,8 @@ def test_a_baseline_of_geneval_has_about_50_kilobytes():
     import pandas as pd
     from geneval_prompts import official_metadata
 
-    from rcm_bench.baseline_file import _body, _measured, _Metric
+    from rcm_bench.baseline_file import _body, _measured
+    from rcm_bench.baseline_schema import MetricEntry
     from rcm_bench.benchmarks.geneval import TASKS, Benchmark
     from rcm_bench.canonical import canonical_json
     from rcm_bench.evidence import CellState, Evidence, Metric
@@ -248,7 +227,7 @@ def test_a_baseline_of_geneval_has_about_50_kilobytes():
         metrics=metrics, timings={},
     )  # fmt: skip
     body = json.loads(canonical_json(_body(evidence)))
-    back = _measured(_Metric(**body["metrics"][0]), keys, sorted(evidence.prompts)).rows
+    back = _measured(MetricEntry(**body["metrics"][0]), keys, sorted(evidence.prompts)).rows
     merged = rows.merge(back, on=["model", "sampler", "steps", "prompt_id", "stratum", "component"])
     assert len(merged) == len(rows) == len(keys) * 553
     for column in ("numerator", "denominator", "within", "n_samples", "n_missing"):

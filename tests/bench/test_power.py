@@ -93,8 +93,8 @@ def test_a_baseline_file_is_a_pilot_too(pilot, suite, tmp_path):
             "measured it: --pilot RUN",
         ),
         (
-            ["quickstart", "--margin", "geneval.overal=0.1"],
-            "--margin: unknown metric 'geneval.overal'. Available: detail.psnr, detail.sharpness, "
+            ["quickstart", "--margin", "geneval.overal2=0.1"],
+            "--margin: unknown metric 'geneval.overal2'. Available: detail.psnr, detail.sharpness, "
             "diversity.background, diversity.color, diversity.overall, diversity.place, "
             "diversity.size, geneval.color_attr, geneval.colors, geneval.counting, "
             "geneval.overall, geneval.position, geneval.single_object, geneval.two_object, "

@@ -44,6 +44,13 @@ FAULTS = {
             "shift. Did you mean 'guidance'?"
         ],
     ),
+    "unknown population": (
+        ("run: {batch_size: 8}", "run: {batch_size: 8}\nprotocol: {population: new prompt}"),
+        [
+            "DIR/tiny.yaml:12: protocol.population: expected 'new prompts' or 'same prompts', "
+            "got 'new prompt'"
+        ],
+    ),
     "misspelt model kind": (
         ("student: {kind: fake", "student: {kind: fak"),
         [

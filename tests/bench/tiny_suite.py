@@ -14,3 +14,5 @@ benchmarks: {brightness: {}}
 run: {batch_size: 8}
 """
 PROMPTS = "".join(f"prompt number {i}\n" for i in range(6))
+ENOUGH = "".join(f"prompt number {i}\n" for i in range(24))
+"""Prompts for which there are intervals."""

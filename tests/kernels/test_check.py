@@ -169,3 +169,11 @@ def test_the_table_covers_what_the_interface_promises():
             assert {half, torch.float32} <= {case.dtype for case in table}
             assert (torch.bfloat16 in {c.dtype for c in table}) == (half == torch.bfloat16)
             assert (impl == "reference") == any(case.mask == "boolean" for case in table)
+
+
+def test_another_path_in_its_place_is_a_failure(rng):
+    candidate = Candidate("triton", attention, attention_with_tangent, launches=True)
+    (result,) = check(candidate, [SMALL], rng, "cpu")
+    assert result.raised == (
+        "RuntimeError: launched no Triton kernel: another path ran in its place"
+    )

@@ -9,7 +9,7 @@ import torch
 from bench_tables import make_samples, make_scores
 
 from rcm_bench.aggregate import aggregate
-from rcm_bench.benchmarks.diversity import ATTRIBUTES, Benchmark, gaps
+from rcm_bench.benchmarks.diversity import ATTRIBUTES, Benchmark, gaps, jackknife
 from rcm_bench.types import Reference
 from rcm_distill.lab.grammar import COLORS, prompt_set
 from rcm_distill.lab.world import Scenes, sample_scenes, true_dispersion
@@ -152,3 +152,21 @@ def test_a_known_dose_of_copies_gives_its_share(world) -> None:
 def test_tables_hold_every_metric(world) -> None:
     assert isinstance(world.paired, pd.DataFrame)
     assert set(world.measurements["metric"]) == {"overall", *ATTRIBUTES}
+
+
+def test_jackknife_by_hand() -> None:
+    """Pairs 1, 0, 0 of three seeds: without seed 2 the mean is 1, without the others 0."""
+    pairs = {(0, 1): 1.0, (0, 2): 0.0, (1, 2): 0.0}
+    assert jackknife(pairs) == pytest.approx(9 * 2 / 3 * (2 / 3), rel=1e-12)
+    assert math.isnan(jackknife({(0, 1): 1.0}))
+    assert math.isnan(jackknife({}))
+
+
+def test_jackknife_is_not_below_the_variance_over_new_seeds(rng) -> None:
+    """Squared differences of four standard normals, a thousand times over."""
+    sums, found = [], []
+    for x in rng.normal(size=(1000, 4)):
+        pairs = {(i, j): float((x[i] - x[j]) ** 2) for i in range(4) for j in range(i + 1, 4)}
+        sums.append(sum(pairs.values()))
+        found.append(jackknife(pairs))
+    assert np.mean(found) > 0.9 * np.var(sums)

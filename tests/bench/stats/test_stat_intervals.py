@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from rcm_bench.statistics import Clusters, estimate, influence, value_of, wilson
@@ -161,3 +163,15 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         Clusters(
             numerator=np.full((3, 1), np.nan), denominator=np.ones((3, 1)), strata=np.zeros(3, int)
         )
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(20, 60))
+def test_proportions_stay_inside_0_and_1_and_mirror(seed, n) -> None:
+    """Right and wrong exchanged: the interval is turned round."""
+    means = np.random.default_rng(seed).integers(0, 5, n) / 4
+    one = estimate(clusters(means), kind="proportion")
+    two = estimate(clusters(1 - means), kind="proportion")
+    assert 0 <= one.low <= one.value <= one.high <= 1
+    assert one.low < one.high
+    assert (one.low, one.high) == pytest.approx((1 - two.high, 1 - two.low), abs=1e-9)

@@ -5,14 +5,18 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from rcm_bench.statistics import (
     Clusters,
     Estimate,
+    can_pass,
     cluster_bootstrap,
     compare,
     holm,
+    least_p,
     mover_ratio,
     sign_flip_p,
 )
@@ -108,8 +112,15 @@ def test_sign_flip_equals_enumeration(rng) -> None:
     for n in (1, 3, 7, 10):
         d = rng.integers(-4, 5, n) / 4
         flips = np.array(list(itertools.product([-1, 1], repeat=n)))
-        expected = (np.abs(flips @ d) >= abs(d.sum()) - 1e-9).mean()
-        assert sign_flip_p(d) == pytest.approx(expected, abs=1e-12)
+        sums, observed = np.abs(flips @ d), abs(d.sum())
+        expected = ((sums > observed + 1e-9).mean() + (sums >= observed - 1e-9).mean()) / 2
+        assert sign_flip_p(d) == pytest.approx(expected if d.any() else 1.0, abs=1e-12)
+
+
+def test_sign_flip_by_hand() -> None:
+    """1, 1, -2: of eight sums two are 4 in size, four are 2 and two are 0."""
+    assert sign_flip_p([1.0, 1.0, -2.0]) == (1 + 6 / 8) / 2
+    assert sign_flip_p([1.0, 1.0, 2.0]) == (0 + 2 / 8) / 2
 
 
 def test_sign_flip_monte_carlo_is_near_the_exact_value(rng) -> None:
@@ -125,7 +136,32 @@ def test_sign_flip_monte_carlo_is_near_the_exact_value(rng) -> None:
 
 def test_sign_flip_ignores_prompts_that_do_not_differ() -> None:
     assert sign_flip_p([0.0, 0.0]) == 1.0
-    assert sign_flip_p([0.25] * 6 + [0.0] * 100) == 2 / 2**6
+    assert sign_flip_p([0.25] * 6 + [0.0] * 100) == 1 / 2**6
+
+
+@pytest.mark.parametrize("n", [1, 5, EXACT_UP_TO, EXACT_UP_TO + 4, 60])
+def test_the_least_p_is_attained_when_all_prompts_agree(n, rng) -> None:
+    assert sign_flip_p(rng.uniform(0.1, 1, n)) == least_p(n)
+
+
+def test_what_cannot_pass_leaves_the_family() -> None:
+    """Ten tests of 8 prompts: 1/256 passes among 10 (0.039) but not among 21 (0.082)."""
+    eight, twenty = least_p(8), least_p(20)
+    assert can_pass([eight] * 10).all()
+    assert not can_pass([eight] * 21).any()
+    # Among 24 the three tests of 20 prompts pass, and are a family of 3 without the others.
+    assert can_pass([eight] * 21 + [twenty] * 3).tolist() == [False] * 21 + [True] * 3
+    assert can_pass([float("nan"), twenty]).tolist() == [False, True]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=30))
+def test_what_can_pass_passes_holm_and_the_rest_could_not(prompts) -> None:
+    least = np.array([least_p(n) for n in prompts])
+    able = can_pass(least)
+    assert (holm(np.where(able, least, np.nan))[able] < 0.05 + 1e-12).all()
+    # Whatever is left out could not have passed in the whole family.
+    assert (least[~able] > 0.05 / len(prompts)).all()
 
 
 def test_holm_by_hand() -> None:
@@ -150,3 +186,40 @@ def test_bootstrap_pairs_its_tables_and_repeats_itself(rng) -> None:
     a, b = cluster_bootstrap([table, shifted])
     np.testing.assert_allclose(b - a, 0.1, rtol=1e-12)
     np.testing.assert_array_equal(cluster_bootstrap([table])[0], a)
+
+
+def test_detectable_by_hand() -> None:
+    """20 differences with standard error s: (t_0.975 + t_0.8) s with 19 degrees of freedom."""
+    teacher = np.arange(20.0)
+    student = teacher + np.tile([0.0, 1.0], 10)
+    found = compare(clusters(student), clusters(teacher))
+    se = np.std([0.0, 1.0] * 10, ddof=1) / math.sqrt(20)
+    expected = (stats.t.ppf(0.975, 19) + stats.t.ppf(0.8, 19)) * se
+    assert found.detectable == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_true_difference_of_the_detectable_size_is_found_4_times_in_5(rng) -> None:
+    """Fresh normal differences whose standard error is known."""
+    sd, n, runs = 1.0, 30, 600
+    size = (stats.t.ppf(0.975, n - 1) + stats.t.ppf(0.8, n - 1)) * sd / math.sqrt(n)
+    found = sum(sign_flip_p(rng.normal(size, sd, n)) <= 0.05 for _ in range(runs))
+    assert found / runs == pytest.approx(0.8, abs=4 * math.sqrt(0.16 / runs))
+
+
+def test_the_test_is_there_where_the_interval_is_not() -> None:
+    few = compare(clusters([1.0] * 8), clusters([0.0] * 8), kind="proportion")
+    assert few.method == "no interval: 8 prompts, at least 20 are needed"
+    assert (few.p, few.p_least) == (1 / 2**8, 1 / 2**8)
+    assert math.isnan(few.difference_low) and math.isnan(few.detectable)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(20, 40))
+def test_swapping_the_models_turns_the_comparison_round(seed, n) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (clusters(rng.integers(0, 5, n) / 4) for _ in range(2))
+    one, two = (compare(x, y, kind="proportion") for x, y in ((a, b), (b, a)))
+    assert one.difference == pytest.approx(-two.difference, abs=1e-12)
+    assert one.difference_low == pytest.approx(-two.difference_high, abs=1e-9)
+    assert one.p == two.p
+    assert one.difference_low <= one.difference <= one.difference_high

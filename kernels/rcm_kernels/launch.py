@@ -1,0 +1,245 @@
+"""Launch the Triton kernels: allocation, strides, descriptors, grids.
+
+Shape legend: B batch, H heads, G heads of keys and values, S queries, T keys, D head size,
+E value size. Lengths are ordinary arguments: a new one compiles nothing beyond Triton's variants by
+divisibility.
+"""
+
+import contextlib
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from rcm_kernels import triton_backward, triton_forward, tuning
+from rcm_kernels.configurations import Configuration, Kernel
+from rcm_kernels.reference import Gradients, Tangents, Triple
+
+
+class Forward(NamedTuple):
+    """What the forward kernel writes."""
+
+    output: Tensor  # (B, H, S, E)
+    tangent: Tensor | None  # (B, H, S, E)
+    lse: Tensor  # (B, H, S) float32, log2 of the sum of 2^score
+    mu: Tensor | None  # (B, H, S) float32, mean of the scores' tangent
+
+
+def forward(
+    primals: Triple,
+    tangents: Tangents,
+    *,
+    scale: float,
+    is_causal: bool,
+    key_lengths: Tensor | None = None,
+    out_dtype: torch.dtype | None = None,
+    configuration: Configuration | None = None,
+) -> Forward:
+    """Run the forward kernel; without any tangent it is plain attention.
+
+    Args:
+        primals: Queries (B, H, S, D), keys (B, G, T, D), values (B, G, T, E).
+        tangents: Theirs; None is zero and costs nothing.
+        scale: Factor of the scores, positive.
+        is_causal: Query i sees the keys 0..i.
+        key_lengths: Keys that are no padding, (B,) integers.
+        out_dtype: Dtype of output and tangent; the query's if not given.
+        configuration: Block sizes; those of the table if not given.
+    """
+    query, key, value = primals
+    batch, heads, num_queries, head_size = query.shape
+    value_size = value.shape[3]
+    like = {"device": query.device, "dtype": out_dtype or query.dtype}
+    moving = any(x is not None for x in tangents)
+    output = _rows_first(query, value_size, **like)
+    tangent = _rows_first(query, value_size, **like) if moving else None
+    lse = torch.empty(batch, heads, num_queries, device=query.device, dtype=torch.float32)
+    mu = torch.empty_like(lse) if moving else None
+    result = Forward(output, tangent, lse, mu)
+    if output.numel() == 0:
+        return result
+    chosen = configuration or tuning.chosen("forward", query, value)
+    inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
+    read = _Reader(chosen, inputs)
+    with _on(query.device):
+        triton_forward.attention_forward[_grid(num_queries, chosen.block_m, batch * heads)](
+            *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
+            output,
+            tangent,
+            lse,
+            mu,
+            key_lengths,
+            *(_strides(x) for x in (*inputs, output, tangent)),
+            scale,
+            heads,
+            heads // key.shape[1],
+            num_queries,
+            key.shape[2],
+            D=head_size,
+            E=value_size,
+            CAUSAL=is_causal,
+            WARP_SPECIALIZE=chosen.warp_specialize,
+            **_presence(tangents),
+            **_blocks(chosen, head_size, value_size),
+            **read.flag,
+        )
+    return result
+
+
+def backward(
+    primals: Triple,
+    tangents: Tangents,
+    saved: Forward,
+    grad_output: Tensor | None,
+    grad_tangent: Tensor | None,
+    *,
+    scale: float,
+    is_causal: bool,
+    key_lengths: Tensor | None = None,
+    configurations: dict[Kernel, Configuration] | None = None,
+) -> Gradients:
+    """Run the backward kernels.
+
+    Args:
+        primals: As in ``forward``.
+        tangents: As in ``forward``.
+        saved: What ``forward`` returned.
+        grad_output: Gradient by the output (B, H, S, E); None is zero.
+        grad_tangent: Gradient by the tangent, likewise.
+        scale: As in ``forward``.
+        is_causal: As in ``forward``.
+        key_lengths: As in ``forward``.
+        configurations: Block sizes; those of the table where not given.
+    """
+    query, key, value = primals
+    batch, heads, num_queries, head_size = query.shape
+    groups, num_keys, value_size = key.shape[1], key.shape[2], value.shape[3]
+    gradients = [torch.empty_like(x) for x in primals]
+    # Without a gradient of the tangent nothing depends on the tangents.
+    tangent_gradients = [
+        None if x is None or grad_tangent is None else torch.empty_like(x) for x in tangents
+    ]
+    result = Gradients(*gradients, *tangent_gradients)
+    if query.numel() == 0 or key.numel() == 0 or (grad_output is None and grad_tangent is None):
+        return Gradients(*(None if x is None else x.zero_() for x in result))  # type: ignore[arg-type]
+    inputs = [_last_contiguous(x) for x in (*primals, *tangents, grad_output, grad_tangent)]
+    output, tangent = saved.output, saved.tangent
+    sums = torch.empty(2, batch, heads, num_queries, device=query.device, dtype=torch.float32)
+    b, delta = sums
+    flags = {"HAS_G": grad_output is not None, "HAS_T": grad_tangent is not None}
+    present = {**_presence(tangents), **flags, "CAUSAL": is_causal, "D": head_size, "E": value_size}
+    mu = saved.lse if saved.mu is None else saved.mu
+    sizes = (scale, heads, heads // groups, num_queries, num_keys)
+    given = configurations or {}
+    with _on(query.device):
+        triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
+            output,
+            tangent,
+            *inputs[6:],
+            b,
+            delta,
+            *(_strides(x) for x in (output, tangent, *inputs[6:])),
+            heads,
+            num_queries,
+            E=value_size,
+            BLOCK_M=32,
+            BLOCK_E=_padded(value_size),
+            **flags,
+            num_warps=4,
+        )
+        chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
+        read = _Reader(chosen, inputs)
+        queries_written = (result.query, result.query_tangent)
+        triton_backward.query_gradients[_grid(num_queries, chosen.block_m, batch * heads)](
+            *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
+            *(saved.lse, mu, b, delta, key_lengths),
+            *queries_written,
+            *(_strides(x) for x in (*inputs, *queries_written)),
+            *sizes,
+            **present,
+            **_blocks(chosen, head_size, value_size),
+            **read.flag,
+        )
+        chosen = given.get("key_gradients") or tuning.chosen("key_gradients", query, value)
+        read = _Reader(chosen, inputs)
+        written = (result.key, result.value, result.key_tangent, result.value_tangent)
+        triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
+            *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
+            *(saved.lse, mu, b, delta, key_lengths),
+            *written,
+            *(_strides(x) for x in (*inputs, *written)),
+            *sizes,
+            **present,
+            **_blocks(chosen, head_size, value_size),
+            **read.flag,
+        )
+    return result
+
+
+class _Reader:
+    """Hand tensors to a kernel: as descriptors if the configuration and all strides allow it."""
+
+    def __init__(self, chosen: Configuration, tensors: list[Tensor | None]) -> None:
+        self.blocks = {"m": chosen.block_m, "n": chosen.block_n}
+        self.tma = chosen.tma and all(x is None or _suits_tma(x) for x in tensors)
+        self.flag = {"TMA": self.tma}
+
+    def __call__(self, x: Tensor | None, rows: str) -> Any:
+        if x is None or not self.tma:
+            return x
+        block = [1, 1, self.blocks[rows], _padded(x.shape[3])]
+        return TensorDescriptor(x, list(x.shape), list(x.stride()), block)
+
+
+def _grid(num_rows: int, block: int, num_heads: int) -> tuple[int]:
+    # One dimension: the others end at 65535.
+    return (triton.cdiv(num_rows, block) * num_heads,)
+
+
+def _suits_tma(x: Tensor) -> bool:
+    outer = [stride * x.element_size() for stride in x.stride()[:3]]
+    return x.data_ptr() % 16 == 0 and all(n > 0 and n % 16 == 0 for n in outer)
+
+
+def _last_contiguous(x: Tensor | None) -> Tensor | None:
+    return x if x is None or x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
+
+
+def _strides(x: Tensor | None) -> tuple[int, int, int]:
+    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
+
+
+def _padded(size: int) -> int:
+    return max(16, 1 << (size - 1).bit_length())
+
+
+def _presence(tangents: Tangents) -> dict[str, bool]:
+    return {
+        name: x is not None
+        for name, x in zip(("HAS_TQ", "HAS_TK", "HAS_TV"), tangents, strict=True)
+    }
+
+
+def _blocks(chosen: Configuration, head_size: int, value_size: int) -> dict[str, int]:
+    return {
+        "BLOCK_M": chosen.block_m,
+        "BLOCK_N": chosen.block_n,
+        "BLOCK_D": _padded(head_size),
+        "BLOCK_E": _padded(value_size),
+        "num_warps": chosen.num_warps,
+        "num_stages": chosen.num_stages,
+    }
+
+
+def _rows_first(query: Tensor, size: int, **like: Any) -> Tensor:
+    """Allocate (B, H, S, size) in the layout of the query: (B, S, H, size) views stay such."""
+    batch, heads, num_queries, _ = query.shape
+    if query.stride(1) < query.stride(2):
+        return torch.empty(batch, num_queries, heads, size, **like).transpose(1, 2)
+    return torch.empty(batch, heads, num_queries, size, **like)
+
+
+def _on(device: torch.device) -> contextlib.AbstractContextManager[object]:
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

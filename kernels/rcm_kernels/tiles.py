@@ -1,0 +1,106 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+"""What the Triton kernels share: loading tiles, matrix products, rounding.
+
+Under Triton's interpreter products of bfloat16 multiply the bits as integers, and conversions to
+bfloat16 cut off instead of rounding (Triton 3.6 and 3.8); both are mended here, so that the
+arithmetic of every dtype can be tested on a CPU.
+"""
+
+import os
+
+import triton
+import triton.language as tl
+
+INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def load_tile(
+    X,
+    strides,
+    batch,
+    head,
+    row,
+    num_rows,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+    CHECK_ROWS: tl.constexpr,
+    TMA: tl.constexpr,
+):
+    """Load X[batch, head, row : row + BLOCK], zero beyond ``num_rows`` and ``SIZE``.
+
+    X is a pointer with ``strides`` of batch, head and row, or a TMA descriptor of four dimensions,
+    which knows its bounds.
+    """
+    # One return at the end: Triton compiles what follows a return in a branch, too.
+    if TMA:
+        tile = tl.reshape(X.load([batch, head, row, 0]), [BLOCK, BLOCK_SIZE])
+    else:
+        rows = tl.arange(0, BLOCK)
+        columns = tl.arange(0, BLOCK_SIZE)
+        base = X + tile_offset(strides, batch, head, row)
+        places = base + rows[:, None] * strides[2] + columns[None, :]
+        if CHECK_ROWS:
+            inside = (row + rows < num_rows)[:, None] & (columns < SIZE)[None, :]
+            tile = tl.load(places, mask=inside, other=0.0)
+        elif SIZE != BLOCK_SIZE:
+            tile = tl.load(places, mask=(columns < SIZE)[None, :], other=0.0)
+        else:
+            tile = tl.load(places)
+    return tile
+
+
+@triton.jit
+def store_tile(
+    X,
+    strides,
+    batch,
+    head,
+    row,
+    num_rows,
+    tile,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr,
+):
+    """Store ``tile`` into X[batch, head, row : row + BLOCK], within bounds."""
+    base = X + tile_offset(strides, batch, head, row)
+    rows = tl.arange(0, BLOCK)
+    columns = tl.arange(0, BLOCK_SIZE)
+    places = base + rows[:, None] * strides[2] + columns[None, :]
+    inside = (row + rows < num_rows)[:, None] & (columns < SIZE)[None, :]
+    tl.store(places, narrow(tile, X.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def tile_offset(strides, batch, head, row):
+    """Return the offset of a tile's first element, in 64 bit for large tensors."""
+    start = tl.cast(batch, tl.int64) * strides[0] + tl.cast(head, tl.int64) * strides[1]
+    return start + tl.cast(row, tl.int64) * strides[2]
+
+
+@triton.jit
+def narrow(x, DTYPE: tl.constexpr):
+    """Round float32 to the nearest number of another dtype, ties to even."""
+    if INTERPRETED and tl.bfloat16 == DTYPE:
+        bits = x.to(tl.uint32, bitcast=True)
+        bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
+        x = bits.to(tl.float32, bitcast=True)
+    return x.to(DTYPE)
+
+
+@triton.jit
+def product(a, b):
+    """Return a @ b in float32; float32 operands are not cut to TF32."""
+    if INTERPRETED:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, input_precision="ieee")
+
+
+@triton.jit
+def add_product(total, a, b):
+    """Return total + a @ b in float32."""
+    if INTERPRETED:
+        a, b = a.to(tl.float32), b.to(tl.float32)
+    return tl.dot(a, b, total, input_precision="ieee")

@@ -1,0 +1,232 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+"""The forward kernel: output and tangent in one pass over the keys, two wide accumulators.
+
+Shape legend: M a block of queries, N a block of keys, D head size, E value size.
+
+With p = 2^(s - m), tS the tangent of the scores and c a constant per row:
+
+    h = p (tS - c);   O = sum p V / l;   tO = (sum h V + sum p tV) / l - (r / l) O
+
+for l = sum p and r = sum h, exact for any c. Three choices keep 16-bit operands accurate, against
+publishing h and p rounded and l and r not: c is the mean of tS over the first block of keys, r sums
+the h and l the p that the tensor cores see. The largest error of the tangent over iid, aligned,
+offset, biased and sharp inputs falls from 4.5e-3 to under 2.1e-3 (tests/kernels).
+"""
+
+import triton
+import triton.language as tl
+
+from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_tile
+
+
+@triton.jit
+def score_tangent(q, k, tq, tk, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr):
+    """Return tQ K^T + Q tK^T for rows q and columns k, not scaled."""
+    if HAS_TQ and HAS_TK:
+        ts = add_product(product(tq, tl.trans(k)), q, tl.trans(tk))
+    elif HAS_TQ:
+        ts = product(tq, tl.trans(k))
+    else:
+        ts = product(q, tl.trans(tk))
+    return ts
+
+
+@triton.jit
+def visible(rows, columns, length, CAUSAL: tl.constexpr):
+    """Tell which keys are seen: [rows, columns] or [1, columns]."""
+    seen = (columns < length)[None, :]
+    if CAUSAL:
+        seen = seen & (columns[None, :] <= rows[:, None])
+    return seen
+
+
+@triton.jit
+def _attend(
+    state,
+    q,
+    tq,
+    centre,
+    inputs,
+    strides,
+    place,
+    lengths,
+    bounds,
+    scale,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_TQ: tl.constexpr,
+    HAS_TK: tl.constexpr,
+    HAS_TV: tl.constexpr,
+    CHECK: tl.constexpr,
+    TMA: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+):
+    """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
+    output, tangent, m, mass, r = state
+    K, V, TK, TV = inputs
+    k_strides, v_strides, tk_strides, tv_strides = strides
+    batch, group, first_row = place
+    num_keys, length = lengths
+    start, stop = bounds
+    rows = first_row + tl.arange(0, BLOCK_M)
+    for first in tl.range(start, stop, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
+        k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
+        s = product(q, tl.trans(k))
+        if CHECK:
+            seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
+            s = tl.where(seen, s, float("-inf"))
+        new_m = tl.maximum(m, tl.max(s, 1) * (scale * 1.4426950408889634))
+        p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
+        fade = tl.math.exp2(m - new_m)
+        p_low = narrow(p, q.dtype)
+        mass = mass * fade + tl.sum(p_low.to(tl.float32), 1)
+        output = output * fade[:, None]
+        m = new_m
+        if HAS_TQ or HAS_TK:
+            tk = k
+            if HAS_TK:
+                tk = load_tile(
+                    TK, tk_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
+                )
+            ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
+            h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
+            r = r * fade + tl.sum(h_low.to(tl.float32), 1)
+        v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
+        output = add_product(output, p_low, v)
+        if HAS_TQ or HAS_TK or HAS_TV:
+            tangent = tangent * fade[:, None]
+        if HAS_TQ or HAS_TK:
+            tangent = add_product(tangent, h_low, v)
+        if HAS_TV:
+            tv = load_tile(
+                TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
+            )
+            tangent = add_product(tangent, p_low, tv)
+    return output, tangent, m, mass, r
+
+
+@triton.jit
+def attention_forward(
+    Q,
+    K,
+    V,
+    TQ,
+    TK,
+    TV,
+    OUT,
+    TO,
+    LSE,
+    MU,
+    LENGTHS,
+    q_strides,
+    k_strides,
+    v_strides,
+    tq_strides,
+    tk_strides,
+    tv_strides,
+    o_strides,
+    to_strides,
+    scale,
+    num_heads,
+    heads_per_group,
+    num_queries,
+    num_keys,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr,
+    BLOCK_D: tl.constexpr,
+    BLOCK_E: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    HAS_TQ: tl.constexpr,
+    HAS_TK: tl.constexpr,
+    HAS_TV: tl.constexpr,
+    TMA: tl.constexpr,
+    WARP_SPECIALIZE: tl.constexpr,
+):
+    """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for one block of queries.
+
+    LSE is +inf, and the rest zero, where a query sees no key.
+    """
+    HAS_TS: tl.constexpr = HAS_TQ or HAS_TK
+    num_blocks = tl.cdiv(num_queries, BLOCK_M)
+    block = tl.program_id(0) % num_blocks
+    if CAUSAL:
+        block = num_blocks - 1 - block  # the longest rows first
+    batch_head = tl.program_id(0) // num_blocks
+    batch = batch_head // num_heads
+    head = batch_head % num_heads
+    group = head // heads_per_group
+    first_row = block * BLOCK_M
+    rows = first_row + tl.arange(0, BLOCK_M)
+    length = num_keys
+    if LENGTHS is not None:
+        length = tl.minimum(num_keys, tl.load(LENGTHS + batch).to(tl.int32))
+    stop = length
+    if CAUSAL:
+        stop = tl.minimum(length, first_row + BLOCK_M)
+    # Blocks before `whole` are seen by every row, whole.
+    whole = length // BLOCK_N * BLOCK_N
+    if CAUSAL:
+        whole = tl.minimum(whole, (first_row + 1) // BLOCK_N * BLOCK_N)
+    q = load_tile(Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
+    tq = q
+    if HAS_TQ:
+        tq = load_tile(
+            TQ, tq_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
+        )
+    centre = tl.zeros([BLOCK_M], tl.float32)
+    if HAS_TS:
+        k = load_tile(K, k_strides, batch, group, 0, num_keys, D, BLOCK_N, BLOCK_D, True, TMA)
+        tk = k
+        if HAS_TK:
+            tk = load_tile(
+                TK, tk_strides, batch, group, 0, num_keys, D, BLOCK_N, BLOCK_D, True, TMA
+            )
+        seen = visible(rows, tl.arange(0, BLOCK_N), length, CAUSAL)
+        s = tl.where(seen, product(q, tl.trans(k)) * scale, float("-inf"))
+        weight = tl.exp(s - tl.maximum(tl.max(s, 1), -1e30)[:, None])
+        ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
+        total = tl.sum(weight, 1)
+        mean = tl.sum(weight * ts, 1) * scale / tl.where(total > 0, total, 1.0)
+        centre = tl.where(total > 0, mean, 0.0)
+    state = (
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.full([BLOCK_M], float("-inf"), tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+    )
+    inputs = (K, V, TK, TV)
+    strides = (k_strides, v_strides, tk_strides, tv_strides)
+    place = (batch, group, first_row)
+    lengths = (num_keys, length)
+    state = _attend(
+        state, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale,
+        D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
+        False, TMA, WARP_SPECIALIZE,
+    )  # fmt: skip
+    output, tangent, m, mass, r = _attend(
+        state, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
+        D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
+        True, TMA, False,
+    )  # fmt: skip
+    some = mass > 0
+    inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
+    output = output * inverse[:, None]
+    store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
+    side = tl.cast(batch_head, tl.int64) * num_queries + rows
+    lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
+    tl.store(LSE + side, lse, mask=rows < num_queries)
+    if HAS_TS or HAS_TV:
+        rho = r * inverse
+        tangent = tangent * inverse[:, None] - rho[:, None] * output
+        store_tile(
+            TO, to_strides, batch, head, first_row, num_queries, tangent, E, BLOCK_M, BLOCK_E
+        )
+        tl.store(MU + side, tl.where(some, rho + centre, 0.0), mask=rows < num_queries)

@@ -1,0 +1,126 @@
+"""The fused kernels through the public functions, interpreted where there is no GPU."""
+
+import os
+import secrets
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from rcm_kernels import attention, attention_with_tangent
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+pytestmark = pytest.mark.skipif(
+    torch.cuda.is_available() == INTERPRETED, reason="TRITON_INTERPRET contradicts the device"
+)
+CLOSE = {"rtol": 2e-4, "atol": 2e-5}  # float32 against float64
+
+
+@pytest.fixture
+def rng():
+    seed = secrets.randbits(31)
+    print(f"seed {seed}")
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(rng, *, requires_grad=False):
+    """Return (q, k, v) in (B, S, H, D) memory, with a value size of its own and shared heads."""
+    shapes = ((1, 33, 2, 24), (1, 37, 1, 24), (1, 37, 1, 16))
+    drawn = [torch.randn(shape, generator=rng).to(DEVICE).transpose(1, 2) for shape in shapes]
+    return [x.requires_grad_(requires_grad) for x in drawn]
+
+
+def wide(tensors):
+    return [x.detach().double().requires_grad_(x.requires_grad) for x in tensors]
+
+
+def attend(*inputs, impl="triton"):
+    return attention(*inputs, impl=impl, enable_gqa=True)
+
+
+def by_function(primals, tangents, impl):
+    return torch.func.jvp(lambda *x: attend(*x, impl=impl), tuple(primals), tuple(tangents))
+
+
+def by_level(primals, tangents, impl):
+    with forward_ad.dual_level():
+        dual = [forward_ad.make_dual(*pair) for pair in zip(primals, tangents, strict=True)]
+        return tuple(forward_ad.unpack_dual(attend(*dual, impl=impl)))
+
+
+def explicit(primals, tangents, impl):
+    return tuple(attention_with_tangent(*primals, *tangents, impl=impl, enable_gqa=True))
+
+
+@pytest.mark.parametrize("way", [by_function, by_level, explicit])
+def test_every_mode_gives_output_tangent_and_six_gradients(rng, way):
+    primals, tangents = draw(rng, requires_grad=True), draw(rng, requires_grad=True)
+    pulls = [torch.randn(1, 2, 33, 16, generator=rng).to(DEVICE) for _ in range(2)]
+
+    def gradients(result, leaves):
+        loss = sum((x * g).sum() for x, g in zip(result, pulls, strict=True))
+        return torch.autograd.grad(loss, leaves)
+
+    got = way(primals, tangents, "triton")
+    exact_primals, exact_tangents = wide(primals), wide(tangents)
+    expected = explicit(exact_primals, exact_tangents, "reference")
+    torch.testing.assert_close([x.double() for x in got], list(expected), **CLOSE)
+    got_grads = gradients(got, [*primals, *tangents])
+    grads = gradients(expected, [*exact_primals, *exact_tangents])
+    torch.testing.assert_close([x.double() for x in got_grads], list(grads), **CLOSE)
+    with torch.no_grad():
+        torch.testing.assert_close(way(primals, tangents, "triton")[1], got[1])
+
+
+def test_plain_calls_and_torch_func_grad(rng):
+    primals = draw(rng, requires_grad=True)
+    grads = torch.autograd.grad(attend(*primals).square().sum(), primals)
+    exact = wide(primals)
+    expected = torch.autograd.grad(attend(*exact, impl="reference").square().sum(), exact)
+    torch.testing.assert_close([x.double() for x in grads], list(expected), **CLOSE)
+    by_transform = torch.func.grad(lambda q: attend(q, *primals[1:]).square().sum())(primals[0])
+    torch.testing.assert_close(by_transform, grads[0])
+
+
+def test_more_than_first_gradients_are_refused(rng):
+    primals = draw(rng, requires_grad=True)
+    (grad,) = torch.autograd.grad(attend(*primals).square().sum(), primals[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="first gradients only"):
+        grad.sum().backward()
+
+
+def test_what_it_cannot_run_is_an_error_with_the_reason(rng):
+    q, k, v = draw(rng)
+    refused = "impl='triton' cannot run this: "
+    with pytest.raises(ValueError, match=refused + "it reads no attn_mask"):
+        seen = torch.ones(33, 37, dtype=torch.bool, device=DEVICE)
+        attention(q, k, v, impl="triton", enable_gqa=True, attn_mask=seen)
+    with pytest.raises(ValueError, match=refused + "the dtype must be float16.*got torch.float64"):
+        attend(q.double(), k.double(), v.double())
+    with pytest.raises(ValueError, match=refused + "the head size of query must be 16"):
+        attend(q[..., :8], k[..., :8], v)
+    with pytest.raises(ValueError, match=refused + "scale must be positive, got -1"):
+        attention(q, k, v, impl="triton", enable_gqa=True, scale=-1.0)
+    with pytest.raises(ValueError, match=refused + "it serves one forward-mode level"):
+        torch.func.vmap(attend)(q[None], k[None], v[None])
+    with pytest.raises(ValueError, match=refused + "it serves one forward-mode level"):
+        torch.func.jvp(torch.func.grad(lambda x: attend(x, k, v).sum()), (q,), (q,))
+
+
+def test_without_a_gpu_it_is_an_error(rng, monkeypatch):
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ValueError, match="needs CUDA tensors, or TRITON_INTERPRET=1.*got cpu"):
+        attend(*(x.cpu() for x in draw(rng)))
+
+
+def test_auto_waits_for_a_gpu_s_word(rng, monkeypatch):
+    """Nobody gets the kernels unasked until a run on an H100 is committed."""
+    from rcm_kernels import choice, functions
+
+    monkeypatch.setattr(functions.TritonFunction, "apply", lambda *_: pytest.fail("taken"))
+    assert not choice.AUTO_TAKES_TRITON
+    by_function(draw(rng), draw(rng), "auto")
