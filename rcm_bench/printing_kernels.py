@@ -8,6 +8,7 @@ from rich.table import Table
 from rcm_bench.console import cell, console
 from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE
 from rcm_bench.kernel_files import figures
+from rcm_reports.formatting import visible
 
 if TYPE_CHECKING:
     from rcm_bench.verbs.kernels_bench import Benched
@@ -26,7 +27,7 @@ def print_checked(checked: "Checked") -> int:
     for result in checked.failed:
         out.print(cell(f"FAILED {result.candidate}: {result.case}"))
         missed = [figures(row) for row in result.rows if not row.passed]
-        for line in [result.raised] if result.raised else missed:
+        for line in [visible(result.raised)] if result.raised else missed:
             out.print(cell(f"  {line}"))
     for what in checked.ran:
         out.print(cell(f"Ran: {what}"))
@@ -86,7 +87,7 @@ def print_benched(benched: "Benched") -> int:
         return FAILED
     out.print(_speeds(benched))
     for line in benched.not_measured:
-        out.print(cell(f"Not measured: {line}"))
+        out.print(cell(visible(f"Not measured: {line}")))
     for line in benched.checked.not_run:
         out.print(cell(f"Not checked: {line}"))
     for line in benched.slower:

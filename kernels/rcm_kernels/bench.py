@@ -52,11 +52,11 @@ class BenchInputs:
     cotangents: tuple[Tensor, Tensor]
 
 
-# Builds what is timed; raises Unavailable, with a reason, where it cannot.
+# Builds what is timed; raises UnavailableError, with a reason, where it cannot.
 Contender = Callable[[BenchCase, BenchInputs], Run]
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """An implementation cannot run a case here; the message says why."""
 
 
@@ -109,7 +109,7 @@ def bench(
         for impl, build in contenders.items():
             try:
                 runs[impl], peaks[impl] = _prepare(build, case, inputs, device)
-            except Unavailable as fault:
+            except UnavailableError as fault:
                 yield Timing(impl, case, [], not_measured=str(fault))
             except torch.OutOfMemoryError:
                 yield Timing(impl, case, [], not_measured="out of memory")
@@ -138,7 +138,7 @@ def _prepare(
 def _interleaved(runs: dict[str, Run], device: str) -> dict[str, list[float]]:
     clock = _on_gpu if device == "cuda" else _on_cpu
     found: dict[str, list[float]] = {impl: [] for impl in runs}
-    for turn in range(ROUNDS):
+    for _turn in range(ROUNDS):
         for impl, run in runs.items():
             # The first call of a turn tells how many fit; caches are as the others left them.
             first = clock(run)

@@ -1,7 +1,7 @@
 """Who is timed against whom: this attention, PyTorch's own kernels, published kernels.
 
 Peers are taken as they are: installed, or from a file that the user names. What cannot run a case
-raises Unavailable with the reason; nothing stands in for it.
+raises UnavailableError with the reason; nothing stands in for it.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rcm_kernels.api import attention, attention_with_tangent
-from rcm_kernels.bench import BenchCase, BenchInputs, Contender, Run, Unavailable
+from rcm_kernels.bench import BenchCase, BenchInputs, Contender, Run, UnavailableError
 from rcm_kernels.choice import Impl
 from rcm_kernels.transforms import pack
 
@@ -28,7 +28,7 @@ def contenders(device: str, rcm: Path | None) -> dict[str, Contender]:
     """Return the implementations that are timed.
 
     Args:
-        device: On a CPU only the reference and PyTorch: a time of Triton's interpreter says nothing.
+        device: On a CPU the reference and PyTorch only: the interpreter's time says nothing.
         rcm: Path of rCM's ``flash_attention_jvp_triton.py``, if it is to be timed.
     """
     if device == "cpu":
@@ -74,7 +74,7 @@ def sdpa(backend: SDPBackend | None) -> Contender:
 
     def build(case: BenchCase, inputs: BenchInputs) -> Run:
         if case.mode.endswith("tangent"):
-            raise Unavailable("it has no tangent")
+            raise UnavailableError("it has no tangent")
         if case.mode == "forward":
             return _quietly(lambda: attend(*inputs.primals))
         return _gradients(lambda *x: [attend(*x)], inputs.primals, inputs)
@@ -85,7 +85,7 @@ def sdpa(backend: SDPBackend | None) -> Contender:
 def math_jvp(case: BenchCase, inputs: BenchInputs) -> Run:
     """Time torch.func.jvp over PyTorch's attention from plain operations."""
     if case.mode != "forward+tangent":
-        raise Unavailable("it is timed for output and tangent only")
+        raise UnavailableError("it is timed for output and tangent only")
 
     def attend(*primals: Tensor) -> Tensor:
         return functional.scaled_dot_product_attention(*primals)
@@ -101,11 +101,11 @@ def jvp_flash_attention(case: BenchCase, inputs: BenchInputs) -> Run:
     """Time the package jvp-flash-attention (PyPI), if it is installed."""
     _forward_only(case)
     if case.S != case.T:
-        raise Unavailable("it has no cross-attention")
+        raise UnavailableError("it has no cross-attention")
     try:
         module = importlib.import_module("jvp_flash_attention.jvp_attention")
     except ImportError as fault:
-        raise Unavailable(f"it cannot be imported: {fault}") from None
+        raise UnavailableError(f"it cannot be imported: {fault}") from None
 
     def run() -> object:
         with forward_ad.dual_level():
@@ -131,18 +131,18 @@ def rcm_kernel(path: Path) -> Contender:
 def _module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location("rcm_peer", path)
     if spec is None or spec.loader is None:
-        raise Unavailable(f"{path} is no Python file")
+        raise UnavailableError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
     except ImportError as fault:
-        raise Unavailable(f"it cannot be imported: {fault}") from None
+        raise UnavailableError(f"it cannot be imported: {fault}") from None
     return module
 
 
 def _forward_only(case: BenchCase) -> None:
     if case.mode != "forward+tangent":
-        raise Unavailable("it is timed for output and tangent only")
+        raise UnavailableError("it is timed for output and tangent only")
 
 
 def _quietly(run: Run) -> Run:

@@ -1,0 +1,90 @@
+"""Does the check see an error? Each is planted in a copy of the kernels, and must be found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="Triton is not installed")
+pytestmark = pytest.mark.timeout(600)
+ROOT = Path(__file__).parents[2]
+FORWARD, BACKWARD, TILES = "triton_forward.py", "triton_backward.py", "tiles.py"
+
+# name: file, what is there, what is put in its place
+TRITON = {
+    "the tangent's accumulator is not rescaled": (
+        FORWARD,
+        "tangent = tangent * fade[:, None]",
+        "tangent = tangent",
+    ),
+    "the output's accumulator is not rescaled": (
+        FORWARD,
+        "output = output * fade[:, None]",
+        "output = output",
+    ),
+    "the sum of the tangent's weights is not rescaled": (
+        FORWARD,
+        "r = r * fade + tl.sum",
+        "r = r + tl.sum",
+    ),
+    "the row sum is missing": (
+        FORWARD,
+        "tangent = tangent * inverse[:, None] - rho[:, None] * output",
+        "tangent = tangent * inverse[:, None]",
+    ),
+    "the tangent of the scores has the wrong scale": (
+        FORWARD,
+        "h_low = narrow(p * (ts * scale - centre",
+        "h_low = narrow(p * (ts * scale * 1.4426950408889634 - centre",
+    ),
+    "the mask is off by one": (FORWARD, "seen = (columns < length)", "seen = (columns <= length)"),
+    "the causal mask is off by one": (
+        FORWARD,
+        "columns[None, :] <= rows[:, None]",
+        "columns[None, :] < rows[:, None] + 2",
+    ),
+    "an operand is swapped": (
+        FORWARD,
+        "add_product(product(tq, tl.trans(k)), q, tl.trans(tk))",
+        "add_product(product(tq, tl.trans(k)), tq, tl.trans(tk))",
+    ),
+    "the tangent of the values meets the wrong weights": (
+        FORWARD,
+        "tangent = add_product(tangent, p_low, tv)",
+        "tangent = add_product(tangent, h_low, tv)",
+    ),
+    "rows beyond the end are read": (
+        TILES,
+        "inside = (row + rows < num_rows)[:, None]\n        if",
+        "inside = (row + rows < num_rows + 1)[:, None]\n        if",
+    ),
+    "the last row is not written": (
+        TILES,
+        "inside = (row + rows < num_rows)[:, None] & (columns < SIZE)",
+        "inside = (row + rows < num_rows - 1)[:, None] & (columns < SIZE)",
+    ),
+}
+
+
+def run(impl, errors, folder):
+    """Return the failed cases by planted error; those of the whole kernels under ``nothing``."""
+    paths = os.pathsep.join([str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": paths, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(Path(__file__).with_name("planted.py")), impl, folder],
+        input=json.dumps(errors), env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=580,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("impl", "errors"), [("triton", TRITON)])
+def test_every_planted_error_is_found(impl, errors, tmp_path):
+    found = run(impl, errors, tmp_path)
+    assert found.pop("nothing") == []
+    assert found.keys() == errors.keys()
+    assert [error for error, failed in found.items() if not failed] == []
