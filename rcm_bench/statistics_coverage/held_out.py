@@ -36,8 +36,9 @@ def random_designs(rng: np.random.Generator) -> Iterator[Design]:
 def held_out(runs: int = RUNS) -> list[Row]:
     """Measure accuracies, differences and ratios of all designs, by the intervals of tables."""
     rng = np.random.default_rng(SEED)
-    designs = list(random_designs(rng))
-    rows = [row for d in designs for row in (*single_rows(d, runs, rng), *paired_rows(d, runs, rng))]
+    rows = []
+    for design in list(random_designs(rng)):
+        rows += [*single_rows(design, runs, rng), *paired_rows(design, runs, rng)]
     return [row for row in rows if row.ours]
 
 
