@@ -31,7 +31,8 @@ def attention(
 
     Works in plain calls, under ``torch.func.jvp``, under ``forward_ad.dual_level``, with gradients
     through output and tangent, and inside ``torch.compile`` (a compiled function may call
-    ``torch.func.jvp``; a compiled function inside a forward-mode level is refused).
+    ``torch.func.jvp``; a compiled function inside a forward-mode level runs uncompiled, and is an
+    error with ``fullgraph=True``).
 
     Args:
         query: Queries (B, H, S, D): float16, bfloat16, float32 or float64.
@@ -63,7 +64,9 @@ def attention(
     _check(primals, is_causal, impl, enable_gqa, attn_mask, key_lengths)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     transformed = transforms.transform_is_active()
-    if transformed and not torch.compiler.is_compiling():
+    if torch.compiler.is_compiling():
+        transforms.refuse_a_level_around_a_trace()
+    elif transformed:
         _check_forward_mode(primals)
     if _takes_triton(primals, (), impl, scale, attn_mask):
         return dual.triton(primals, key_lengths, scale, is_causal=is_causal)

@@ -21,6 +21,18 @@ def transform_is_active() -> bool:
     return stack is not None
 
 
+def refuse_a_level_around_a_trace() -> None:
+    """Raise while torch.compile traces inside ``dual_level``: compiled code may drop tangents.
+
+    Without ``fullgraph=True`` PyTorch then runs the function uncompiled, with the right tangents.
+    """
+    if forward_ad._current_level >= 0 and torch._C._functorch.peek_interpreter_stack() is None:
+        raise RuntimeError(
+            "compiled code may drop the tangents of a surrounding dual_level; call torch.func.jvp "
+            "inside the compiled function instead"
+        )
+
+
 def around() -> Around:
     """Name what surrounds an eager call.
 

@@ -1,4 +1,7 @@
-"""The designs that are simulated: chosen before the intervals were looked at, none left out."""
+"""The designs that are simulated; the prior of the intervals was chosen with them in view.
+
+``held_out`` draws others, which were not.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

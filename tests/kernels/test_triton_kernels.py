@@ -138,7 +138,7 @@ def test_every_distribution_is_within_the_budget(rng, dtype, kind):
 @pytest.mark.parametrize(
     ("shape", "configuration"),
     [
-        ({"s": 1, "t": 1, "d": 16, "e": 16}, blocks()),
+        ({"s": 1, "t": 2, "d": 16, "e": 16}, blocks()),
         ({"s": 16, "t": 48, "d": 96, "e": 96}, blocks()),
         ({"s": 17, "t": 15, "d": 40, "e": 16}, blocks(tma=True)),
         ({"s": 65, "t": 130, "d": 64, "e": 128}, blocks(32, 64)),
@@ -154,6 +154,19 @@ def test_every_distribution_is_within_the_budget(rng, dtype, kind):
 )
 def test_shapes_that_straddle_blocks(rng, shape, configuration):
     check(rng, torch.float32, configuration, **shape)
+
+
+def test_a_single_key_is_its_value(rng):
+    """Scores have no influence; budgets relative to an exact zero would ask for exact zeros."""
+    primals, tangents = draw(rng, torch.float32, t=1)
+    pulls = tuple(torch.randn(1, 2, 33, 32, generator=rng).to(DEVICE) for _ in range(2))
+    out, tangent, dq, dk, dv, dtq, dtk, dtv = everything(primals, tangents, pulls, blocks())
+    torch.testing.assert_close(out, primals[2].expand_as(out))
+    torch.testing.assert_close(tangent, tangents[2].expand_as(out))
+    torch.testing.assert_close(dv, pulls[0].sum((1, 2)).view_as(dv))
+    torch.testing.assert_close(dtv, pulls[1].sum((1, 2)).view_as(dtv))
+    for still in (dq, dk, dtq, dtk):
+        torch.testing.assert_close(still, torch.zeros_like(still), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)

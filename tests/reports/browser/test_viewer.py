@@ -305,3 +305,20 @@ def test_scores_that_are_not_right_or_wrong_are_filtered_by_range(run, tmp_path,
     assert rows_said(page) == len(kept[["prompt_id", "seed_index"]].drop_duplicates())
     assert address(page)["score"] == "0.7.."
     assert page.locator("[name=outcome] option[value=wrong]").is_hidden()
+
+
+def test_every_number_is_one_click_from_its_samples(run, report, open_page):
+    page = open_page(report)
+    table = outcomes(run)
+    for place in (".scores.main td .value a >> nth=4", ".scores.main td .difference a >> nth=3"):
+        view = dict(parse_qsl(page.get_attribute(place, "href")[1:]))
+        page.click(place)
+        page.wait_for_function(
+            "model => document.querySelector('[name=line]').selectedOptions[0].text == model",
+            arg=view["model"],
+        )
+        assert page.locator("#viewer").bounding_box()["y"] < 1000
+        own = table[view["model"], int(view["steps"])]
+        lost = (own == 0) & (table["teacher", 16] == 1)
+        assert rows_said(page) == (lost.sum() if view.get("outcome") == "lost" else len(own))
+    assert view["outcome"] == "lost" and lost.any(), "the second number must be a difference"

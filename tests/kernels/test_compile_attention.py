@@ -1,0 +1,108 @@
+"""torch.compile over a model that attends: right tangents or an error, in every nesting."""
+
+import os
+import secrets
+
+import pytest
+import torch
+from torch.autograd import forward_ad
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from rcm_kernels import attention, attention_with_tangent
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+BACKENDS = ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::UserWarning")
+
+
+class Model(torch.nn.Module):
+    """Projections around an attention."""
+
+    def __init__(self, impl, generator):
+        super().__init__()
+        self.impl = impl
+        weight = torch.randn(48, 16, generator=generator) / 4
+        self.weight = torch.nn.Parameter(weight.to(DEVICE))
+
+    def forward(self, x):
+        q, k, v = (x @ self.weight.T).chunk(3, -1)
+        return attention(q, k, v, impl=self.impl).sin()
+
+
+def by_function(model, x, tx):
+    return torch.func.jvp(model, (x,), (tx,))
+
+
+def by_level(model, x, tx):
+    with forward_ad.dual_level():
+        return tuple(forward_ad.unpack_dual(model(forward_ad.make_dual(x, tx))))
+
+
+def inside(model, x, tx, *, fullgraph, backend):
+    run = torch.compile(
+        lambda x, tx: by_function(model, x, tx), fullgraph=fullgraph, backend=backend
+    )
+    return run(x, tx)
+
+
+def outside(way):
+    def run(model, x, tx, *, fullgraph, backend):
+        return way(torch.compile(model, fullgraph=fullgraph, backend=backend), x, tx)
+
+    return run
+
+
+NESTINGS = {
+    "jvp inside": inside,
+    "jvp outside": outside(by_function),
+    "level outside": outside(by_level),
+}
+
+
+@pytest.fixture
+def problem():
+    seed = secrets.randbits(31)
+    print(f"seed {seed}")
+    generator = torch.Generator().manual_seed(seed)
+    torch.compiler.reset()
+    x, tx = (torch.randn(1, 2, 17, 16, generator=generator).to(DEVICE) for _ in range(2))
+    return generator, x, tx
+
+
+def written_out(model, x, tx):
+    """The tangent by hand, in float64, without forward mode."""
+    weight = model.weight.detach().double()
+    primals, tangents = ((z.double() @ weight.T).chunk(3, -1) for z in (x, tx))
+    out, tangent = attention_with_tangent(*primals, *tangents, impl="reference")
+    return out.sin(), out.cos() * tangent
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("impl", ["auto", "triton"])
+@pytest.mark.parametrize("nesting", NESTINGS)
+def test_tangents_are_right(problem, nesting, impl, grad, backend):
+    generator, x, tx = problem
+    model = Model(impl, generator)
+    with torch.set_grad_enabled(grad):
+        got = NESTINGS[nesting](model, x, tx, fullgraph=False, backend=backend)
+    expected = written_out(model, x, tx)
+    close = {"rtol": 2e-4, "atol": 2e-5}
+    torch.testing.assert_close([z.double() for z in got], list(expected), **close)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("impl", ["auto", "triton"])
+@pytest.mark.parametrize("nesting", NESTINGS)
+def test_in_one_piece_tangents_are_right_or_it_is_an_error(problem, nesting, impl, backend):
+    generator, x, tx = problem
+    model = Model(impl, generator)
+    if (nesting, impl) == ("jvp inside", "auto"):
+        got = inside(model, x, tx, fullgraph=True, backend=backend)
+        expected = written_out(model, x, tx)
+        torch.testing.assert_close([z.double() for z in got], list(expected), rtol=2e-4, atol=2e-5)
+        return
+    with pytest.raises(Exception, match="torch.compile|Unsupported|dual_level|functorch"):
+        NESTINGS[nesting](model, x, tx, fullgraph=True, backend=backend)
