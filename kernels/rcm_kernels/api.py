@@ -69,7 +69,10 @@ def attention(
     elif transformed:
         _check_forward_mode(primals)
     if _takes_triton(primals, (), impl, scale, attn_mask):
-        return dual.triton(primals, key_lengths, scale, is_causal=is_causal)
+        from rcm_kernels import fused
+
+        out: Tensor = fused.attend(primals, key_lengths, scale, is_causal=is_causal)
+        return out
     if impl == "auto" and not transformed:
         return _fused(primals, scale, is_causal, enable_gqa, attn_mask, key_lengths)
     hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)

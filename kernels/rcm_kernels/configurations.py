@@ -1,8 +1,9 @@
 """Block sizes per GPU class, head size and kind of dtype; no entry depends on a length.
 
-An entry's ``source`` says what it rests on. "prototype on H100" means that the two-accumulator
-prototype, whose loop this is, ran fastest with it among the 20 that were tried (556 TFLOP/s at head
-size 128, 525 at 64); "not measured" that it compiles for the class without a measurement behind it.
+An entry's ``source`` says what it rests on. "prototype on H100" means that a prototype with two
+accumulators ran fastest with these blocks among the 20 that were tried (556 TFLOP/s at head size
+128, 525 at 64); these kernels centre, round and mask more, use more registers, and have not been
+timed. "not measured" has nothing behind it.
 """
 
 from dataclasses import dataclass

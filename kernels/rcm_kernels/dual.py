@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from rcm_kernels import transforms
-from rcm_kernels.functions import ReferenceFunction, TritonFunction
+from rcm_kernels.functions import ReferenceFunction
 from rcm_kernels.masking import Masking
 from rcm_kernels.reference import (
     AttentionResult,
@@ -39,26 +39,6 @@ def reference_with_tangent(
     if plain or _is_differentiated(masking.bias):
         return attention_with_tangent_reference(primals, tangents, masking, scale)
     output, tangent = ReferenceFunction.apply(*primals, *tangents, *masking, scale)
-    return AttentionResult(output, torch.zeros_like(output) if tangent is None else tangent)
-
-
-def triton(primals: Triple, key_lengths: Tensor | None, scale: float, *, is_causal: bool) -> Tensor:
-    """Run the fused kernels on tensors that may be dual."""
-    (q, tq), (k, tk), (v, tv) = (transforms.unpack(x) for x in primals)
-    output, tangent, *_ = TritonFunction.apply(q, k, v, tq, tk, tv, key_lengths, scale, is_causal)
-    return transforms.pack(output, tangent)
-
-
-def triton_with_tangent(
-    primals: Triple,
-    tangents: Tangents,
-    key_lengths: Tensor | None,
-    scale: float,
-    *,
-    is_causal: bool,
-) -> AttentionResult:
-    """Run the fused kernels on explicit tangents."""
-    output, tangent, *_ = TritonFunction.apply(*primals, *tangents, key_lengths, scale, is_causal)
     return AttentionResult(output, torch.zeros_like(output) if tangent is None else tangent)
 
 

@@ -91,7 +91,7 @@ class TritonFunction(Function):
         """Return output, tangent, and per query log2 sum 2^score and the scores' mean tangent."""
         from rcm_kernels import launch
 
-        return tuple(  # type: ignore[return-value]
+        return tuple(
             launch.forward(
                 (query, key, value),
                 (query_tangent, key_tangent, value_tangent),

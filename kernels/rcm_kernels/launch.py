@@ -27,6 +27,7 @@ class Forward(NamedTuple):
     mu: Tensor | None  # (B, H, S) float32, mean of the scores' tangent
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def forward(
     primals: Triple,
     tangents: Tangents,
@@ -88,6 +89,7 @@ def forward(
     return result
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def backward(
     primals: Triple,
     tangents: Tangents,

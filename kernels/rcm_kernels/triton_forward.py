@@ -77,6 +77,13 @@ def _attend(
     for first in tl.range(start, stop, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         s = product(q, tl.trans(k))
+        if HAS_TQ or HAS_TK:
+            tk = k
+            if HAS_TK:
+                tk = load_tile(
+                    TK, tk_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
+                )
+            ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
@@ -88,12 +95,6 @@ def _attend(
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
-            tk = k
-            if HAS_TK:
-                tk = load_tile(
-                    TK, tk_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA
-                )
-            ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
             h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
             r = r * fade + tl.sum(h_low.to(tl.float32), 1)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)

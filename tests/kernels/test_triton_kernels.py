@@ -138,7 +138,7 @@ def test_every_distribution_is_within_the_budget(rng, dtype, kind):
 @pytest.mark.parametrize(
     ("shape", "configuration"),
     [
-        ({"s": 1, "t": 2, "d": 16, "e": 16}, blocks()),
+        ({"b": 4, "h": 8, "s": 1, "t": 17, "d": 16, "e": 16}, blocks()),
         ({"s": 16, "t": 48, "d": 96, "e": 96}, blocks()),
         ({"s": 17, "t": 15, "d": 40, "e": 16}, blocks(tma=True)),
         ({"s": 65, "t": 130, "d": 64, "e": 128}, blocks(32, 64)),
