@@ -121,7 +121,12 @@ def attention_with_tangent(
     arguments.check_tangents(primals, tangents)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if _takes_triton(primals, tangents, impl, scale, attn_mask):
-        return dual.triton_with_tangent(primals, tangents, key_lengths, scale, is_causal=is_causal)
+        from rcm_kernels import fused
+
+        found: AttentionResult = fused.attend_with_tangent(
+            primals, tangents, key_lengths, scale, is_causal=is_causal
+        )
+        return found
     hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)
     plain = _plain() or transforms.around() == "forward"
     return dual.reference_with_tangent(primals, tangents, hidden, scale, plain=plain)
