@@ -34,7 +34,7 @@ FORWARD = ("forward 64", "forward 128", "forward 128 causal", "forward 128 plain
 
 
 # Bytes spilled per thread with Triton 3.8; may only become less.
-SPILLED = {"forward 64": 408, "forward 128": 368, "forward 128 causal": 364, "forward 128 plain": 0}
+SPILLED = {"forward 64": 0, "forward 128": 96, "forward 128 causal": 124, "forward 128 plain": 0}
 
 
 @pytest.mark.parametrize("what", FORWARD)
@@ -47,10 +47,9 @@ def test_the_forward_kernel_gets_no_worse(what):
 
 
 @pytest.mark.xfail(strict=True, reason="centred tangents and the tail cost more registers than 255")
-@pytest.mark.parametrize("what", ["forward 64", "forward 128"])
-def test_the_forward_kernel_keeps_everything_in_registers(what):
+def test_the_forward_kernel_keeps_everything_in_registers():
     """What the prototype of the same loop did; strict, so that a mended kernel is noticed."""
-    assert compiled(*FORWARD)[what, "attention_forward"]["spilled_bytes"] == 0
+    assert compiled(*FORWARD)["forward 128", "attention_forward"]["spilled_bytes"] == 0
 
 
 # Bytes spilled per thread, and whether wgmma is serialised: may only become less.
