@@ -49,8 +49,8 @@ def summary(rows: Sequence[Row]) -> str:
     least, most = min(r.coverage for r in rows), max(r.coverage for r in rows)
     return (
         "# Coverage on designs that nobody looked at\n\n"
-        f"{inside} of {len(rows)} lines lie between {LOW} and {HIGH}; the least covers {least:.3f}, "
-        f"the greatest {most:.3f}.\n\n"
+        f"{inside} of {len(rows)} lines lie between {LOW} and {HIGH}; the least covers "
+        f"{least:.3f}, the greatest {most:.3f}.\n\n"
         f"{DESIGNS} benchmarks of {TASKS} tasks, drawn with seed {SEED} after the intervals "
         "were settled: accuracies\nof 0.1 to 0.98, 15 to 120 prompts a task, 4 images a prompt, "
         "correlations within prompts of 0.02 to 0.7,\nbetween student and teacher of 0.2 to 0.95; "
