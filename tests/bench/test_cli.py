@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from tiny_suite import ENOUGH
+from tiny_suite import ENOUGH, interruptible
 from typer.testing import CliRunner
 
 import rcm_bench
@@ -159,6 +159,7 @@ def test_interrupt_loses_nothing(suite, environment, tmp_path):
     worker = subprocess.Popen(
         [sys.executable, "-c", text, "run", str(path), "--out", str(tmp_path / "out")],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=interruptible,
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("out/records/*.jsonl")) and time.monotonic() < deadline:

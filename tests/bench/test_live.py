@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from tiny_suite import PROMPTS, SUITE
+from tiny_suite import PROMPTS, SUITE, interruptible
 
 from rcm_bench import live
 from rcm_bench.finish import open_run
@@ -143,6 +143,7 @@ def test_watched_interrupted_and_gone_on_with(suite, environment, tmp_path, caps
     worker = subprocess.Popen(
         [sys.executable, "-c", SLOW, "run", str(path), "--out", str(out)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=interruptible,
     )  # fmt: skip
     page = out / "report" / "index.html"
     deadline = time.monotonic() + 90

@@ -1,5 +1,7 @@
 """A suite and prompts for the fake model and benchmark of ``plugins``."""
 
+import signal
+
 SUITE = """\
 suite: tiny
 models:
@@ -16,3 +18,8 @@ run: {batch_size: 8}
 PROMPTS = "".join(f"prompt number {i}\n" for i in range(6))
 ENOUGH = "".join(f"prompt number {i}\n" for i in range(24))
 """Prompts for which there are intervals."""
+
+
+def interruptible():
+    """Hear SIGINT in a child (``preexec_fn``): a shell's background job would inherit deafness."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
