@@ -4,15 +4,18 @@ A recipe names a method (a file of ``rcm_distill.objectives``), its hyperparamet
 the data and the optimisers. How long a session may take and where it writes are the invocation's.
 """
 
-import importlib.util
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
+from types import ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from rcm_distill import objectives
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,15 +108,25 @@ def load_recipe(path: Path) -> Recipe:
 
 def objective(recipe: Recipe, where: str = "recipe") -> Any:
     """Build the objective that a recipe names, with its hyperparameters checked."""
-    known = sorted(
-        stem
-        for stem in ("flow_matching", "scm", "rcm", "dmd2")
-        if importlib.util.find_spec(f"rcm_distill.objectives.{stem}")
-    )
+    known = methods()
     if recipe.method not in known:
         raise ValueError(f"{where}: {_unknown('method', recipe.method, known)}")
-    module = importlib.import_module(f"rcm_distill.objectives.{recipe.method}")
-    return build(module.Objective, recipe.objective, f"{where}: objective")
+    return build(_module(recipe.method).Objective, recipe.objective, f"{where}: objective")
+
+
+def methods() -> list[str]:
+    """Return the names of all methods: the files of ``objectives`` that define one."""
+    stems = [info.name for info in pkgutil.iter_modules(objectives.__path__)]
+    return sorted(stem for stem in stems if _defines_method(_module(stem)))
+
+
+def _defines_method(module: ModuleType) -> bool:
+    kind = getattr(module, "Objective", None)
+    return is_dataclass(kind) and getattr(kind, "__module__", None) == module.__name__
+
+
+def _module(stem: str) -> ModuleType:
+    return importlib.import_module(f"{objectives.__name__}.{stem}")
 
 
 def build(kind: Any, values: Any, where: str) -> Any:
