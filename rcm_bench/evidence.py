@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from rcm_bench.canonical import digest_of
+from rcm_bench.conditions import conditions_of
 from rcm_bench.finish import OpenRun, open_run
-from rcm_bench.manifest import make_protocol
 from rcm_bench.measured import CELL, Measured
 from rcm_bench.prompt_sets import prompt_key
 from rcm_bench.scoring import scorer_of
@@ -71,12 +71,11 @@ class Evidence:
     Args:
         label: How the user named it.
         suite: Name of its suite.
-        protocol: Everything that can change a score, as in a manifest, under the scorers that the
-            scores are from; with the settings of each benchmark under ``benchmarks``.
+        protocol: As in `Conditions`.
         models: Role, settings of the sampler, and identity of each model.
-        circumstances: What changes no score beyond rounding: machine, versions, batch size.
+        circumstances: As in `Conditions`.
         reference: Its teacher at the largest number of steps.
-        prompts: Prompt id to a digest of the prompt, its task and its metadata.
+        prompts: As in `Conditions`.
         cells: What there is of each configuration, in the suite's order.
         metrics: ``"benchmark.metric"`` to its sums per prompt.
         timings: Timing records of each configuration; empty for a baseline file.
@@ -131,14 +130,12 @@ def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -
     index = run.store.index()
     tables = run_tables(plan, index, run.benchmarks)
     cells = _cells(run, tables)
+    # The scorers of today, because only their scores are in the tables.
+    conditions = conditions_of(run)
     return Evidence(
         label=label,
         suite=suite.suite,
-        # The scorers of today, because only their scores are in the tables.
-        protocol={
-            **make_protocol(plan, run.benchmarks),
-            "benchmarks": {name: dict(s or {}) for name, s in suite.benchmarks.items()},
-        },
+        protocol=conditions.protocol,
         models={
             name: {
                 "role": entry.role,
@@ -147,12 +144,9 @@ def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -
             }
             for name, entry in suite.models.items()
         },
-        circumstances={
-            **run.store.manifest.get("environment", {}),
-            "batch_size": suite.run.batch_size,
-        },
+        circumstances=conditions.circumstances,
         reference=plan.reference(),
-        prompts={prompt.prompt_id: prompt_key(prompt) for prompt in plan.prompts},
+        prompts=conditions.prompts,
         cells=cells,
         metrics=_metrics(run, tables, only),
         timings=_timings(cells, index),
