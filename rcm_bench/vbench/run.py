@@ -23,12 +23,20 @@ from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.environment import Environment, weights_folder
 from rcm_bench.vbench.jobs import Job, Outcome, Status, weights_digests
-from rcm_bench.vbench.results import EVAL_SUFFIX, DimensionResult, read_json, read_results
+from rcm_bench.vbench.results import (
+    EVAL_SUFFIX,
+    DimensionResult,
+    read_json,
+    read_results,
+    split_name,
+)
 from rcm_bench.vbench.staging import stage
 from rcm_bench.vbench.submission import write_info, write_json
 
 NAME = "vbench"
 LOG_LINES, LOG_BYTES = 40, 16_384
+STATIC = "filtered_static_video.json"
+"""The static filter's own file: the first five static videos of each prompt, in its order."""
 
 
 def run_dimension(built: Environment, job: Job, out: Path) -> Outcome:
@@ -67,7 +75,7 @@ def _stored(folder: Path, job: Job) -> Outcome | None:
     if not path.is_file():
         return None
     try:
-        result = _read(path, job)
+        result = _read(path, job, folder)
     except UserError:
         return None
     return Outcome(dimension=job.dimension, status="ok", folder=folder, result=result, reused=True)
@@ -159,7 +167,11 @@ def _concluded(job: Job, folder: Path, attempt: Path, status: Status, code: int)
     why = ""
     if status == "ok":
         try:
-            result = _read(made, job)
+            if job.filtered:
+                static = attempt / "output" / STATIC
+                _check_static(read_json(static), static)
+                os.replace(static, folder / STATIC)
+            result = _read(made, job, folder)
             os.replace(made, folder / "result.json")
             return Outcome(dimension=job.dimension, status="ok", folder=folder, result=result)
         except UserError as fault:
@@ -179,7 +191,7 @@ def _concluded(job: Job, folder: Path, attempt: Path, status: Status, code: int)
     )
 
 
-def _read(path: Path, job: Job) -> DimensionResult:
+def _read(path: Path, job: Job, folder: Path) -> DimensionResult:
     """Read a result and check that it is of every video that was given.
 
     Raises:
@@ -189,13 +201,16 @@ def _read(path: Path, job: Job) -> DimensionResult:
     if list(found) != [job.dimension]:
         raise UserError(f"{path}: expected {job.dimension} alone, got {', '.join(found)}")
     result = found[job.dimension]
-    if job.filtered:
-        return result
     wanted = {(video.prompt, video.index) for video in job.videos}
+    if job.filtered:
+        result, kept = _unfiltered(result, folder / STATIC)
+        wanted &= kept
     got = {(video.prompt, video.index) for video in result.videos}
     foreign, missing = got - wanted, wanted - got
     if foreign:
-        raise UserError(f"{path}: {job.dimension}: scores a video that was not given: {foreign}")
+        raise UserError(
+            f"{path}: {job.dimension}: scores a video that was not given: {min(foreign)}"
+        )
     if missing and not job.droppable:
         prompt, index = min(missing)
         raise UserError(
@@ -203,6 +218,40 @@ def _read(path: Path, job: Job) -> DimensionResult:
             f"as video {index} of {prompt!r}"
         )
     return result
+
+
+def _check_static(data: Any, path: Path) -> dict[str, list[str]]:
+    """Return the static videos of each prompt.
+
+    Raises:
+        UserError: The filter's file is not as the package writes it.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: expected an object of prompts")
+    found = {}
+    for prompt, entry in data.items():
+        paths = entry.get("static_path") if isinstance(entry, dict) else None
+        if not isinstance(paths, list) or not all(isinstance(p, str) for p in paths):
+            raise UserError(f"{path}: {prompt!r}: expected a list of videos under 'static_path'")
+        found[prompt] = paths
+    return found
+
+
+def _unfiltered(
+    result: DimensionResult, path: Path
+) -> tuple[DimensionResult, set[tuple[str, int]]]:
+    """Give filtered videos their own numbers back; return also which the filter kept."""
+    static = _check_static(read_json(path), path)
+    own: dict[tuple[str, int], tuple[str, int]] = {}
+    for prompt, paths in static.items():
+        for k, original in enumerate(paths):
+            name, index = split_name(original)
+            own[prompt, k] = name, -1 if index is None else index
+    videos = []
+    for video in result.videos:
+        prompt, index = own.get((video.prompt, video.index or 0), (video.prompt, -1))
+        videos.append(replace(video, prompt=prompt, index=index))
+    return replace(result, videos=tuple(videos)), set(own.values())
 
 
 def log_end(path: Path) -> str:
