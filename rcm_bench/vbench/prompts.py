@@ -132,8 +132,14 @@ def vbench_metadata(
             f"preset '{name}' needs the rewritten prompts {file} of VBench's "
             "prompts/augmented_prompts; give the file as 'rewritten'"
         )
-    own = digest_of(list(rewritten))[:12] if rewritten and preset.rewriting == "none" else ""
-    mark = {"preset": name, "fingerprint": preset.fingerprint() + own}
+    own = rewritten is not None and preset.rewriting == "none"
+    rewriting = f"own, {digest_of(list(rewritten or ()))[:12]}" if own else preset.rewriting
+    mark = {
+        "preset": name,
+        "fingerprint": digest_of([preset.fingerprint(), rewriting])[:12],
+        "rewriting": rewriting,
+        "seeds": preset.seeds,
+    }
     return [_record(twins, mark, preset, rewritten) for twins in distinct(rows).values()]
 
 
