@@ -111,7 +111,7 @@ def _estimate(cell: Cell, measured: Measured, *, population: Population) -> Esti
 
 def _withheld(info: MetricInfo, measured: Measured, cell: Cell, totals: bool) -> str | None:
     """Say why a total must not be printed, or return None."""
-    if len(measured.components) > 1 and info.headline:
+    if len(measured.components) > 1:
         if not totals:
             return "no total: the run is limited or incomplete"
         empty = cell.clusters.denominator.sum(0) == 0

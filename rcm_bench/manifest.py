@@ -12,7 +12,7 @@ from rcm_bench.media import CODEC
 from rcm_bench.planning import NOISE, Plan
 from rcm_bench.prepare import Prepared
 from rcm_bench.prompt_sets import convention_of, prompts_digest
-from rcm_bench.scoring import scorer_of
+from rcm_bench.scoring import scorers_of
 from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.suite_load import shipped
@@ -133,13 +133,15 @@ def _steps(suite: Suite, name: str) -> Sequence[int]:
 def _scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for benchmark in benchmarks:
-        scorer = scorer_of(benchmark)
-        if scorer is not None:
-            found[benchmark.name] = {
-                "scorer": scorer.name,
-                "version": scorer.version,
-                "settings": scorer.settings(),
-            }
+        parts = [
+            {"scorer": s.name, "version": s.version, "settings": s.settings()}
+            for s in scorers_of(benchmark)
+        ]
+        if len(parts) == 1:
+            found[benchmark.name] = parts[0]
+        elif parts:
+            settings = {str(part.pop("scorer")): part for part in parts}
+            found[benchmark.name] = {"scorer": "several", "version": "", "settings": settings}
     return found
 
 
