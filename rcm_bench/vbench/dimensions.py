@@ -17,8 +17,6 @@ NATIVE = (
 """What the harness itself can compute on maintained libraries."""
 DELEGATED = tuple(name for name in T2V if name not in NATIVE)
 """What only the package can compute."""
-VERIFIED: Mapping[str, str] = {}
-"""Delegated dimensions that have run with their real weights here, each with the report of it."""
 WITH_AUXILIARY = (
     *("object_class", "multiple_objects", "color", "spatial_relationship", "scene"),
     "appearance_style",

@@ -16,7 +16,7 @@ from typing import Any
 
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
-from rcm_bench.vbench.dimensions import DELEGATED, T2V, VERIFIED, WEIGHTS
+from rcm_bench.vbench.dimensions import DELEGATED, T2V, WEIGHTS
 from rcm_bench.vbench.prompts import INFO_NAME
 
 VERSION = "0.1.5"
@@ -203,7 +203,7 @@ def findings() -> list[Finding]:
 
 
 def _dimension(name: str, environment: Environment) -> Finding:
-    unverified = "" if name in VERIFIED else "unverified: no real weights have run"
+    unverified = "unverified: no real weights have run here"
     fault = environment.faults.get(name)
     missing = missing_weights(name)
     mend = ""

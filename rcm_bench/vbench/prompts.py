@@ -114,7 +114,7 @@ def vbench_metadata(
 ) -> list[dict[str, Any]]:
     """Return one record for each distinct prompt, as a prompt set takes them.
 
-    Beside ``prompt`` and ``tag`` (the group of the first row): ``vbench`` with preset, fingerprint,
+    Beside ``prompt`` and ``tag`` (the groups of its rows): ``vbench`` with preset, fingerprint,
     rows, dimensions and auxiliary information; ``seeds``, one for each video; ``rewritten``.
 
     Args:
@@ -152,7 +152,7 @@ def _record(
         auxiliary |= row.auxiliary
     return {
         "prompt": first.prompt,
-        "tag": first.group,
+        "tag": "+".join(row.group for row in own),
         "vbench": {
             **mark,
             "rows": [row.row for row in own],

@@ -54,7 +54,7 @@ def run_dimension(built: Environment, job: Job, out: Path) -> Outcome:
     stored = _stored(folder, job)
     if stored is not None:
         return stored
-    _check(built, job)
+    check_available(job.dimension, built)
     folder.mkdir(parents=True, exist_ok=True)
     attempt = folder / "attempt"
     shutil.rmtree(attempt, ignore_errors=True)
@@ -81,18 +81,27 @@ def _stored(folder: Path, job: Job) -> Outcome | None:
     return Outcome(dimension=job.dimension, status="ok", folder=folder, result=result, reused=True)
 
 
-def _check(built: Environment, job: Job) -> None:
-    """Refuse what cannot work before minutes are spent on it."""
-    fault = built.faults.get(job.dimension)
+def check_available(dimension: str, built: Environment | None = None) -> None:
+    """Refuse what cannot work before minutes are spent on it.
+
+    Args:
+        dimension: Its name.
+        built: The package's environment; the one that is found by default.
+
+    Raises:
+        UserError: The environment, the dimension's module or its weights are not there.
+    """
+    built = environment.find() if built is None else built
+    fault = built.faults.get(dimension)
     if fault is not None:
         raise UserError(
-            f"VBench's {job.dimension} cannot be imported in {built.root}: {fault}; see: "
+            f"VBench's {dimension} cannot be imported in {built.root}: {fault}; see: "
             "python -m rcm_bench doctor"
         )
-    missing = environment.missing_weights(job.dimension)
+    missing = environment.missing_weights(dimension)
     if missing:
         raise UserError(
-            f"VBench's {job.dimension}: no weights at {missing[0]}; the package would fetch them "
+            f"VBench's {dimension}: no weights at {missing[0]}; the package would fetch them "
             "while it runs; put them there, or name their folder as VBENCH_CACHE_DIR"
         )
 

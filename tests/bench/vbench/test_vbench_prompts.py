@@ -55,7 +55,8 @@ def test_a_duplicate_is_sampled_once_under_its_first_row(small):
     records = vbench_metadata(rows, DEFAULT, PRESETS[DEFAULT])
     assert [r["prompt"] for r in records] == list(dict.fromkeys(r["prompt_en"] for r in SMALL))
     twin = records[1]
-    assert twin["tag"] == "appearance_style" and twin["vbench"]["rows"] == [1, 4]
+    assert twin["tag"] == "+".join([*GROUPS[1], *GROUPS[2]])
+    assert twin["vbench"]["rows"] == [1, 4]
     assert twin["vbench"]["dimensions"] == [*GROUPS[1], *GROUPS[2]]
     assert twin["vbench"]["auxiliary_info"] == {"appearance_style": "oil painting"}
     assert [len(r["seeds"]) for r in records] == [25, 5, 5, 5]

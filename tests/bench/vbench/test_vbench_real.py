@@ -89,9 +89,9 @@ def weights(real, tmp_path, monkeypatch):
 
         command = [str(real.python), script, str(tmp_path / "cache"), *dimensions]
         (tmp_path / "cache").mkdir(exist_ok=True)
+        monkeypatch.setenv("VBENCH_CACHE_DIR", str(tmp_path / "cache"))
         if dimensions:
             subprocess.run(command, check=True, env=environment.variables())
-        monkeypatch.setenv("VBENCH_CACHE_DIR", str(tmp_path / "cache"))
 
     return make
 
