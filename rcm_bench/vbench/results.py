@@ -320,7 +320,8 @@ def _number(value: Any, at: str, what: str) -> float:
         raise UserError(f"{at}: expected {what}, got {_kind(value)}")
     if not math.isfinite(value):
         raise UserError(
-            f"{at}: expected {what}, got {value}: VBench writes that where it scored no video"
+            f"{at}: expected {what}, got {value}: VBench writes that where it scored no video, or "
+            "where a network gave no number"
         )
     return float(value)
 

@@ -36,6 +36,8 @@ def viclip(folder):
     target = os.path.join(folder, "ViCLIP", "bpe_simple_vocab_16e6.txt.gz")
     shutil.copy(words, target)
     net = ViCLIP(tokenizer=SimpleTokenizer(target), pretrain=None)
+    for parameter in net.parameters():  # some are made without values
+        torch.nn.init.normal_(parameter, std=0.02)
     save({"model": net.state_dict()}, folder, "ViCLIP/ViClip-InternVid-10M-FLT.pth")
 
 

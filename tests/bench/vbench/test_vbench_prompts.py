@@ -33,11 +33,11 @@ GROUPS = [
 SMALL = [
     # A duplicate in two groups, and two prompts that differ by case alone.
     {"prompt_en": "a still frame", "dimension": GROUPS[0]},
-    {"prompt_en": "The bund, oil painting", "dimension": GROUPS[1],
+    {"prompt_en": "The harbour, oil painting", "dimension": GROUPS[1],
      "auxiliary_info": {"appearance_style": "oil painting"}},
     {"prompt_en": "a fantasy landscape", "dimension": GROUPS[2]},
     {"prompt_en": "A fantasy landscape", "dimension": GROUPS[2]},
-    {"prompt_en": "The bund, oil painting", "dimension": GROUPS[2]},
+    {"prompt_en": "The harbour, oil painting", "dimension": GROUPS[2]},
 ]  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_a_duplicate_is_sampled_once_under_its_first_row(small):
     assert twin["vbench"]["dimensions"] == [*GROUPS[1], *GROUPS[2]]
     assert twin["vbench"]["auxiliary_info"] == {"appearance_style": "oil painting"}
     assert [len(r["seeds"]) for r in records] == [25, 5, 5, 5]
-    assert twin["seeds"] == [seed_of("The bund, oil painting", j) for j in range(5)]
+    assert twin["seeds"] == [seed_of("The harbour, oil painting", j) for j in range(5)]
     preset = PRESETS["vbench-team-wan"]
     seeds = [r["seeds"] for r in vbench_metadata(rows, "x", preset, ["p"] * 5)]
     assert seeds[1] == [100_000, 100_001, 100_002, 100_003, 100_004]
@@ -132,7 +132,7 @@ def test_a_suite_plans_vbench(small, suite):
                     for k, v in TINY.items()})  # fmt: skip
     plan = prepare(load_suite(str(more), {})).plan
     own = {i.prompt: i for i in plan.items if (i.model, i.steps) == ("teacher", 1)}
-    assert own["The bund, oil painting"].prompt_rewritten == "2"
+    assert own["The harbour, oil painting"].prompt_rewritten == "2"
     assert len([i for i in plan.items if i.prompt == "a still frame"]) == 5 * 4
     first = {i.prompt: i for i in prepared.plan.items if (i.model, i.steps) == ("teacher", 1)}
     assert all(own[p].sample_key != first[p].sample_key for p in own)
