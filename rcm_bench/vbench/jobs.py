@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from rcm_bench.canonical import digest_of, file_digest
+from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.dimensions import WEIGHTS
 from rcm_bench.vbench.environment import weights_folder
@@ -58,16 +59,35 @@ class Job:
             {
                 "dimension": self.dimension,
                 "videos": named,
-                "info": [[r.prompt, list(r.dimensions), dict(r.auxiliary)] for r in self.info],
+                "info": [
+                    [r.prompt, list(r.dimensions), dict(r.auxiliary), r.image] for r in self.info
+                ],
                 "kind": self.kind,
                 "device": self.device,
                 "filtered": self.filtered,
-                "resolution": self.resolution if self.kind == "i2v" else None,
+                "images": self.image_digests(),
                 "requirements": file_digest(environment.requirements()),
                 "driver": file_digest(environment.driver()),
                 "weights": weights_digests(self.dimension),
             }
         )
+
+    def image_digests(self) -> dict[str, str]:
+        """Return the SHA-256 of each image that videos are compared with (VBench-I2V).
+
+        Raises:
+            UserError: An image is not there.
+        """
+        if self.dimension not in ("i2v_subject", "i2v_background"):
+            return {}
+        assert self.images is not None
+        found = {}
+        for name in sorted({str(row.image) for row in self.info}):
+            path = self.images / "crop" / self.resolution / name
+            if not path.is_file():
+                raise UserError(f"{path}: no such image; VBench's repository says where they are")
+            found[f"{self.resolution}/{name}"] = file_digest(path)
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,8 @@ from rcm_bench.vbench.results import read_info
 
 INFO_NAME = "VBench_full_info.json"
 INFO_SHA256 = "5dd2de80ee43cda750b2b72ea7023657c0b90d3702041c7e4608c65dbe50dccd"
+I2V_NAME = "vbench2_i2v_full_info.json"
+I2V_SHA256 = "8cf4d34dc11779a336c216a1a71d482927cfa24a1bf736ab5c92425609f129f8"
 FLICKERING = "temporal_flickering"
 
 
@@ -30,12 +32,14 @@ class Row:
         prompt: The original prompt, which names the videos.
         dimensions: What its videos are scored for.
         auxiliary: What they are judged by beside the prompt, by dimension.
+        image: Name of the image that they start from (VBench-I2V).
     """
 
     row: int
     prompt: str
     dimensions: tuple[str, ...]
     auxiliary: Mapping[str, Any] = field(default_factory=dict)
+    image: str | None = None
 
     @property
     def group(self) -> str:
@@ -49,15 +53,34 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         UserError: It is not there, or is not the file of vbench 0.1.5.
     """
+    return _read_rows(path, INFO_SHA256, f"{INFO_NAME} of vbench 0.1.5")
+
+
+def read_i2v_rows(path: Path) -> list[Row]:
+    """Read VBench-I2V's file of prompts and images; it is in VBench's repository alone.
+
+    Raises:
+        UserError: It is not there, or is another file.
+    """
+    return _read_rows(path, I2V_SHA256, f"{I2V_NAME} of VBench's repository")
+
+
+def _read_rows(path: Path, expected: str, what: str) -> list[Row]:
     if not path.is_file():
-        raise UserError(f"{path}: no such file; it comes with the package vbench 0.1.5")
-    if (digest := file_digest(path)) != INFO_SHA256:
+        raise UserError(f"{path}: no such file; expected the {what}")
+    if (digest := file_digest(path)) != expected:
         raise UserError(
-            f"{path}: expected the {INFO_NAME} of vbench 0.1.5 (SHA-256 {INFO_SHA256[:16]}), "
-            f"got {digest[:16]}; scores on other prompts would be another quantity"
+            f"{path}: expected the {what} (SHA-256 {expected[:16]}), got {digest[:16]}; scores on "
+            "other prompts would be another quantity"
         )
     return [
-        Row(row=i, prompt=info.prompt, dimensions=info.dimensions, auxiliary=info.auxiliary)
+        Row(
+            row=i,
+            prompt=info.prompt,
+            dimensions=info.dimensions,
+            auxiliary=info.auxiliary,
+            image=info.image,
+        )
         for i, info in enumerate(read_info(path))
     ]
 

@@ -78,12 +78,14 @@ class InfoRow:
         dimensions: Dimensions that it belongs to.
         videos: Paths of the videos that VBench found for it.
         auxiliary: What it is judged by, by dimension.
+        image: Name of the image that its videos start from (VBench-I2V).
     """
 
     prompt: str
     dimensions: tuple[str, ...]
     videos: tuple[str, ...]
     auxiliary: Mapping[str, Any] = field(default_factory=dict)
+    image: str | None = None
 
 
 def read_json(path: Path) -> Any:
@@ -294,6 +296,9 @@ def _info_row(row: Any, at: str) -> InfoRow:
     auxiliary = row.get("auxiliary_info", {})
     if not isinstance(auxiliary, dict):
         raise UserError(f"{at}.auxiliary_info: expected an object, got {_kind(auxiliary)}")
+    image = row.get("image_name")
+    if image is not None and (not isinstance(image, str) or "/" in image):
+        raise UserError(f"{at}.image_name: expected the name of a file, got {_kind(image)}")
     names = _texts(row.get("dimension"), f"{at}.dimension")
     for name in names:
         if name not in ALL:
@@ -305,6 +310,7 @@ def _info_row(row: Any, at: str) -> InfoRow:
         dimensions=names,
         videos=_texts(listed, f"{at}.video_list", empty=True),
         auxiliary=auxiliary,
+        image=image,
     )
 
 

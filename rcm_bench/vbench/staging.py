@@ -136,29 +136,35 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def check_complete(found: Iterable[str], expected: Iterable[str], where: str) -> None:
+def check_names(
+    found: Iterable[tuple[str, int]],
+    needed: Sequence[tuple[str, int]],
+    known: Iterable[tuple[str, int]],
+    where: str,
+) -> None:
     """Refuse a folder that lacks videos, or holds others.
 
     Args:
-        found: Names in the folder.
-        expected: Names of a complete one.
+        found: Prompt and number of each video in the folder.
+        needed: Those that must be there.
+        known: Those that may be there.
         where: The folder, for the message.
 
     Raises:
-        UserError: Names the first missing and the first foreign files, and counts them.
+        UserError: Names the first missing and the first foreign videos, and counts them.
     """
-    there, wanted = set(found), list(expected)
-    missing = [name for name in wanted if name not in there]
-    foreign = sorted(there - set(wanted))
+    there = set(found)
+    missing = [video for video in needed if video not in there]
+    foreign = sorted(there - set(known))
     said = []
     if missing:
-        said.append(f"{len(missing)} of {len(wanted)} videos are missing ({_some(missing)})")
+        said.append(f"{len(missing)} of {len(needed)} videos are missing ({_some(missing)})")
     if foreign:
-        said.append(f"{len(foreign)} files are not of this set ({_some(foreign)})")
+        said.append(f"{len(foreign)} videos are not of this set ({_some(foreign)})")
     if said:
         raise UserError(f"{where}: " + "; ".join(said))
 
 
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:3])
-    return f"{shown}, ..." if len(names) > 3 else shown
+def _some(videos: Sequence[tuple[str, int]]) -> str:
+    shown = ", ".join(repr(f"{prompt}-{index}") for prompt, index in videos[:3])
+    return f"{shown}, ..." if len(videos) > 3 else shown

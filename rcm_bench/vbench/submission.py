@@ -33,6 +33,8 @@ def write_info(path: Path, rows: Sequence[InfoRow]) -> None:
     data = []
     for row in rows:
         entry: dict[str, Any] = {"prompt_en": row.prompt, "dimension": list(row.dimensions)}
+        if row.image is not None:
+            entry["image_name"] = row.image
         if row.auxiliary:
             entry["auxiliary_info"] = dict(row.auxiliary)
         data.append({**entry, "video_list": list(row.videos)})

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+
 from rcm_bench import environment
 from rcm_bench.finish import open_run, report_input
 from rcm_bench.manifest import make_manifest

@@ -18,6 +18,7 @@ from pathlib import Path
 AUXILIARY = {"object_class", "multiple_objects", "scene", "appearance_style", "color",
              "spatial_relationship"}  # fmt: skip
 FRAMES = 16
+CAMERA = "camera_motion"
 
 
 def share(path, salt=""):
@@ -54,6 +55,11 @@ def row(dimension, path):
         return {"video_results": value > 0.5, "cor_num_per_video": int(value > 0.5)}
     if dimension == "background_consistency":
         return {"video_results": value, "video_sim": value * 8, "cnt_per_video": 8}
+    if dimension == CAMERA:
+        return {"video_results": float(value > 0.5), "prompt_type": "pan_left",
+                "predict_type": ["pan_left" if value > 0.5 else "static"]}  # fmt: skip
+    if dimension in ("i2v_subject", "i2v_background"):
+        return {"image_path": "a.jpg", "video_results": value}
     if dimension == "dynamic_degree":
         return {"video_results": value > 0.5}
     if dimension == "imaging_quality":
@@ -120,7 +126,9 @@ class VBench:
         output = Path(self.output_path, name + "_eval_results.json")
         rows = misbehave(os.environ.get("STAND_IN", ""), rows, output)
         value = pooled(dimension, rows) if rows else float("nan")
-        output.write_text(json.dumps({dimension: [value, rows]}, indent=4), encoding="utf-8")
+        middle = [{"pan_left": value, "static": float("nan")}] if dimension == CAMERA else []
+        text = json.dumps({dimension: [value, *middle, rows]}, indent=4)
+        output.write_text(text, encoding="utf-8")
         print(f"Evaluation results saved to {output}")
 
 
@@ -167,7 +175,7 @@ def standing(root, weights, cache):
     (site / "vbench" / "cli" / "static_filter.py").write_text(FILTER, encoding="utf-8")
     (root / "bin").mkdir()
     python = root / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH="{site}" exec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nexport PYTHONPATH="{site}"\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (root / "rcm_bench.json").write_text(json.dumps({"faults": {}}))
     for needed in {name for names in weights.values() for name in names}:

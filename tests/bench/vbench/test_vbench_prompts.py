@@ -23,7 +23,7 @@ from rcm_bench.vbench.prompts import (
     video_names,
     write_prompts,
 )
-from rcm_bench.vbench.staging import Video, check_complete, stage, staged_name
+from rcm_bench.vbench.staging import Video, check_names, stage, staged_name
 
 GROUPS = [
     ["temporal_flickering"],
@@ -100,7 +100,7 @@ def test_rewritten_prompts_go_by_line(small, tmp_path):
 
 def test_another_file_of_prompts_is_refused(tmp_path):
     path = tmp_path / "VBench_full_info.json"
-    with pytest.raises(UserError, match="no such file; it comes with the package vbench 0.1.5"):
+    with pytest.raises(UserError, match="no such file; expected the VBench_full_info.json"):
         read_rows(path)
     path.write_text(json.dumps(SMALL))
     with pytest.raises(UserError, match="expected the VBench_full_info.json of vbench 0.1.5"):
@@ -283,12 +283,13 @@ def test_a_file_system_that_does_not_tell_case_is_found_out(tmp_path, monkeypatc
 
 
 def test_counts_and_names_of_a_folder():
-    check_complete(["a-0.mp4"], ["a-0.mp4"], "v")
+    check_names([("a", 0)], [("a", 0)], [("a", 0), ("b", 0)], "v")
+    five = [("a", i) for i in range(5)]
     with pytest.raises(UserError) as caught:
-        check_complete(["a-0.mp4", "b-0.mp4"], [f"a-{i}.mp4" for i in range(5)], "v")
+        check_names([("a", 0), ("b", 0)], five, five, "v")
     assert str(caught.value) == (
-        "v: 4 of 5 videos are missing ('a-1.mp4', 'a-2.mp4', 'a-3.mp4', ...); "
-        "1 files are not of this set ('b-0.mp4')"
+        "v: 4 of 5 videos are missing ('a-1', 'a-2', 'a-3', ...); "
+        "1 videos are not of this set ('b-0')"
     )
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,12 +238,23 @@ def test_custom_input_takes_any_prompt_and_refuses_what_needs_more(built, tmp_pa
 
 
 def test_image_to_video_finds_its_images(built, tmp_path, rng):
+    from rcm_bench.vbench.dimensions import I2V
+
     images = tmp_path / "data"
     (images / "crop" / "16-9").mkdir(parents=True)
-    (images / "crop" / "16-9" / "a.jpg").write_bytes(b"x")
     job = make_job(tmp_path / "a", rng, "i2v_subject", kind="i2v", images=images)
-    done = run_dimension(built, job, tmp_path / "out")
-    assert done.status == "ok" and len(done.result.videos) == 15
+    job = replace(job, info=[replace(row, image="a.jpg") for row in job.info])
+    with pytest.raises(UserError, match="16-9/a.jpg: no such image"):
+        run_dimension(built, job, tmp_path / "out")
+    (images / "crop" / "16-9" / "a.jpg").write_bytes(b"x")
+    for dimension in I2V:
+        info = [replace(row, dimensions=(dimension,)) for row in job.info]
+        one = replace(job, dimension=dimension, info=info)
+        done = run_dimension(built, one, tmp_path / "out")
+        assert done.status == "ok" and len(done.result.videos) == 15, done.message
+    key = job.key()
+    (images / "crop" / "16-9" / "a.jpg").write_bytes(b"y")
+    assert job.key() != key
 
 
 def test_the_static_filter_gives_videos_their_own_numbers(built, tmp_path, rng):
