@@ -39,13 +39,14 @@ def measure(
     """
     tables = {name: _table(samples, scores, name, mode) for name in dimensions}
     tables = {name: table for name, table in tables.items() if len(table)}
+    rows = {name: ratio_per_prompt(table) for name, table in tables.items()}
     found: dict[str, Measured] = {}
-    if mode == "vbench_standard" and tables:
+    if mode == "vbench_standard":
         lacking = _lacking(tables)
-        parts = {"total", *(DIMENSIONS[name].part for name in tables)}
-        found = {total: _total(total, tables, lacking) for total in TOTALS if total in parts}
-    for name, table in tables.items():
-        found[name] = Measured(rows=ratio_per_prompt(table), kind=DIMENSIONS[name].kind)
+        parts = {"total", *(DIMENSIONS[name].part for name in tables)} if tables else set()
+        found = {total: _total(total, rows, lacking) for total in TOTALS if total in parts}
+    for name, own in rows.items():
+        found[name] = Measured(rows=own, kind=DIMENSIONS[name].kind)
     return found
 
 
@@ -135,33 +136,34 @@ def _lacking(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str, int], d
 
 def _total(
     total: str,
-    tables: Mapping[str, pd.DataFrame],
+    rows: Mapping[str, pd.DataFrame],
     lacking: Mapping[tuple[str, str, int], Mapping[str, int]],
 ) -> Measured:
     """Write a total as a mean over its dimensions; say which cells must not print it.
 
-    A cell that lacks videos of a dimension has no rows of it at all, so that nothing that reads the
-    sums (a gate, a baseline file) can make a total of the rest.
+    With slope a and C dimensions, numerators become C a (numerator - low denominator), whose
+    variance over seeds is (C a)^2 times the dimension's own. A cell that lacks videos of a
+    dimension has no rows of it at all, so that nothing that reads the sums (a gate, a baseline
+    file) can make a total of the rest.
     """
     components = tuple(n for n in T2V if total in ("total", DIMENSIONS[n].part))
-    basis = np.eye(len(T2V))
-    constant = totals(np.zeros(len(T2V)))[total]
-    slopes = dict(zip(T2V, totals(basis)[total] - constant, strict=True))
-    count = len(components)
-    rows = []
+    slopes = totals(np.eye(len(T2V)))[total] - totals(np.zeros(len(T2V)))[total]
+    parts = []
     for name in components:
-        if name in tables:
-            # b_c = -a_c low_c; the sum over c is the total of zeros.
-            low = DIMENSIONS[name].low
-            top = tables[name]["top"] - low * tables[name]["bottom"]
-            own = tables[name].assign(top=count * slopes[name] * top)
-            own = own[[name not in lacking.get(key, {}) for key in _keys(own)]]
-            rows.append(ratio_per_prompt(own).assign(component=name))
+        if name in rows:
+            scale = len(components) * slopes[T2V.index(name)]
+            own = rows[name]
+            own = own.assign(
+                numerator=scale * (own["numerator"] - DIMENSIONS[name].low * own["denominator"]),
+                within=scale**2 * own["within"],
+                component=name,
+            )
+            parts.append(own[[name not in lacking.get(key, {}) for key in _keys(own)]])
     withheld = {}
     for key, counts in lacking.items():
         own_counts = {name: n for name, n in counts.items() if name in components}
         if own_counts:
             said = ", ".join(f"{n} videos in {name}" for name, n in own_counts.items())
             withheld[key] = f"no total: no score for {said}"
-    joined = pd.concat(rows, ignore_index=True)
+    joined = pd.concat(parts, ignore_index=True)
     return Measured(rows=joined, components=components, withheld=withheld)

@@ -14,7 +14,7 @@ from rcm_bench.aggregate import aggregate
 from rcm_bench.benchmarks.vbench import Benchmark
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
-from rcm_bench.measured import cells
+from rcm_bench.measured import cells, ratio_per_prompt
 from rcm_bench.statistics import value_of
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
 from rcm_bench.types import PromptRecord, Reference
@@ -329,6 +329,21 @@ def test_natively_the_first_five_static_videos_count_in_the_order_of_names():
         score["details"] = "{}"  # without the filter all count
     found = measure(pd.DataFrame(rows), pd.DataFrame(scores), ["temporal_flickering"])
     assert list(found["temporal_flickering"].rows["denominator"]) == [25, 25]
+
+
+def test_a_totals_variance_over_seeds_is_that_of_its_own_numerators():
+    """Turn each video's value first and sum afterwards: the same sums and the same variance."""
+    rng = np.random.default_rng()
+    samples, made = table(lambda *_: float(rng.uniform(0, 1)))
+    name = "motion_smoothness"
+    measured = Benchmark().measure(samples, made)
+    found = measured["quality"].rows.query("component == @name").set_index(["model", "prompt_id"])
+    own = samples[samples["task"].str.contains(name)].merge(made[made["metric"] == name])
+    slope = 7 / 6.5 / (0.9975 - 0.706)  # seven dimensions; weight 1 of 6.5
+    turned = own.assign(top=slope * (own["value"] - 0.706), bottom=1.0)
+    expected = ratio_per_prompt(turned).set_index(["model", "prompt_id"])
+    for column in ("numerator", "denominator", "within"):
+        assert list(found[column]) == pytest.approx(list(expected[column]), rel=1e-9), column
 
 
 def test_the_scorer_owes_scores_to_its_own_prompts_only():
