@@ -12,12 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rcm_bench.geneval_prompts import COLORS
 from rcm_bench.types import Detection
 
-COLORS = (
-    *("red", "orange", "yellow", "green", "blue"),
-    *("purple", "pink", "brown", "black", "white"),
-)
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 THRESHOLD = 0.3
 COUNTING_THRESHOLD = 0.9
