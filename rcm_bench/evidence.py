@@ -3,7 +3,7 @@
 A run folder gives it, and so does a baseline file; nothing behind this file cares which it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,12 +119,13 @@ def run_evidence(folder: str | Path) -> Evidence:
     return evidence_of(open_run(Path(folder)), str(folder))
 
 
-def evidence_of(run: OpenRun, label: str) -> Evidence:
+def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -> Evidence:
     """Read the evidence of an opened run.
 
     Args:
         run: The run.
         label: How the user named it.
+        only: Benchmarks whose metrics are wanted; all by default.
     """
     plan, suite = run.plan, run.plan.suite
     index = run.store.index()
@@ -153,15 +154,17 @@ def evidence_of(run: OpenRun, label: str) -> Evidence:
         reference=plan.reference(),
         prompts={prompt.prompt_id: prompt_key(prompt) for prompt in plan.prompts},
         cells=cells,
-        metrics=_metrics(run, tables),
+        metrics=_metrics(run, tables, only),
         timings=_timings(cells, index),
     )
 
 
-def _metrics(run: OpenRun, tables: RunTables) -> dict[str, Metric]:
+def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> dict[str, Metric]:
     policy = run.plan.suite.run.failures
     found = {}
     for benchmark in run.benchmarks:
+        if only is not None and benchmark.name not in only:
+            continue
         measured = benchmark.measure(  # type: ignore[attr-defined]
             tables.samples,
             tables.scores,
