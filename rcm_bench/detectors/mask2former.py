@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rcm_bench.detectors.opencv_resize import resize
 from rcm_bench.geneval_prompts import NAMES
 from rcm_bench.geneval_rules import THRESHOLD
 from rcm_bench.types import Detection
@@ -77,10 +78,7 @@ def sizes_of(height: int, width: int) -> Sizes:
 
 
 def preprocess(images: "Tensor", sizes: Sizes) -> "Tensor":
-    """Resize, pad with grey 128, then normalise.
-
-    Bilinear without antialiasing and rounded to whole levels, as OpenCV resizes 8-bit images (equal
-    to it up to one level in some pixels).
+    """Resize as OpenCV does, pad with grey 128, then normalise.
 
     Args:
         images: (B, H, W, 3), uint8.
@@ -89,11 +87,9 @@ def preprocess(images: "Tensor", sizes: Sizes) -> "Tensor":
     Returns:
         (B, 3, h, w), float32.
     """
-    from torch.nn.functional import interpolate, pad
+    from torch.nn.functional import pad
 
-    x = images.permute(0, 3, 1, 2).float()
-    x = interpolate(x, size=sizes.resized, mode="bilinear", align_corners=False, antialias=False)
-    x = x.round()
+    x = resize(images, *sizes.resized).permute(0, 3, 1, 2).float()
     below = sizes.padded[0] - sizes.resized[0]
     right = sizes.padded[1] - sizes.resized[1]
     x = pad(x, (0, right, 0, below), value=PADDING)
@@ -228,23 +224,30 @@ class Mask2Former:
         self.batch = batch
 
     def __call__(
-        self, images: "NDArray[np.uint8]", masks: Sequence[Collection[str]] | None = None
+        self,
+        images: "NDArray[np.uint8]",
+        masks: Sequence[Collection[str]] | None = None,
+        threshold: float = THRESHOLD,
     ) -> list[list[Detection]]:
-        """Return the detections of each image whose score exceeds 0.3, boxes and scores in float32.
+        """Return the detections of each image above a threshold, boxes and scores in float32.
 
         Args:
             images: (B, H, W, 3).
             masks: Names of the classes whose masks are wanted, for each image; all by default.
+            threshold: What a score must exceed.
         """
         found: list[list[Detection]] = []
         for start in range(0, len(images), self.batch):
             part = slice(start, start + self.batch)
             wanted = None if masks is None else masks[part]
-            found += self._detect(images[part], wanted)
+            found += self._detect(images[part], wanted, threshold)
         return found
 
     def _detect(
-        self, images: "NDArray[np.uint8]", masks: Sequence[Collection[str]] | None
+        self,
+        images: "NDArray[np.uint8]",
+        masks: Sequence[Collection[str]] | None,
+        threshold: float,
     ) -> list[list[Detection]]:
         import torch
 
@@ -252,9 +255,8 @@ class Mask2Former:
         with torch.inference_mode(), full_float32():
             x = preprocess(torch.from_numpy(images).to(self.device), sizes)
             out = self.model(pixel_values=x)
-            result = postprocess(
-                out.class_queries_logits, out.masks_queries_logits, sizes, masks=masks
-            )
+            logits = (out.class_queries_logits, out.masks_queries_logits)
+            result = postprocess(*logits, sizes, threshold=threshold, masks=masks)
             columns = [c.cpu().numpy() for c in result[:4]]
         found: list[list[Detection]] = [[] for _ in images]
         for k, (image, label, score, box) in enumerate(zip(*columns, strict=True)):

@@ -7,10 +7,18 @@ from pydantic import Field, model_validator
 
 from rcm_bench.suite import Name, Strict
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file")]
+Sha256 = Annotated[str, Field(description="SHA-256 of the weights file, 64 digits")]
 OFFICIAL_SHA256_START = "743b7d99"
 """The official file's name ends with the first digits of its SHA-256."""
 _COMMIT = re.compile("[0-9a-f]{40}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_WHENCE = "; if you trust the file, sha256sum says it"
+
+
+def _check_digests(*digests: str | None) -> None:
+    for digest in digests:
+        if digest is not None and not _SHA256.fullmatch(digest):
+            raise ValueError(f"a SHA-256 has 64 digits of 0-9 and a-f, got {digest!r}")
 
 
 class Mask2FormerSettings(Strict):
@@ -42,14 +50,10 @@ class Mask2FormerSettings(Strict):
             raise ValueError(f"a hub id needs 'revision', local weights 'sha256'{_WHENCE}")
         elif self.layout == "hub" and self.config_sha256 is None:
             raise ValueError(f"a local folder needs 'config_sha256'{_WHENCE}")
+        _check_digests(self.sha256, self.config_sha256)
         if self.layout == "mmdet" and self.config_sha256 is not None:
             raise ValueError("'config_sha256' belongs to 'layout: hub'")
         return self
-
-    @property
-    def is_hub_id(self) -> bool:
-        """Return True for ``owner/name`` of the hub, False for a path."""
-        return self.layout == "hub" and self.revision is not None
 
     @property
     def official(self) -> bool:
@@ -67,6 +71,7 @@ class ColourSettings(Strict):
 
     @model_validator(mode="after")
     def _pinned(self) -> "ColourSettings":
+        _check_digests(self.sha256)
         if self.is_file and self.sha256 is None:
             raise ValueError(f"a local file needs 'sha256'{_WHENCE}")
         if not self.is_file and self.sha256 is not None:
@@ -77,6 +82,3 @@ class ColourSettings(Strict):
     def is_file(self) -> bool:
         """Return True for a path, False for a pretrained tag."""
         return self.weights.endswith((".safetensors", ".pt", ".pth", ".bin"))
-
-
-_WHENCE = "; if you trust the file, sha256sum says it"
