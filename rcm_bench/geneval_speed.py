@@ -78,7 +78,7 @@ def random_models(device: str) -> Models:
     from rcm_bench.geneval_colours import MODEL, Colours, _open_clip
 
     torch.manual_seed(0)
-    network = Mask2FormerForUniversalSegmentation(official_config())
+    network: Any = Mask2FormerForUniversalSegmentation(official_config())
     network.set_attn_implementation("eager")
     open_clip = _open_clip()
     clip, _, transform = open_clip.create_model_and_transforms(MODEL, pretrained=None)

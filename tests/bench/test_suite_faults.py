@@ -225,5 +225,6 @@ def test_extends(suite, tmp_path):
 def test_settings_of_benchmarks_are_strict(suite):
     path = suite(**{"{brightness: {}}": "{geneval: {detektor: lab}}"})
     assert message(path).startswith(
-        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: detector."
+        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. "
+        "Available: colours, detector. Did you mean 'detector'?"
     )
