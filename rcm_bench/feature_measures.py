@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from rcm_bench.feature_files import KEY, read_features
@@ -77,9 +76,7 @@ def vendi_scores(table: pd.DataFrame) -> Measured:
     return Measured(rows=_by_prompt(table, sums))
 
 
-def _by_prompt(
-    table: pd.DataFrame, sums: Callable[[Floats, int], dict[str, Any]]
-) -> pd.DataFrame:
+def _by_prompt(table: pd.DataFrame, sums: Callable[[Floats, int], dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for key, group in table.groupby([*CELL, "prompt_id", "task"], sort=True):
         there = group["features"].dropna()

@@ -204,9 +204,7 @@ def _score_batch(
         ]
 
 
-def _records(
-    scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs
-) -> list[dict[str, Any]]:
+def _records(scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs) -> list[dict[str, Any]]:
     # A scorer names a sample by its file; two samples of one batch may share one.
     groups: list[list[tuple[str, SampleRef]]] = []
     for key, ref in refs.items():

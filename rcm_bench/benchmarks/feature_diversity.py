@@ -158,5 +158,3 @@ def _metrics(
             title=f"{title} {name}", unit=unit, higher_is_better=True, about=f"{about}."
         )
         yield f"{kind}_{name}", info
-
-

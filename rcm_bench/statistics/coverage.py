@@ -63,9 +63,7 @@ def prdc(real: Floats, fake: Floats, nearest: int = NEAREST) -> Prdc:
         in_real += (distances < real_radius[rows, None]).sum(0)
         recall[rows] = (distances < fake_radius).any(1)
         covered[rows] = distances.min(1) < real_radius[rows]
-    return Prdc(
-        precision=in_real > 0, density=in_real / nearest, recall=recall, coverage=covered
-    )
+    return Prdc(precision=in_real > 0, density=in_real / nearest, recall=recall, coverage=covered)
 
 
 def radii(features: Floats, nearest: int) -> Floats:

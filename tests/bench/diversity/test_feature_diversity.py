@@ -89,7 +89,10 @@ def test_coverage_is_summed_by_the_teachers_prompts(tmp_path):
     expected = prdc(real.astype(float), fake.astype(float), 2)
     coverage = found["coverage"].rows
     assert coverage["model"].tolist() == ["student", "student"]
-    assert coverage["numerator"].tolist() == [expected.coverage[:6].sum(), expected.coverage[6:].sum()]
+    assert coverage["numerator"].tolist() == [
+        expected.coverage[:6].sum(),
+        expected.coverage[6:].sum(),
+    ]
     assert coverage["denominator"].tolist() == [6, 6]
     assert coverage["n_missing"].tolist() == [0, 1]
     precision = found["precision"].rows
@@ -157,7 +160,7 @@ def test_damaged_features_are_named(run):
     path = sorted((run / "blobs").glob("*/*.npy"))[0]
     path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
     with pytest.raises(UserError, match=f"{path.name}: features do not match their digest"):
-        rcm_bench.report([str(run)])
+        rcm_bench.report(str(run))
     path.unlink()
     rcm_bench.score(str(run))
 
@@ -176,7 +179,7 @@ def test_a_suite_must_name_features(suite):
 
 
 def test_missing_weights_are_found_before_sampling(suite, tmp_path):
-    dino = f"{{dino: {{weights: nowhere, sha256: {'0' * 64}, config_sha256: {'0' * 64}}}}}"
+    dino = f"{{dino: {{weights: nowhere, sha256: {'a' * 64}, config_sha256: {'a' * 64}}}}}"
     path = suite(SUITE.replace("{brightness: {}}", f"{{feature_diversity: {dino}}}"), ENOUGH)
     with pytest.raises(UserError, match="feature_diversity.dino.weights: .*: no such file"):
         rcm_bench.run(str(path), tmp_path / "out")

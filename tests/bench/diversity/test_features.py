@@ -103,9 +103,9 @@ def test_clip(tmp_path, images):
     np.testing.assert_allclose(clip(images), expected, atol=1e-5)
     assert clip.texts(["a dog", "a cat"]).shape == (2, 16)
     with pytest.raises(UserError, match="unknown architecture 'ViT-B-23'.*Did you mean 'ViT-B-32'"):
-        ClipSettings(
-            weights=settings.weights, sha256=settings.sha256, model="ViT-B-23"
-        ).load(WHERE, "cpu")
+        ClipSettings(weights=settings.weights, sha256=settings.sha256, model="ViT-B-23").load(
+            WHERE, "cpu"
+        )
 
 
 @pytest.mark.parametrize("net", ["alex", "squeeze"])
@@ -138,7 +138,9 @@ def test_lpips_backbone_is_the_files(tmp_path):
         "sha256": file_digest(tmp_path / "part.pth"),
         "net": "squeeze",
     }
-    with pytest.raises(UserError, match="another architecture: missing: slices.1.3.squeeze.weight$"):
+    with pytest.raises(
+        UserError, match="another architecture: missing: slices.1.3.squeeze.weight$"
+    ):
         LpipsSettings(**part).load(WHERE, "cpu")
 
 
