@@ -20,6 +20,10 @@ class Extractor(Protocol):
 class FeatureSettings(Protocol):
     """Which network, and where its weights lie."""
 
+    def __hash__(self) -> int:
+        """Equal settings are loaded once."""
+        ...
+
     @property
     def distance(self) -> Literal["cosine", "squared"]:
         """How two images are compared: 1 - cos, or squared Euclidean distance."""

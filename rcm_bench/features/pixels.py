@@ -46,5 +46,5 @@ class Pixels:
 
         pixels = torch.tensor(images).permute(0, 3, 1, 2).float() / 255
         small = adaptive_avg_pool2d(pixels, self.size).flatten(1).numpy()
-        found: NDArray[np.float32] = small / np.float32(small.shape[1] ** 0.5)
+        found: NDArray[np.float32] = (small / small.shape[1] ** 0.5).astype(np.float32)
         return found

@@ -46,7 +46,8 @@ class Preparation(NamedTuple):
         import torch
 
         pixels = np.stack([self._cut(image) for image in images]).astype(np.float32) / 255
-        scaled = (pixels - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = (np.array(each, dtype=np.float32) for each in (self.mean, self.std))
+        scaled = (pixels - mean) / std
         return torch.from_numpy(np.ascontiguousarray(scaled.transpose(0, 3, 1, 2)))
 
     def _cut(self, image: "NDArray[np.uint8]") -> "NDArray[np.uint8]":
