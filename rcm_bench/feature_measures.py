@@ -11,6 +11,7 @@ from rcm_bench.measured import CELL, Measured, scored
 from rcm_bench.statistics import diversity
 from rcm_bench.statistics.clusters import Floats
 from rcm_bench.statistics.coverage import prdc
+from rcm_bench.statistics.discrepancy import contributions
 
 ROW = [
     *(*CELL, "prompt_id", "stratum", "component"),
@@ -143,3 +144,24 @@ def _sums(planned: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "n_samples": len(values),
             "n_missing": len(group) - len(values),
         }
+
+
+def discrepancy(table: pd.DataFrame) -> Measured | None:
+    """Sum what each sample adds to the CMMD of its cell, by prompt; None if nothing can be said.
+
+    Intervals take the reference's samples as given.
+
+    Args:
+        table: Samples with the paths of their features, and the column ``is_reference``.
+    """
+    real_rows = table[table["is_reference"] & table["features"].notna()]
+    rows: list[pd.DataFrame] = []
+    if len(real_rows) > 1:
+        real = read_features(real_rows["features"])
+        for _, cell in table[~table["is_reference"]].groupby(CELL, sort=True):
+            there = cell[cell["features"].notna()]
+            if len(there) > 1:
+                added = contributions(real, read_features(there["features"]))
+                own = cell.assign(value=pd.Series(added, index=there.index))
+                rows.append(_shares(own, cell.iloc[0]))
+    return Measured(rows=pd.concat(rows), ratio=False) if rows else None
