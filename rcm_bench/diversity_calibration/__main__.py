@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 GALLERY = Path("reports/gallery/diversity_calibration")
-PER_TASK = 6
+PER_TASK = 4
 PROMPT_SEED = 77
 
 

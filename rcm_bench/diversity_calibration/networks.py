@@ -1,7 +1,8 @@
 """Features for the calibration: no network here has seen a photograph.
 
-Hand features (small pixels), real architectures with random weights (DINOv2, CLIP's vision tower,
-LPIPS), and hidden activations of the laboratory's own trained teacher.
+Hand features (small pixels), real architectures with random weights (DINOv2, LPIPS's SqueezeNet
+under its learned weights of channels), and hidden activations of the laboratory's own trained
+teacher.
 """
 
 import contextlib
@@ -49,10 +50,9 @@ def networks(seed: int) -> Iterator[Network]:
     """
     yield Network("pixels, 8x8", "squared", PixelSettings(size=8).load(WHERE, "cpu"))
     yield Network("teacher's hidden layer", "cosine", Teacher())
-    for number in range(2):
-        torch.manual_seed(seed + number)
-        yield Network(f"random DINOv2, {number}", "cosine", _random_dino())
-        yield Network(f"random LPIPS (squeeze), {number}", "squared", _random_lpips())
+    torch.manual_seed(seed)
+    yield Network("DINOv2, random weights", "cosine", _random_dino())
+    yield Network("LPIPS, random SqueezeNet", "squared", _random_lpips())
 
 
 def _random_dino() -> Extractor:

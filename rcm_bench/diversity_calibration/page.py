@@ -34,8 +34,8 @@ a measure of quality.
   known: a generator with one image per prompt has 0 in pairwise distance, 1 in Vendi score.
 - No network here has seen a photograph: pixels, random weights of real architectures loaded as
   real ones are, and the laboratory's own teacher. **Nothing is said about how well DINOv2, CLIP
-  or LPIPS with their real weights see the diversity of photographs.** The two numbers of a random
-  architecture are two draws of its weights.
+  or LPIPS with their real weights see the diversity of photographs.** Another draw of random
+  weights gives other numbers.
 - The truth is one number for many failures. `shrink` leaves everything possible within a smaller
   range, `modes` leaves a few scenes, `color`, `place`, `background` freeze one attribute. A
   measure that sees background before colour orders generators differently from the truth although
