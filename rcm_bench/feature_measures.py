@@ -11,7 +11,6 @@ from rcm_bench.measured import CELL, Measured, scored
 from rcm_bench.statistics import diversity
 from rcm_bench.statistics.clusters import Floats
 from rcm_bench.statistics.coverage import prdc
-from rcm_bench.statistics.discrepancy import contributions
 
 ROW = [
     *(*CELL, "prompt_id", "stratum", "component"),
@@ -146,13 +145,16 @@ def _sums(planned: pd.DataFrame) -> Iterator[dict[str, Any]]:
         }
 
 
-def discrepancy(table: pd.DataFrame) -> Measured | None:
-    """Sum what each sample adds to the CMMD of its cell, by prompt; None if nothing can be said.
+def distance_of_sets(
+    table: pd.DataFrame, contributions: Callable[[Floats, Floats], Floats]
+) -> Measured | None:
+    """Sum what each sample adds to its cell's distance, by prompt; None if nothing can be said.
 
     Intervals take the reference's samples as given.
 
     Args:
         table: Samples with the paths of their features, and the column ``is_reference``.
+        contributions: What each fake sample adds, from (real, fake); their mean is the distance.
     """
     real_rows = table[table["is_reference"] & table["features"].notna()]
     rows: list[pd.DataFrame] = []

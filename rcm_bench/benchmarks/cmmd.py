@@ -43,7 +43,7 @@ class Benchmark:
         """Return the scorer of CLIP's features, the same as that of feature_diversity."""
         from rcm_bench.scorers.features import Scorer
 
-        return Scorer(kind="clip", features=self.clip)
+        return Scorer(kind="clip", features=self.clip, benchmark=self.name)
 
     def check(self) -> None:
         """Refuse weights that are not there, before anything is sampled."""
@@ -63,7 +63,8 @@ class Benchmark:
             scores: The scores table; the details of ``clip`` name the files of features.
             failures: Has no meaning here: a sample that is not there has no distance.
         """
-        from rcm_bench import feature_measures as measures
+        from rcm_bench.feature_measures import distance_of_sets, with_features
+        from rcm_bench.statistics.discrepancy import contributions
 
-        found = measures.discrepancy(measures.with_features(samples, scores, "clip"))
+        found = distance_of_sets(with_features(samples, scores, "clip"), contributions)
         return {} if found is None else {"distance": found}

@@ -50,11 +50,13 @@ class Scorer:
         kind: Name of the features, such as ``"dino"``.
         features: The network.
         frames: How many frames of a video are read.
+        benchmark: Benchmark of the suite that names the network, for messages.
     """
 
     kind: str
     features: FeatureSettings
     frames: int = 8
+    benchmark: str = "feature_diversity"
 
     version: ClassVar[str] = "1"
 
@@ -66,7 +68,7 @@ class Scorer:
     @property
     def where(self) -> str:
         """Key of the suite, for messages."""
-        return f"benchmarks.feature_diversity.{self.kind}"
+        return f"benchmarks.{self.benchmark}.{self.kind}"
 
     def settings(self) -> dict[str, Any]:
         """Return network, weights by digest, and how images and videos are prepared."""
