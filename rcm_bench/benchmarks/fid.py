@@ -33,8 +33,8 @@ class Benchmark:
             title="FID to the teacher",
             unit="squared distance",
             higher_is_better=False,
-            about="Frechet distance to the teacher's samples; it shrinks with their number, so compare "
-            "equal numbers only.",
+            about="Frechet distance to the teacher's samples; it shrinks with their number, so "
+            "compare equal numbers only.",
             headline=True,
         )
     }
