@@ -87,7 +87,7 @@ def _sample(
     name = environment.device_name(device)
     sample(prepared.plan, prepared.models, store, work, device=name)
     if untimed:
-        timing.measure(prepared.plan, prepared.models, store, name)
+        timing.measure(prepared.plan, prepared.models, store, name, device)
 
 
 def _reused(prepared: Prepared, position: int) -> Path:
