@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,11 @@ from rcm_bench.benchmarks.vbench import Benchmark
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 from rcm_bench.measured import cells, ratio_per_prompt
+from rcm_bench.planning import Plan
+from rcm_bench.scoring import scores_per_sample
 from rcm_bench.statistics import value_of
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
-from rcm_bench.types import PromptRecord, Reference
+from rcm_bench.types import PromptRecord, Reference, WorkItem
 from rcm_bench.vbench import dimensions as known
 from rcm_bench.vbench import prompts, staging
 
@@ -359,6 +362,13 @@ def test_the_scorer_owes_scores_to_its_own_prompts_only():
     )
     (scorer,) = Benchmark(dimensions=("scene",)).scorers()
     assert scorer.applies(own) and not scorer.applies(foreign)
+    items = [WorkItem(**dict.fromkeys(WorkItem.__dataclass_fields__, "")) for _ in range(3)]
+    items = [
+        replace(item, prompt_id=n)
+        for item, n in zip(items, ("scene", "color", "color"), strict=True)
+    ]
+    plan = Plan(suite=None, prompts=[own, foreign], identities={}, items=items)
+    assert scores_per_sample(plan, [Benchmark(dimensions=("scene",))]) == pytest.approx(1 / 3)
     assert not scorer.applies(PromptRecord(prompt_id="x", text="x", task="prompt"))
 
 
