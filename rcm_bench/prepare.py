@@ -65,8 +65,8 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
 
 def missing_weights(models: Mapping[str, Model]) -> list[str]:
     """Say for each model what has to be brought to this machine before a run, each thing once."""
-    said = [getattr(model, "missing", lambda: None)() for model in models.values()]
-    return [text for text in dict.fromkeys(said) if text is not None]
+    said = [getattr(model, "missing", list)() for model in models.values()]
+    return list(dict.fromkeys(text for texts in said for text in texts))
 
 
 def _refuse_quality_of_random(loaded: LoadedSuite, models: Mapping[str, Model]) -> None:
