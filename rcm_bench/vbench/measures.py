@@ -39,13 +39,14 @@ def measure(
     """
     tables = {name: _table(samples, scores, name, mode) for name in dimensions}
     tables = {name: table for name, table in tables.items() if len(table)}
+    rows = {name: ratio_per_prompt(table) for name, table in tables.items()}
     found: dict[str, Measured] = {}
-    if mode == "vbench_standard" and tables:
+    if mode == "vbench_standard":
         lacking = _lacking(tables)
-        parts = {"total", *(DIMENSIONS[name].part for name in tables)}
-        found = {total: _total(total, tables, lacking) for total in TOTALS if total in parts}
-    for name, table in tables.items():
-        found[name] = Measured(rows=ratio_per_prompt(table), kind=DIMENSIONS[name].kind)
+        parts = {"total", *(DIMENSIONS[name].part for name in tables)} if tables else set()
+        found = {total: _total(total, rows, lacking) for total in TOTALS if total in parts}
+    for name, own in rows.items():
+        found[name] = Measured(rows=own, kind=DIMENSIONS[name].kind)
     return found
 
 
@@ -58,7 +59,7 @@ def _table(samples: pd.DataFrame, scores: pd.DataFrame, name: str, mode: str) ->
         own = own.assign(task=_group(name))
     table = scored(own, scores, name)
     if name == FLICKERING:
-        table = _static(table)
+        table = _static(_first_static(table))
     parts = [_parts(v, d) for v, d in zip(table["value"], table["details"], strict=True)]
     return table.assign(
         top=np.array([top for top, _ in parts], dtype=np.float64),
@@ -83,6 +84,26 @@ def _parts(value: float, details: object) -> tuple[float, float]:
     return float(found.get("numerator", value)), float(found.get("denominator", 1.0))
 
 
+def _first_static(table: pd.DataFrame) -> pd.DataFrame:
+    """Leave out all but the first five static videos of each prompt, where a scorer says which are.
+
+    A native scorer sees one video at a time and says ``static`` in its details; which five count is
+    decided here, in the order of VBench's filter: of file names, so 0, 1, 10, 11, ..., 2, 20.
+    """
+    details = [json.loads(d) if isinstance(d, str) else {} for d in table["details"]]
+    told = [found.get("static") for found in details]
+    if all(flag is None for flag in told):
+        return table
+    order = [f"{index}.mp4" for index in table["seed_index"]]
+    flagged = table.assign(told=told, order=order).sort_values("order", kind="stable")
+    static = flagged["told"].eq(True)
+    rank = static.groupby([flagged[name] for name in (*CELL, "prompt_id")]).cumsum()
+    spare = flagged["told"].notna() & ~(static & (rank <= STATIC_VIDEOS))
+    flagged.loc[spare, "value"] = np.nan
+    flagged.loc[spare, "reason"] = f"{DROPPED}: not among the first five static videos"
+    return flagged.drop(columns=["told", "order"]).sort_index()
+
+
 def _static(table: pd.DataFrame) -> pd.DataFrame:
     """Keep five videos of each prompt: those that count, and of the others as many as lack.
 
@@ -95,42 +116,54 @@ def _static(table: pd.DataFrame) -> pd.DataFrame:
     return kept.drop(columns="spare").sort_index()
 
 
+def _keys(table: pd.DataFrame) -> list[tuple[str, str, int]]:
+    """Return the cell of each row."""
+    columns = (table[name] for name in CELL)
+    return [(str(m), str(s), int(n)) for m, s, n in zip(*columns, strict=True)]
+
+
 def _lacking(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str, int], dict[str, int]]:
     """Count, by cell and dimension, the videos without a score that no rule leaves out."""
     found: dict[tuple[str, str, int], dict[str, int]] = {}
     for name, table in tables.items():
         left_out = table["reason"].astype(str).str.startswith(DROPPED)
         gone = table[table["value"].isna() & ~left_out]
-        for key, rows in gone.groupby(CELL):
-            model, sampler, steps = map(str, key)
-            found.setdefault((model, sampler, int(steps)), {})[name] = len(rows)
+        for key in _keys(gone):
+            counts = found.setdefault(key, {})
+            counts[name] = counts.get(name, 0) + 1
     return found
 
 
 def _total(
     total: str,
-    tables: Mapping[str, pd.DataFrame],
+    rows: Mapping[str, pd.DataFrame],
     lacking: Mapping[tuple[str, str, int], Mapping[str, int]],
 ) -> Measured:
-    """Write a total as a mean over its dimensions; say which cells must not print it."""
+    """Write a total as a mean over its dimensions; say which cells must not print it.
+
+    With slope a and C dimensions, numerators become C a (numerator - low denominator), whose
+    variance over seeds is (C a)^2 times the dimension's own. A cell that lacks videos of a
+    dimension has no rows of it at all, so that nothing that reads the sums (a gate, a baseline
+    file) can make a total of the rest.
+    """
     components = tuple(n for n in T2V if total in ("total", DIMENSIONS[n].part))
-    basis = np.eye(len(T2V))
-    constant = totals(np.zeros(len(T2V)))[total]
-    slopes = dict(zip(T2V, totals(basis)[total] - constant, strict=True))
-    count = len(components)
-    rows = []
+    slopes = totals(np.eye(len(T2V)))[total] - totals(np.zeros(len(T2V)))[total]
+    parts = []
     for name in components:
-        if name in tables:
-            # b_c = -a_c low_c; the sum over c is the total of zeros.
-            low = DIMENSIONS[name].low
-            top = tables[name]["top"] - low * tables[name]["bottom"]
-            own = tables[name].assign(top=count * slopes[name] * top)
-            rows.append(ratio_per_prompt(own).assign(component=name))
+        if name in rows:
+            scale = len(components) * slopes[T2V.index(name)]
+            own = rows[name]
+            own = own.assign(
+                numerator=scale * (own["numerator"] - DIMENSIONS[name].low * own["denominator"]),
+                within=scale**2 * own["within"],
+                component=name,
+            )
+            parts.append(own[[name not in lacking.get(key, {}) for key in _keys(own)]])
     withheld = {}
     for key, counts in lacking.items():
         own_counts = {name: n for name, n in counts.items() if name in components}
         if own_counts:
             said = ", ".join(f"{n} videos in {name}" for name, n in own_counts.items())
             withheld[key] = f"no total: no score for {said}"
-    joined = pd.concat(rows, ignore_index=True)
+    joined = pd.concat(parts, ignore_index=True)
     return Measured(rows=joined, components=components, withheld=withheld)

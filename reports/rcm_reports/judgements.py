@@ -11,6 +11,8 @@ from rcm_reports.study import Study
 
 State = Literal["right", "wrong", "scored", "unscored", "missing"]
 MOST_BOXES = 60
+LEAST_SCORE = 0.05
+"""Detectors name things they hardly believe in; no rule counts those, and they hide the picture."""
 
 
 class Judgement(NamedTuple):
@@ -81,12 +83,13 @@ def boxes(raw: Any) -> list[list[Any]]:
 
     Args:
         raw: What a scorer noted: a list of boxes, or such lists by the name of what was found;
-            what is no box is left out.
+            what is no box, or has a score below ``LEAST_SCORE``, is left out.
     """
     if isinstance(raw, Mapping):
         groups = [(name, each) for name, found in raw.items() for each in _listed(found)]
         raw = [[*each[:4], each[4] if len(each) > 4 else None, name] for name, each in groups]
-    return [_box(box) for box in _listed(raw)[:MOST_BOXES] if _is_box(box)]
+    found = [_box(box) for box in _listed(raw) if _is_box(box)]
+    return [box for box in found if box[4] is None or box[4] >= LEAST_SCORE][:MOST_BOXES]
 
 
 def _listed(raw: Any) -> list[Any]:

@@ -16,7 +16,7 @@ from synthetic_videos import FPS, FRAMES, clip, with_videos
 
 from rcm_reports import render
 from rcm_reports.judgements import boxes
-from rcm_reports.media import blob_path, medium, put_media
+from rcm_reports.media import FOLDER, blob_path, drop_media, medium, put_media
 from rcm_reports.mp4 import VideoFacts, video_facts
 from rcm_reports.page import build_page
 
@@ -175,3 +175,24 @@ def test_the_viewer_holds_whole_prompts_of_every_task(tmp_path, monkeypatch):
         "\xa0", " "
     )
     assert Path(next(iter(built.media.values()))).is_file()
+
+
+def test_media_of_an_older_page_go_and_what_is_not_ours_stays(tmp_path):
+    page, folder = tmp_path / "index.html", tmp_path / FOLDER
+    folder.mkdir()
+    old, new = f"{'0' * 32}.png", f"{'1' * 32}.png"
+    foreign = ["notes.txt", "photo.png", f"{'2' * 31}.png", f"{'3' * 32}.txt", f"{'4' * 32}"]
+    for name in (old, new, *foreign):
+        (folder / name).write_text("")
+    page.write_text("")
+    (tmp_path / "other.html").write_text("")
+    drop_media({new: folder}, page)
+    assert (folder / old).exists()  # another page may show it
+    (tmp_path / "other.html").unlink()
+    drop_media({new: folder}, page)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([new, *foreign])
+
+
+def test_boxes_that_no_rule_counts_are_not_drawn():
+    faint, sure, unknown = [0, 0, 1, 1, 0.001, "a"], [0, 0, 1, 1, 0.3, "b"], [0, 0, 1, 1]
+    assert [box[5] for box in boxes([faint, sure, unknown])] == ["b", ""]

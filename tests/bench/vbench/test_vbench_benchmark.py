@@ -14,12 +14,14 @@ from rcm_bench.aggregate import aggregate
 from rcm_bench.benchmarks.vbench import Benchmark
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
+from rcm_bench.measured import cells, ratio_per_prompt
+from rcm_bench.statistics import value_of
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
 from rcm_bench.types import PromptRecord, Reference
 from rcm_bench.vbench import dimensions as known
 from rcm_bench.vbench import prompts, staging
 
-PER_GROUP = 6
+PER_GROUP = 5
 AUXILIARY = {
     "object_class": {"object": "cat"},
     "color": {"color": "red"},
@@ -115,6 +117,7 @@ def numbers(outcome, model="student"):
 
 
 def test_all_sixteen_dimensions_and_totals_by_hand(video, tmp_path):
+    """By hand; and a report needs neither the environment nor the weights."""
     outcome = rcm_bench.run(str(video), tmp_path / "out")
     assert outcome.whole
     for model in ("teacher", "student"):
@@ -125,24 +128,26 @@ def test_all_sixteen_dimensions_and_totals_by_hand(video, tmp_path):
         for name, value in totals(raw).items():
             assert found.loc[name, "value"] == pytest.approx(float(value), rel=1e-9), name
             assert found.loc[name, "low"] < value < found.loc[name, "high"]
-    assert (found.loc["scene", "n_samples"], found.loc["scene", "n_missing"]) == (30, 0)
-    paired = rcm_bench.report(tmp_path / "out")
-    assert paired is not None
+    assert (found.loc["scene", "n_samples"], found.loc["scene", "n_missing"]) == (25, 0)
+    shutil.rmtree(tmp_path / "weights")
+    shutil.rmtree(tmp_path / "environment")
+    pd.testing.assert_frame_equal(found, numbers(rcm_bench.score(tmp_path / "out"), "student"))
     headlines = [n for n, info in Benchmark().metrics.items() if info.headline]
     assert headlines == ["total", "dynamic_degree"]
 
 
-def test_a_failed_dimension_takes_the_total_and_comes_back(video, tmp_path, monkeypatch):
-    """Fifteen dimensions are kept, the sixteenth fails with its reason, then is run again."""
+def test_a_failed_dimension_is_missing_and_comes_back(video, tmp_path, monkeypatch):
+    """The other is kept, this one fails with its reason and is run again, alone."""
     wrong = tmp_path / "weights" / known.WEIGHTS["scene"][0]
     monkeypatch.setattr(Benchmark, "check", lambda self: None)
     wrong.rename(wrong.with_suffix(".away"))
+    video.write_text(SUITE.replace("{device: cpu", "{dimensions: [scene, color], device: cpu"))
     outcome = rcm_bench.run(str(video), tmp_path / "out")
     assert not outcome.whole and not outcome.done
     found = numbers(outcome)
-    for name in TOTALS:
+    for name in ("total", "semantic"):
         assert math.isnan(found.loc[name, "value"])
-        assert found.loc[name, "method"].startswith("no ")
+        assert found.loc[name, "method"].startswith("no total")
     assert "scene" not in found.index or math.isnan(found.loc["scene", "value"])
     assert not math.isnan(found.loc["color", "value"])
     failures = failures_of(tmp_path / "out")
@@ -151,18 +156,10 @@ def test_a_failed_dimension_takes_the_total_and_comes_back(video, tmp_path, monk
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "vbench").rglob("result.json")}
     wrong.with_suffix(".away").rename(wrong)
     outcome = rcm_bench.score(tmp_path / "out")
-    assert outcome.whole and not math.isnan(numbers(outcome).loc["total", "value"])
+    assert outcome.whole and not math.isnan(numbers(outcome).loc["scene", "value"])
     after = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "vbench").rglob("result.json")}
     assert before.items() < after.items()
     assert [p.parent.name.split("-")[0] for p in after.keys() - before.keys()] == ["scene"] * 2
-
-
-def test_a_report_needs_neither_environment_nor_weights(video, tmp_path, monkeypatch):
-    first = numbers(rcm_bench.run(str(video), tmp_path / "out"))
-    shutil.rmtree(tmp_path / "weights")
-    shutil.rmtree(tmp_path / "environment")
-    again = numbers(rcm_bench.score(tmp_path / "out"))
-    pd.testing.assert_frame_equal(first, again)
 
 
 def test_a_subset_has_no_total(video, tmp_path):
@@ -248,11 +245,17 @@ def test_normalisation_of_each_dimension_by_hand(name):
     if name == "dynamic_degree":
         expected /= 2
     share = 0.8 if DIMENSIONS[name].part == "quality" else 0.2
-    found, _ = aggregated(
+    samples, made = table(
         lambda model, n, p, k: DIMENSIONS[n].high if n == name else DIMENSIONS[n].low
     )
-    assert found.loc[DIMENSIONS[name].part, "value"] == pytest.approx(expected, rel=1e-12)
-    assert found.loc["total", "value"] == pytest.approx(share * expected, rel=1e-12)
+    measured = Benchmark().measure(samples, made)
+    value = {
+        total: value_of(cells(measured[total])["student", "s", 1].clusters) for total in TOTALS
+    }
+    assert value[DIMENSIONS[name].part] == pytest.approx(expected, rel=1e-12)
+    assert value["total"] == pytest.approx(share * expected, rel=1e-12)
+    own = value_of(cells(measured[name])["student", "s", 1].clusters)
+    assert own == pytest.approx(DIMENSIONS[name].high, rel=1e-12)
 
 
 def test_a_missing_video_makes_the_total_missing_and_a_dropped_one_does_not():
@@ -269,6 +272,9 @@ def test_a_missing_video_makes_the_total_missing_and_a_dropped_one_does_not():
     assert not math.isnan(found.loc["quality", "value"])
     assert math.isnan(paired.loc["total", "difference"])
     assert found.loc["color", "n_missing"] == 1
+    samples, made = table(lambda *a: scores(*a, reason="cannot be decoded"))
+    sums = Benchmark().measure(samples, made)["total"].rows
+    assert set(sums.loc[sums["component"] == "color", "model"]) == {"teacher"}
     left_out = "VBench leaves it out: the object is in no frame"
     found, paired = aggregated(lambda model, *a: scores("student", *a, reason="cannot be decoded")
                                if model == "teacher" else scores(model, *a))  # fmt: skip
@@ -301,6 +307,43 @@ def test_flickering_counts_five_static_videos_of_each_prompt():
     assert list(sums["denominator"]) == [5, 2]
     assert list(sums["n_missing"]) == [0, 3]
     assert not found["total"].withheld
+
+
+def test_natively_the_first_five_static_videos_count_in_the_order_of_names():
+    from rcm_bench.vbench.measures import measure
+
+    rows = [{"item_id": f"{m}-{k}", "model": m, "sampler": "s", "steps": 1, "prompt_id": "a",
+             "seed_index": k, "task": "temporal_flickering"}
+            for m in ("m", "n") for k in range(25)]  # fmt: skip
+    static = {"m": {2, 3, 9, 10, 12, 20, 21}, "n": {0, 24}}
+    scores = [{"item_id": r["item_id"], "metric": "temporal_flickering",
+               "value": r["seed_index"] / 100, "reason": None,
+               "details": json.dumps({"static": r["seed_index"] in static[r["model"]]})}
+              for r in rows]  # fmt: skip
+    found = measure(pd.DataFrame(rows), pd.DataFrame(scores), ["temporal_flickering"])
+    sums = found["temporal_flickering"].rows.set_index("model")
+    # Of m: 10, 12, 2, 20, 21 in the order of names; 3 and 9 come too late.
+    assert list(sums["numerator"]) == pytest.approx([0.65, 0.24])
+    assert list(sums["denominator"]) == [5, 2] and list(sums["n_missing"]) == [0, 3]
+    for score in scores:
+        score["details"] = "{}"  # without the filter all count
+    found = measure(pd.DataFrame(rows), pd.DataFrame(scores), ["temporal_flickering"])
+    assert list(found["temporal_flickering"].rows["denominator"]) == [25, 25]
+
+
+def test_a_totals_variance_over_seeds_is_that_of_its_own_numerators():
+    """Turn each video's value first and sum afterwards: the same sums and the same variance."""
+    rng = np.random.default_rng()
+    samples, made = table(lambda *_: float(rng.uniform(0, 1)))
+    name = "motion_smoothness"
+    measured = Benchmark().measure(samples, made)
+    found = measured["quality"].rows.query("component == @name").set_index(["model", "prompt_id"])
+    own = samples[samples["task"].str.contains(name)].merge(made[made["metric"] == name])
+    slope = 7 / 6.5 / (0.9975 - 0.706)  # seven dimensions; weight 1 of 6.5
+    turned = own.assign(top=slope * (own["value"] - 0.706), bottom=1.0)
+    expected = ratio_per_prompt(turned).set_index(["model", "prompt_id"])
+    for column in ("numerator", "denominator", "within"):
+        assert list(found[column]) == pytest.approx(list(expected[column]), rel=1e-9), column
 
 
 def test_the_scorer_owes_scores_to_its_own_prompts_only():
