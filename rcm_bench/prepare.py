@@ -55,7 +55,7 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
     for benchmark in benchmarks:
-        getattr(benchmark, "check", lambda prompts: None)(prompts)
+        getattr(benchmark, "check", lambda: None)()
     for name, model in models.items():
         model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
     for benchmark in benchmarks:
