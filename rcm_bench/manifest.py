@@ -11,8 +11,8 @@ from rcm_bench.canonical import digest_of
 from rcm_bench.media import CODEC
 from rcm_bench.planning import NOISE, Plan
 from rcm_bench.prepare import Prepared
-from rcm_bench.prompt_sets import prompts_digest
-from rcm_bench.scoring import scorer_of
+from rcm_bench.prompt_sets import convention_of, prompts_digest
+from rcm_bench.scoring import scorers_of
 from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.suite_load import shipped
@@ -83,7 +83,7 @@ def default_folder(prepared: Prepared) -> Path:
 def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:
     """Return how much work the plan holds."""
     cells = list(plan.cells())
-    per_cell = len(plan.prompts) * plan.suite.prompts.samples_per_prompt
+    per_cell = len(plan.items) // len(cells)
     evaluations = sum(models[name].evaluations(steps) for name, steps in cells) * per_cell
     tasks: dict[str, int] = {}
     for prompt in plan.prompts:
@@ -102,15 +102,17 @@ def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:
 def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
     """Return everything that can change a score."""
     suite = plan.suite
+    convention = convention_of(plan.prompts)
     return {
         "name": suite.protocol.name,
         "prompts": {
             **suite.prompts.model_dump(mode="json", exclude_none=True),
             "digest": prompts_digest(plan.prompts)[:_SHORT],
+            **convention,
         },
-        "rewriting": suite.protocol.rewriting,
+        "rewriting": convention.get("rewriting", suite.protocol.rewriting),
         "negative_prompt": None,
-        "seeds": suite.protocol.seeds,
+        "seeds": convention.get("seeds", suite.protocol.seeds),
         "noise": NOISE,
         "samplers": suite.samplers,
         "steps": {name: list(_steps(suite, name)) for name in suite.models},
@@ -131,13 +133,15 @@ def _steps(suite: Suite, name: str) -> Sequence[int]:
 def _scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for benchmark in benchmarks:
-        scorer = scorer_of(benchmark)
-        if scorer is not None:
-            found[benchmark.name] = {
-                "scorer": scorer.name,
-                "version": scorer.version,
-                "settings": scorer.settings(),
-            }
+        parts = [
+            {"scorer": s.name, "version": s.version, "settings": s.settings()}
+            for s in scorers_of(benchmark)
+        ]
+        if len(parts) == 1:
+            found[benchmark.name] = parts[0]
+        elif parts:
+            settings = {str(part.pop("scorer")): part for part in parts}
+            found[benchmark.name] = {"scorer": "several", "version": "", "settings": settings}
     return found
 
 

@@ -76,28 +76,25 @@ def make_plan(
     """
     items: list[WorkItem] = []
     cells = [(n, m, steps) for n, m in suite.models.items() for steps in steps_of(suite, m)]
-    seeds = {
-        (prompt.prompt_id, index): seed_of(prompt.text, index, suite.protocol.seeds)
-        for prompt in prompts
-        for index in range(suite.prompts.samples_per_prompt)
-    }
+    seeds = {prompt.prompt_id: seeds_of(prompt, suite) for prompt in prompts}
     for cell, (name, entry, steps) in enumerate(cells):
-        pairs = ((p, i) for p in prompts for i in range(suite.prompts.samples_per_prompt))
+        pairs = ((p, i) for p in prompts for i in range(len(seeds[p.prompt_id])))
         for chunk, batch in enumerate(_chunks(pairs, suite.run.batch_size)):
             for prompt, index in batch:
-                seed = seeds[prompt.prompt_id, index]
+                seed = seeds[prompt.prompt_id][index]
+                seen = _rewritten(prompt)
                 items.append(
                     WorkItem(
                         item_id=_item_id(name, entry.sampler, steps, prompt.prompt_id, index),
                         sample_key=sample_key(
-                            suite, identities[name], entry.sampler, steps, prompt.text, seed
+                            suite, identities[name], entry.sampler, steps, prompt.text, seed, seen
                         ),
                         model=name,
                         sampler=entry.sampler,
                         steps=steps,
                         prompt_id=prompt.prompt_id,
                         prompt=prompt.text,
-                        prompt_rewritten=prompt.text,
+                        prompt_rewritten=seen,
                         seed_index=index,
                         seed=seed,
                         batch_id=f"{cell:03d}.{chunk:06d}",
@@ -115,8 +112,29 @@ def _item_id(model: str, sampler: str, steps: int, prompt_id: str, index: int) -
     return digest_of([model, sampler, steps, prompt_id, index])[:_ITEM_ID_LENGTH]
 
 
+def seeds_of(prompt: PromptRecord, suite: Suite) -> list[int]:
+    """Return the seed of each sample of a prompt: its set's own, or those of the suite's recipe."""
+    given = prompt.metadata.get("seeds")
+    if given is not None and "vbench" in prompt.metadata:
+        return [int(seed) for seed in given]
+    count = suite.prompts.samples_per_prompt
+    return [seed_of(prompt.text, index, suite.protocol.seeds) for index in range(count)]
+
+
+def _rewritten(prompt: PromptRecord) -> str:
+    """Return what a model sees of a prompt; only VBench's set has rewritten ones."""
+    own = "vbench" in prompt.metadata and "rewritten" in prompt.metadata
+    return str(prompt.metadata["rewritten"]) if own else prompt.text
+
+
 def sample_key(
-    suite: Suite, identity: Mapping[str, Any], sampler: str, steps: int, prompt: str, seed: int
+    suite: Suite,
+    identity: Mapping[str, Any],
+    sampler: str,
+    steps: int,
+    prompt: str,
+    seed: int,
+    rewritten: str | None = None,
 ) -> str:
     """Return the SHA-256 of everything that decides a sample, and of nothing else.
 
@@ -129,7 +147,7 @@ def sample_key(
             "sampler": suite.samplers[sampler],
             "steps": steps,
             "prompt": prompt,
-            "prompt_rewritten": prompt,
+            "prompt_rewritten": prompt if rewritten is None else rewritten,
             "negative_prompt": None,
             "seed": seed,
             "noise": NOISE,

@@ -11,10 +11,11 @@ from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.types import PromptRecord
 
-SETS = ("lab",)
+SETS = ("lab", "vbench")
 NO_TASK = "prompt"
 MAX_PROMPT_BYTES = 64 * 1024
 _KEY_LENGTH = 16
+_CONVENTION = ("preset", "fingerprint", "rewriting", "seeds")
 
 
 def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
@@ -28,6 +29,10 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         if entry.set not in SETS:
             where = loaded.place("prompts", "set")
             raise unknown_name(where, "prompt set", entry.set, SETS)
+        if entry.set == "vbench":
+            from rcm_bench.vbench.suite_prompts import suite_metadata
+
+            return stratified(_records(suite_metadata(loaded), "prompts"))
         if entry.per_task is None:
             raise UserError(f"{loaded.place('prompts')}: set '{entry.set}' needs 'per_task'")
         return stratified(_records(lab_metadata(entry.per_task, entry.seed), "prompts"))
@@ -81,6 +86,8 @@ def _json_record(line: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: expected one JSON object in a line: {fault}") from None
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise UserError(f"{where}: expected a JSON object with a text under 'prompt'")
+    if "vbench" in record:
+        raise UserError(f"{where}: key 'vbench' belongs to 'set: vbench'")
     if not isinstance(record.get("tag", NO_TASK), str):
         raise UserError(f"{where}: expected text under 'tag', got {record['tag']!r}")
     return record
@@ -126,6 +133,12 @@ def prompt_key(prompt: PromptRecord) -> str:
     """Return a digest of what a prompt asks for, whatever its place in its set."""
     whole = [prompt.text, prompt.task, canonical_json(dict(prompt.metadata))]
     return digest_of(whole)[:_KEY_LENGTH]
+
+
+def convention_of(prompts: Sequence[PromptRecord]) -> dict[str, str]:
+    """Return the named convention of a set, if it has one: preset, rewriting, seeds, mark."""
+    mark = prompts[0].metadata.get("vbench") if prompts else None
+    return {} if mark is None else {key: mark[key] for key in _CONVENTION}
 
 
 def prompts_digest(prompts: Sequence[PromptRecord]) -> str:

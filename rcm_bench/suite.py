@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1)]
@@ -73,13 +73,32 @@ SAMPLERS: dict[str, type[Strict]] = {
 class Prompts(Strict):
     """Which prompts, and how many samples of each."""
 
-    set: Name | None = Field(default=None, description="A built-in set: lab")
+    set: Name | None = Field(default=None, description="A built-in set: lab, vbench")
     file: Name | None = Field(
         default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
     )
     per_task: Count | None = Field(default=None, description="Prompts of each task (set: lab)")
     seed: int = Field(default=0, ge=0, description="Which prompts are drawn (set: lab)")
-    samples_per_prompt: Count = Field(default=4, description="Seeds for each prompt")
+    preset: Name | None = Field(
+        default=None, description="Named convention of published numbers (set: vbench)"
+    )
+    info: Name | None = Field(
+        default=None, description="VBench_full_info.json, by default that of its environment"
+    )
+    rewritten: Name | None = Field(
+        default=None, description="What models see in place of prompt i: line i (set: vbench)"
+    )
+    samples_per_prompt: Count = Field(
+        default=4, description="Seeds for each prompt; 5 by default with 'set: vbench'"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _official_number(cls, data: Any) -> Any:
+        """Take VBench's own number of videos where none is given."""
+        if isinstance(data, dict) and data.get("set") == "vbench":
+            return {"samples_per_prompt": 5, **data}
+        return data
 
 
 class Protocol(Strict):

@@ -7,9 +7,16 @@ import pandas as pd
 
 from rcm_bench.canonical import canonical_json
 from rcm_bench.planning import Plan
-from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
+from rcm_bench.scoring import (
+    applies,
+    sample_digest,
+    score_key,
+    scorer_key,
+    scorers_of,
+    unique_scorers,
+)
 from rcm_bench.store import Index
-from rcm_bench.types import Benchmark, WorkItem
+from rcm_bench.types import Benchmark, Scorer, WorkItem
 
 SAMPLES = [
     *("sample_key", "item_id", "model", "sampler", "steps", "prompt_id", "prompt", "task"),
@@ -41,14 +48,16 @@ def run_tables(plan: Plan, index: Index, benchmarks: Sequence[Benchmark]) -> Run
         index: The records.
         benchmarks: The benchmarks of the suite.
     """
-    scored = {b.name: scorer_key(s) for b in benchmarks if (s := scorer_of(b)) is not None}
+    scored = {b.name: [scorer_key(s) for s in scorers_of(b)] for b in benchmarks}
     tasks = {prompt.prompt_id: prompt.task for prompt in plan.prompts}
     samples = pd.DataFrame(
         [_sample_row(item, tasks[item.prompt_id], index) for item in plan.items], columns=SAMPLES
     )
     scores = pd.DataFrame(_score_rows(plan, index, scored), columns=SCORES)
     scores["value"] = scores["value"].astype("float64")
-    failures = pd.DataFrame(_failure_rows(plan, index, list(scored.values())), columns=FAILURES)
+    failures = pd.DataFrame(
+        _failure_rows(plan, index, unique_scorers(benchmarks)), columns=FAILURES
+    )
     return RunTables(samples, scores, failures)
 
 
@@ -66,14 +75,16 @@ def _sample_row(item: WorkItem, task: str, index: Index) -> tuple[Any, ...]:
     )
 
 
-def _score_rows(plan: Plan, index: Index, scored: Mapping[str, str]) -> Iterable[tuple[Any, ...]]:
+def _score_rows(
+    plan: Plan, index: Index, scored: Mapping[str, Sequence[str]]
+) -> Iterable[tuple[Any, ...]]:
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     for item in plan.items:
         sample = index.samples.get(item.sample_key or "")
         if sample is None:
             continue
         found: dict[str, list[tuple[Any, ...]]] = {}
-        for benchmark, scorer in scored.items():
+        for benchmark, scorer in ((name, s) for name, scorers in scored.items() for s in scorers):
             if scorer not in found:
                 key = score_key(sample_digest(sample), scorer, prompts[item.prompt_id])
                 found[scorer] = list(_spelled(index.scores.get(key)))
@@ -92,7 +103,9 @@ def _spelled(record: Mapping[str, Any] | None) -> Iterable[tuple[Any, ...]]:
         )
 
 
-def _failure_rows(plan: Plan, index: Index, scorers: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+def _failure_rows(
+    plan: Plan, index: Index, scorers: Mapping[str, Scorer]
+) -> Iterable[tuple[Any, ...]]:
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     for item in plan.items:
         sample = index.samples.get(item.sample_key or "")
@@ -103,7 +116,8 @@ def _failure_rows(plan: Plan, index: Index, scorers: Sequence[str]) -> Iterable[
                 continue
             if stage == "score" and sample is not None:
                 digest, prompt = sample_digest(sample), prompts[item.prompt_id]
-                if all(score_key(digest, s, prompt) in index.scores for s in scorers):
+                owed = [key for key, scorer in scorers.items() if applies(scorer, prompt)]
+                if all(score_key(digest, key, prompt) in index.scores for key in owed):
                     continue
             yield (
                 *(item.item_id, item.model, item.sampler, item.steps, item.prompt_id),

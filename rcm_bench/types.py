@@ -6,7 +6,7 @@ Nothing here imports a heavy package when it runs; every part of the harness may
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +92,7 @@ class SampleRef:
         prompt: The prompt as given.
         task: Stratum of the prompt.
         metadata: What the prompt set knows about the prompt.
+        seed_index: Which of the samples of its prompt it is, from 0.
     """
 
     sample_key: str
@@ -101,6 +102,7 @@ class SampleRef:
     prompt: str
     task: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    seed_index: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +211,40 @@ class Scorer(Protocol):
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Score a batch of samples; every sample gets at least one score."""
+        ...
+
+
+@runtime_checkable
+class CellScorer(Protocol):
+    """A scorer that takes all samples of a cell at once: a program that needs minutes to start.
+
+    Where it fails, all of them are unscored with its reason; it is never asked for single ones.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the scorer."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version; changes whenever the same sample could get another score."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return all else that can change a score."""
+        ...
+
+    def applies(self, prompt: PromptRecord) -> bool:
+        """Say whether samples of a prompt are to be scored; others get no score and lack none."""
+        ...
+
+    def at(self, folder: Path) -> Scorer:
+        """Return the scorer with the run folder, where it may keep results and logs."""
+        ...
+
+    def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
+        """Score the samples of one cell."""
         ...
 
 

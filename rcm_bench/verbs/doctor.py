@@ -42,7 +42,7 @@ def doctor() -> list[Check]:
     checks = [_python(), *map(_package, _NEEDED)]
     if installed("torch"):
         checks.append(_device())
-    return [*checks, _memory(), _disk(), _suites(), *_weights(), _font()]
+    return [*checks, _memory(), _disk(), _suites(), *_weights(), _font(), *_vbench()]
 
 
 def _python() -> Check:
@@ -111,6 +111,16 @@ def _named_weights() -> set[str]:
         for entry in load_suite(str(path)).suite.models.values():
             named.add(str(entry.settings().get("weights")))
     return named
+
+
+def _vbench() -> list[Check]:
+    """Look at the environment of the package vbench; everything else works without it."""
+    from rcm_bench.vbench.environment import findings
+
+    return [
+        Check(name=f.name, good=f.good, found=f.found, mend=f.mend, optional=True)
+        for f in findings()
+    ]
 
 
 def _font() -> Check:

@@ -69,7 +69,7 @@ def plan(suite: str) -> PlanSummary:
     prepared = prepare(load_suite(suite))
     unique_scorers(prepared.benchmarks)
     made, models = prepared.plan, prepared.models
-    per_cell = len(made.prompts) * made.suite.prompts.samples_per_prompt
+    per_cell = len(made.items) // len(list(made.cells()))
     cells = []
     size = 0.0
     for name, steps in made.cells():

@@ -9,10 +9,10 @@ PER_TASK = 100
 
 
 def prompts(benchmark: str, out: str | Path) -> list[Path]:
-    """Write ``generation_prompts.txt`` and ``evaluation_metadata.jsonl`` as GenEval has them.
+    """Write a prompt set: the laboratory's as GenEval has them, VBench's as VBench has them.
 
     Args:
-        benchmark: Name of a built-in prompt set: ``"lab"``.
+        benchmark: Name of a built-in prompt set: ``"lab"``, ``"vbench"``.
         out: Folder to write into.
 
     Returns:
@@ -23,4 +23,9 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
     """
     if benchmark not in SETS:
         raise unknown_name("prompts", "prompt set", benchmark, SETS)
+    if benchmark == "vbench":
+        from rcm_bench.vbench.environment import find
+        from rcm_bench.vbench.prompts import write_prompts
+
+        return write_prompts(find().info, Path(out))
     return write_official(lab_metadata(PER_TASK, 0), Path(out))

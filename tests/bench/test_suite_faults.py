@@ -111,7 +111,7 @@ FAULTS = {
     ),
     "unknown prompt set": (
         ("file: prompts.txt", "set: lap, per_task: 2"),
-        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: lab. "
+        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: lab, vbench. "
          "Did you mean 'lab'?"],
     ),
     "undeclared variable": (
