@@ -192,7 +192,7 @@ def power(
 @app.command()
 @guarded
 def prompts(
-    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab.")],
+    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab, geneval.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> int:
     """Write a benchmark's prompt set in its official format."""

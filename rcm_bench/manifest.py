@@ -109,6 +109,7 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
             **suite.prompts.model_dump(mode="json", exclude_none=True),
             "digest": prompts_digest(plan.prompts)[:_SHORT],
             **convention,
+            **deviation(plan, benchmarks),
         },
         "rewriting": convention.get("rewriting", suite.protocol.rewriting),
         "negative_prompt": None,
@@ -124,6 +125,17 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
         "aggregation": AGGREGATION,
         "population": suite.protocol.population,
     }
+
+
+def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """Say where a benchmark is not run on its official prompts and number of samples."""
+    said = [
+        words
+        for benchmark in benchmarks
+        if (of := getattr(benchmark, "deviation", None)) is not None
+        and (words := of(plan.prompts, plan.suite.prompts.samples_per_prompt))
+    ]
+    return {"deviation": "; ".join(said)} if said else {}
 
 
 def _steps(suite: Suite, name: str) -> Sequence[int]:

@@ -50,6 +50,10 @@ def prepare(loaded: LoadedSuite) -> Prepared:
     prompts = load_prompts(loaded)
     for name, model in models.items():
         model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
+    for benchmark in benchmarks:
+        check = getattr(benchmark, "check_prompts", None)
+        if check is not None:
+            check(prompts, loaded.place("benchmarks", benchmark.name))
     identities = {name: model.identity() for name, model in models.items()}
     plan = make_plan(loaded.suite, prompts, identities)
     return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks)

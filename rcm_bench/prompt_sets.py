@@ -1,4 +1,4 @@
-"""Prompt sets: the lab's grammar, a text file, or a JSON-lines file in GenEval's format."""
+"""Prompt sets: the lab's grammar, GenEval's own, a text file, or JSON lines as GenEval has them."""
 
 import json
 from collections import defaultdict
@@ -8,10 +8,11 @@ from typing import Any
 
 from rcm_bench.canonical import canonical_json, digest_of, text_digest
 from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.geneval_prompts import official_files, official_metadata
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.types import PromptRecord
 
-SETS = ("lab", "vbench")
+SETS = ("lab", "geneval", "vbench")
 NO_TASK = "prompt"
 MAX_PROMPT_BYTES = 64 * 1024
 _KEY_LENGTH = 16
@@ -33,6 +34,8 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
             from rcm_bench.vbench.suite_prompts import suite_metadata
 
             return stratified(_records(suite_metadata(loaded), "prompts"))
+        if entry.set == "geneval":
+            return stratified(_records(_geneval_metadata(loaded), "prompts"))
         if entry.per_task is None:
             raise UserError(f"{loaded.place('prompts')}: set '{entry.set}' needs 'per_task'")
         return stratified(_records(lab_metadata(entry.per_task, entry.seed), "prompts"))
@@ -43,6 +46,15 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         raise UserError(f"{where}: belongs to 'set: lab'; a file gives its own prompts")
     path = loaded.folder("prompts", "file") / entry.file
     return stratified(_records(read_prompt_file(path, where), str(path)))
+
+
+def _geneval_metadata(loaded: LoadedSuite) -> list[dict[str, Any]]:
+    entry = loaded.suite.prompts
+    for key, value in (("per_task", entry.per_task), ("seed", entry.seed or None)):
+        if value is not None:
+            where = loaded.place("prompts", key)
+            raise UserError(f"{where}: belongs to 'set: lab'; GenEval's 553 prompts are fixed")
+    return official_metadata()
 
 
 def lab_metadata(per_task: int, seed: int) -> list[dict[str, Any]]:
@@ -158,8 +170,8 @@ def write_official(metadata: Sequence[dict[str, Any]], out: Path) -> list[Path]:
         The files written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    texts = out / "generation_prompts.txt"
-    records = out / "evaluation_metadata.jsonl"
-    texts.write_text("".join(f"{r['prompt']}\n" for r in metadata), encoding="utf-8")
-    records.write_text("".join(json.dumps(r) + "\n" for r in metadata), encoding="utf-8")
-    return [texts, records]
+    written = []
+    for name, text in official_files(metadata).items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        written.append(out / name)
+    return written

@@ -73,7 +73,7 @@ SAMPLERS: dict[str, type[Strict]] = {
 class Prompts(Strict):
     """Which prompts, and how many samples of each."""
 
-    set: Name | None = Field(default=None, description="A built-in set: lab, vbench")
+    set: Name | None = Field(default=None, description="A built-in set: lab, geneval, vbench")
     file: Name | None = Field(
         default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
     )

@@ -111,7 +111,8 @@ FAULTS = {
     ),
     "unknown prompt set": (
         ("file: prompts.txt", "set: lap, per_task: 2"),
-        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: lab, vbench. "
+        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: geneval, lab, "
+         "vbench. "
          "Did you mean 'lab'?"],
     ),
     "undeclared variable": (
