@@ -112,7 +112,7 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
             **deviation(plan, benchmarks),
         },
         "rewriting": convention.get("rewriting", suite.protocol.rewriting),
-        "negative_prompt": None,
+        "negative_prompt": _negative_prompts(plan),
         "seeds": convention.get("seeds", suite.protocol.seeds),
         "noise": NOISE,
         "samplers": suite.samplers,
@@ -136,6 +136,12 @@ def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
         and (words := of(plan.prompts, plan.suite.prompts.samples_per_prompt))
     ]
     return {"deviation": "; ".join(said)} if said else {}
+
+
+def _negative_prompts(plan: Plan) -> list[str] | None:
+    """Return what guided models were told to avoid; None where none was told anything."""
+    told = {i.get("negative_prompt") for i in plan.identities.values()}
+    return sorted(text for text in told if text is not None) or None
 
 
 def _steps(suite: Suite, name: str) -> Sequence[int]:

@@ -71,6 +71,7 @@ class Media:
         seconds: Time of each part of the generation, shared equally over the batch.
         fps: Frames per second of a video; None for an image.
         finite: False when the model gave values that are not finite (they are drawn as black).
+        made: How it was made beyond what the plan says, such as a smaller batch; recorded.
     """
 
     array: "NDArray[np.uint8]"
@@ -78,6 +79,7 @@ class Media:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fps: float | None = None
     finite: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,12 +272,14 @@ class Cost(NamedTuple):
     """Rough figures for ``plan``; nothing that is measured depends on them.
 
     Attributes:
-        seconds_per_evaluation: Time of one network evaluation of one sample on this machine.
+        seconds_per_evaluation: Time of one network evaluation of one sample.
         bytes_per_sample: Size of a stored sample.
+        machine: The machine that the time is meant for.
     """
 
     seconds_per_evaluation: float
     bytes_per_sample: float
+    machine: str = "on two CPU cores"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,10 +289,12 @@ class ModelContext:
     Args:
         place: File, line and key of the model, for messages.
         folder: Folder of the suite; relative paths start there.
+        pickles: SHA-256 of the pickles that the command line allows to be read.
     """
 
     place: str
     folder: Path
+    pickles: frozenset[str] = frozenset()
 
 
 class Model(Protocol):
