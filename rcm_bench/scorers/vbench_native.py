@@ -8,17 +8,14 @@ Which five of the static ones count is decided over all videos of a prompt, not 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.errors import UserError
 from rcm_bench.types import PromptRecord, SampleRef, Score
-from rcm_bench.vbench.native.parts import Parts
 from rcm_bench.vbench.native.weights import NEEDED, WeightFiles
 
 if TYPE_CHECKING:
-    from rcm_bench.vbench.native.pass_over import Pass
     from rcm_bench.video import Video
 
 FLICKERING = "temporal_flickering"
