@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from rcm_bench.vbench.native.clip_features import image_features
 from rcm_bench.vbench.native.parts import Parts
 from rcm_bench.vbench.native.pixels import chunks, clip_pixels_pil
 
@@ -38,7 +39,8 @@ def appearance_style(frames: "NDArray[np.uint8]", style: "Tensor", clip: Any, de
     from torch.nn.functional import normalize
 
     with torch.inference_mode():
-        found = [clip.encode_image(clip_pixels_pil(p, device)) for p in chunks(frames, BATCH)]
+        parts = [clip_pixels_pil(part, device) for part in chunks(frames, BATCH)]
+        found = [image_features(clip, pixels) for pixels in parts]
         unit = normalize(torch.cat(found).float(), dim=-1)
         scores = clip.logit_scale.float().exp() * (unit @ style.T) / 100
         return Parts(float(scores.double().sum()), len(frames))

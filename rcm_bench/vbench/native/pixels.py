@@ -46,7 +46,7 @@ def clip_pixels(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
         to_tensor(frames, device), [SIDE], functional.InterpolationMode.BICUBIC, antialias=False
     )
     cropped = functional.center_crop(resized, [SIDE, SIDE])
-    return functional.normalize(cropped / 255.0, list(CLIP_MEAN), list(CLIP_STD))
+    return _normalised(cropped, CLIP_MEAN, CLIP_STD)
 
 
 def clip_pixels_pil(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
@@ -61,8 +61,8 @@ def clip_pixels_pil(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
         )
         for frame in frames
     ]
-    scaled = to_tensor(np.stack([np.asarray(p) for p in pictures]), device) / 255.0
-    return functional.normalize(scaled, list(CLIP_MEAN), list(CLIP_STD))
+    whole = to_tensor(np.stack([np.asarray(p) for p in pictures]), device)
+    return _normalised(whole, CLIP_MEAN, CLIP_STD)
 
 
 def dino_pixels(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
@@ -72,7 +72,7 @@ def dino_pixels(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
     resized = functional.resize(
         to_tensor(frames, device), [SIDE], functional.InterpolationMode.BILINEAR, antialias=False
     )
-    return functional.normalize(resized / 255.0, list(IMAGENET_MEAN), list(IMAGENET_STD))
+    return _normalised(resized, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def musiq_pixels(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
@@ -89,3 +89,16 @@ def musiq_pixels(frames: "NDArray[np.uint8]", device: str) -> "Tensor":
             pixels, size, functional.InterpolationMode.BILINEAR, antialias=False
         )
     return pixels / 255.0
+
+
+def _normalised(
+    pixels: "Tensor", mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> "Tensor":
+    """Return pixels of 0..255 divided by 255, less a mean, over a deviation, by channel."""
+    import torch
+
+    low, wide = (
+        torch.tensor(values, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
+        for values in (mean, std)
+    )
+    return (pixels / 255.0 - low) / wide

@@ -64,7 +64,7 @@ class WeightFiles:
                 something else than Tensors by name.
         """
         path = self.folder / name
-        self._check(name, path)
+        self.check(name)
         try:
             state = _archive(path) if name in _TORCHSCRIPT else _plain(path)
         except Exception as fault:  # whatever torch's readers raise for a file of another kind
@@ -75,7 +75,13 @@ class WeightFiles:
             raise UserError(f"{path}: expected Tensors by name, got something else")
         return dict(state)
 
-    def _check(self, name: str, path: Path) -> None:
+    def check(self, name: str) -> None:
+        """Hold a file to its digest.
+
+        Raises:
+            UserError: There is no such file, it has another digest, or none is named.
+        """
+        path = self.folder / name
         try:
             with path.open("rb") as file:
                 found = hashlib.file_digest(file, "sha256").hexdigest()
