@@ -42,7 +42,8 @@ def doctor() -> list[Check]:
     checks = [_python(), *map(_package, _NEEDED)]
     if installed("torch"):
         checks.append(_device())
-    return [*checks, _memory(), _disk(), _suites(), *_weights(), _font(), _geneval(), *_vbench()]
+    checks += [_memory(), _disk(), _suites(), *_weights(), _font()]
+    return [*checks, _geneval(), *_vbench()]
 
 
 def _python() -> Check:

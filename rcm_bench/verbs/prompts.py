@@ -13,8 +13,8 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
     """Write a prompt set: the laboratory's as GenEval has them, VBench's as VBench has them.
 
     Args:
-        benchmark: Name of a built-in prompt set: ``"lab"``, ``"geneval"``, whose 553
-            prompts come out byte for byte as published, or ``"vbench"``.
+        benchmark: Name of a built-in prompt set: ``"lab"``; ``"geneval"``, whose 553 prompts come
+            out byte for byte as published; ``"vbench"``, read from the package's own file.
         out: Folder to write into.
 
     Returns:
