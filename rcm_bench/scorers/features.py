@@ -136,4 +136,5 @@ def spaced_frames(path: "Path", frames: int) -> "NDArray[np.uint8]":
         return decode(path)[None]
     every: NDArray[np.uint8] = import_module("rcm_bench.video").read_video(path).frames
     chosen = np.linspace(0, len(every) - 1, min(frames, len(every))).round().astype(int)
-    return every[chosen]
+    spaced: NDArray[np.uint8] = every[chosen]
+    return spaced
