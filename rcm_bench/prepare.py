@@ -44,10 +44,10 @@ def prepare(loaded: LoadedSuite) -> Prepared:
     """
     models = {name: _model(name, loaded) for name in loaded.suite.models}
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
-    for benchmark in benchmarks:
-        getattr(benchmark, "check", lambda: None)()
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
+    for benchmark in benchmarks:
+        getattr(benchmark, "check", lambda prompts: None)(prompts)
     for name, model in models.items():
         model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
     for benchmark in benchmarks:

@@ -71,6 +71,13 @@ def unique_scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Scorer]:
     return found
 
 
+def scores_per_sample(plan: Plan, benchmarks: Sequence[Benchmark]) -> float:
+    """Return how many scorers owe a score to a sample, on average over the plan."""
+    scorers = unique_scorers(benchmarks).values()
+    owed = {p.prompt_id: sum(applies(s, p) for s in scorers) for p in plan.prompts}
+    return sum(owed[item.prompt_id] for item in plan.items) / max(1, len(plan.items))
+
+
 def sample_digest(record: Mapping[str, Any]) -> str:
     """Return the digest in the name of a sample's file."""
     return str(record["blob"]).partition(".")[0]
