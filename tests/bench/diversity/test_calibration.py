@@ -58,7 +58,8 @@ def test_the_truth_falls_with_the_dose():
         ("shrink", (0.75,)),
     ):
         found = [
-            coverage(PROMPTS, Collapse(kind, dose), 11, 3, draws=200) for dose in (0.0, *doses)
+            coverage(PROMPTS, collapse, 11, 3, draws=200)
+            for collapse in (Collapse("none", 0.0), *(Collapse(kind, dose) for dose in doses))
         ]
         assert found == sorted(found, reverse=True) and found[0] > 0.75
         assert found[0] - found[-1] > 0.1
