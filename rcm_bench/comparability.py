@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from rcm_bench.canonical import canonical_json
+from rcm_bench.conditions import HasConditions
 from rcm_bench.evidence import Evidence
 
 Effect = Literal["incomparable", "not verified", "narrowed", "compared", "harmless"]
@@ -33,6 +34,7 @@ BY_MODEL = ("steps", "samplers", "resolution", "dtype")
 NEEDS_RESOLUTION = ("detail",)
 """Benchmarks whose unit depends on the number of pixels."""
 _OWN = ("prompts", "scorers", "benchmarks", *BY_MODEL)
+SAMPLES = "samples per prompt"
 _ABSENT = object()
 _MAX_SHOWN = 60
 _SHORT_DIGEST = 12
@@ -59,7 +61,7 @@ class Difference(NamedTuple):
     why: str
 
 
-def differences(first: Evidence, other: Evidence) -> list[Difference]:
+def differences(first: HasConditions, other: HasConditions) -> list[Difference]:
     """List what differs between the protocols of two sides, the gravest first.
 
     Models and samplers are not part of it: `model_differences` compares those, pair by pair.
@@ -101,7 +103,7 @@ def model_differences(
     return found
 
 
-def _prompts(first: Evidence, other: Evidence) -> Iterator[Difference]:
+def _prompts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     a, b = set(first.prompts.values()), set(other.prompts.values())
     if a != b:
         shared = len(a & b)
@@ -116,12 +118,12 @@ def _prompts(first: Evidence, other: Evidence) -> Iterator[Difference]:
     counts = tuple(e.protocol.get("prompts", {}).get("samples_per_prompt") for e in (first, other))
     if counts[0] != counts[1]:
         yield Difference(
-            *(None, "samples per prompt", _show(counts[0]), _show(counts[1]), "harmless"),
+            *(None, SAMPLES, _show(counts[0]), _show(counts[1]), "harmless"),
             "more samples are more precise, with the same expectation",
         )
 
 
-def _parts(first: Evidence, other: Evidence) -> Iterator[Difference]:
+def _parts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     sides = [{k: v for k, v in e.protocol.items() if k not in _OWN} for e in (first, other)]
     for part, (one, two) in _unequal(*sides):
         effect: Effect = "not verified"
@@ -135,7 +137,7 @@ def _parts(first: Evidence, other: Evidence) -> Iterator[Difference]:
         yield Difference(None, part, one, two, effect, why)
 
 
-def _benchmarks(first: Evidence, other: Evidence) -> Iterator[Difference]:
+def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     for name in first.protocol.get("benchmarks", {}):
         if name not in other.protocol.get("benchmarks", {}):
             continue
@@ -157,7 +159,7 @@ def _benchmark(protocol: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _circumstances(first: Evidence, other: Evidence) -> Iterator[Difference]:
+def _circumstances(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     for part, (one, two) in _unequal(first.circumstances, other.circumstances):
         yield Difference(
             None, part, one, two, "harmless", "equal up to rounding; times are not compared"

@@ -3,19 +3,20 @@
 A run folder gives it, and so does a baseline file; nothing behind this file cares which it was.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rcm_bench.aggregate import marked
 from rcm_bench.canonical import digest_of
-from rcm_bench.finish import OpenRun, open_run
-from rcm_bench.manifest import make_protocol
+from rcm_bench.conditions import conditions_of
+from rcm_bench.finish import OpenRun, lacking_scores, open_run
 from rcm_bench.measured import CELL, Measured
 from rcm_bench.prompt_sets import prompt_key
-from rcm_bench.scoring import scorer_of
+from rcm_bench.scoring import scorers_of
 from rcm_bench.statistics import Population
 from rcm_bench.store import Index
 from rcm_bench.tables import RunTables, run_tables
@@ -71,12 +72,11 @@ class Evidence:
     Args:
         label: How the user named it.
         suite: Name of its suite.
-        protocol: Everything that can change a score, as in a manifest, under the scorers that the
-            scores are from; with the settings of each benchmark under ``benchmarks``.
+        protocol: As in `Conditions`.
         models: Role, settings of the sampler, and identity of each model.
-        circumstances: What changes no score beyond rounding: machine, versions, batch size.
+        circumstances: As in `Conditions`.
         reference: Its teacher at the largest number of steps.
-        prompts: Prompt id to a digest of the prompt, its task and its metadata.
+        prompts: As in `Conditions`.
         cells: What there is of each configuration, in the suite's order.
         metrics: ``"benchmark.metric"`` to its sums per prompt.
         timings: Timing records of each configuration; empty for a baseline file.
@@ -119,25 +119,24 @@ def run_evidence(folder: str | Path) -> Evidence:
     return evidence_of(open_run(Path(folder)), str(folder))
 
 
-def evidence_of(run: OpenRun, label: str) -> Evidence:
+def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -> Evidence:
     """Read the evidence of an opened run.
 
     Args:
         run: The run.
         label: How the user named it.
+        only: Benchmarks whose metrics are wanted; all by default.
     """
     plan, suite = run.plan, run.plan.suite
     index = run.store.index()
     tables = run_tables(plan, index, run.benchmarks)
-    cells = _cells(run, tables)
+    cells = _cells(run, tables, index)
+    # The scorers of today, because only their scores are in the tables.
+    conditions = conditions_of(run)
     return Evidence(
         label=label,
         suite=suite.suite,
-        # The scorers of today, because only their scores are in the tables.
-        protocol={
-            **make_protocol(plan, run.benchmarks),
-            "benchmarks": {name: dict(s or {}) for name, s in suite.benchmarks.items()},
-        },
+        protocol=conditions.protocol,
         models={
             name: {
                 "role": entry.role,
@@ -146,24 +145,24 @@ def evidence_of(run: OpenRun, label: str) -> Evidence:
             }
             for name, entry in suite.models.items()
         },
-        circumstances={
-            **run.store.manifest.get("environment", {}),
-            "batch_size": suite.run.batch_size,
-        },
+        circumstances=conditions.circumstances,
         reference=plan.reference(),
-        prompts={prompt.prompt_id: prompt_key(prompt) for prompt in plan.prompts},
+        prompts=conditions.prompts,
         cells=cells,
-        metrics=_metrics(run, tables),
+        metrics=_metrics(run, tables, only),
         timings=_timings(cells, index),
     )
 
 
-def _metrics(run: OpenRun, tables: RunTables) -> dict[str, Metric]:
+def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> dict[str, Metric]:
     policy = run.plan.suite.run.failures
+    samples = marked(tables.samples, run.plan.reference())
     found = {}
     for benchmark in run.benchmarks:
+        if only is not None and benchmark.name not in only:
+            continue
         measured = benchmark.measure(  # type: ignore[attr-defined]
-            tables.samples,
+            samples,
             tables.scores,
             failures="score_zero" if policy == "score_zero" else "exclude_and_flag",
         )
@@ -173,10 +172,10 @@ def _metrics(run: OpenRun, tables: RunTables) -> dict[str, Metric]:
     return found
 
 
-def _cells(run: OpenRun, tables: RunTables) -> dict[CellKey, CellState]:
+def _cells(run: OpenRun, tables: RunTables, index: Index) -> dict[CellKey, CellState]:
     keys = {prompt.prompt_id: prompt_key(prompt) for prompt in run.plan.prompts}
-    scored = {name: set(rows["item_id"]) for name, rows in tables.scores.groupby("benchmark")}
-    asked = [benchmark.name for benchmark in run.benchmarks if scorer_of(benchmark) is not None]
+    asked = [benchmark for benchmark in run.benchmarks if scorers_of(benchmark)]
+    lacking = {b.name: lacking_scores(run.plan, index, b) for b in asked}
     found = {}
     for cell, rows in tables.samples.groupby(CELL, sort=False):
         model, sampler, steps = map(str, cell)
@@ -186,7 +185,7 @@ def _cells(run: OpenRun, tables: RunTables) -> dict[CellKey, CellState]:
             planned=len(rows),
             unsampled=len(rows) - len(there),
             unscored={
-                name: int((~there["item_id"].isin(scored.get(name, set()))).sum()) for name in asked
+                name: int(there["item_id"].isin(items).sum()) for name, items in lacking.items()
             },
         )
     return found

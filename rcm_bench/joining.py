@@ -1,13 +1,15 @@
 """Several runs in one report: students from different suites against the teacher of the first."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
 from rcm_bench.canonical import canonical_json, digest_of
+from rcm_bench.comparability import SAMPLES, differences
+from rcm_bench.conditions import conditions_of
 from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, is_whole, measure
 from rcm_bench.store import Index
@@ -18,10 +20,7 @@ from rcm_bench.types import Reference
 if TYPE_CHECKING:
     from rcm_reports import ReportInput
 
-SHARED = ("rewriting", "negative_prompt", "seeds", "noise", "codec", "scorers", "failures")
-_SHARED_OF_PROMPTS = ("digest", "samples_per_prompt")
 _MAX_DIFFERENCES = 5
-_SHORT = 60
 SEPARATE_TIMES = (
     "Times were measured in separate runs, not in interleaved rounds: a slow moment of the machine "
     "may stand behind a difference between models of different runs."
@@ -39,36 +38,22 @@ class _Part(NamedTuple):
     whole: bool
 
 
-def shared_protocol(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parts of a protocol that must be equal before numbers may stand side by side.
-
-    Samplers, steps and resolution are the models' own and may differ.
-    """
-    protocol = manifest["protocol"]
-    prompts = {f"prompts.{key}": protocol["prompts"].get(key) for key in _SHARED_OF_PROMPTS}
-    return {**prompts, **{k: protocol.get(k) for k in (*SHARED, "aggregation")}}
-
-
-def differences(one: Any, other: Any, at: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield where two JSON values differ: place, what one has, what the other has."""
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        for key in sorted(one.keys() | other.keys()):
-            yield from differences(one.get(key), other.get(key), f"{at}.{key}" if at else key)
-    elif one != other:
-        yield at, _spelled(one), _spelled(other)
-
-
 def check_comparable(first: OpenRun, other: OpenRun) -> None:
-    """Refuse two runs whose numbers must not stand side by side.
+    """Refuse two runs whose numbers must not stand side by side, by the rules of ``compare``.
+
+    A report has one set of prompts, so that here these must be the same, too.
 
     Raises:
-        UserError: It says which parts of the protocol differ, and how.
+        UserError: It says which parts of the protocol differ, how, and what follows.
     """
-    ours, theirs = (shared_protocol(run.store.manifest) for run in (first, other))
-    found = list(differences(ours, theirs))
-    if found:
-        more = len(found) - _MAX_DIFFERENCES
-        lines = [f"{at}: {a} in {first.store.root}, {b} here" for at, a, b in found]
+    ours, theirs = conditions_of(first), conditions_of(other)
+    found = [d for d in differences(ours, theirs) if d.effect != "harmless" or d.part == SAMPLES]
+    lines = [f"{d.part}: {d.first} in {first.store.root}, {d.other} here ({d.why})" for d in found]
+    names = [", ".join(sorted(c.protocol["benchmarks"])) for c in (ours, theirs)]
+    if names[0] != names[1]:
+        lines.append(f"benchmarks: {names[0]} in {first.store.root}, {names[1]} here")
+    if lines:
+        more = len(lines) - _MAX_DIFFERENCES
         shown = lines[:_MAX_DIFFERENCES] + ([f"and {more} more"] if more > 0 else [])
         raise UserError(
             f"{other.store.root}: its numbers cannot stand beside those of {first.store.root}; "
@@ -243,8 +228,3 @@ def _remarks(names: Sequence[str], parts: Sequence[_Part]) -> list[str]:
         several = f" They come from different devices ({', '.join(devices)})."
         remarks.append(SEPARATE_TIMES + (several if len(devices) > 1 else ""))
     return remarks
-
-
-def _spelled(value: Any) -> str:
-    text = "nothing" if value is None else canonical_json(value)
-    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

@@ -3,15 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rcm_bench.aggregate import ALPHA, aggregate
+from rcm_bench.canonical import canonical_json
+from rcm_bench.comparability import differences
+from rcm_bench.conditions import Conditions, conditions_of
 from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, open_run, report_input
-from rcm_bench.joining import differences, shared_protocol
 from rcm_bench.measured import Failures, Measured
 from rcm_bench.statistics import holm
 from rcm_bench.store import MANIFEST
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
 
 _BEFORE, _AFTER = "before", "after"
 _MAX_NOTES = 12
+_SHORT = 60
 Key = tuple[str, str, str, int]  # metric key, model, sampler, steps
+
+
+class _Measured(NamedTuple):
+    """The tables of a run and what they were made under."""
+
+    report: "ReportInput"
+    conditions: Conditions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,14 +97,15 @@ def history(runs: Sequence[OpenRun]) -> "list[HistoryRun]":
     first = before = None
     for place, run in enumerate(runs):
         report = report_input(run, run.store.index())
+        now = _Measured(report, conditions_of(run))
         changes: dict[Key, Change] = {}
         since_first: dict[Key, Change] = {}
         notes: list[str] = []
         if before is not None:
-            changes = _changes(before, run, report)
-            notes = _notes(before.manifest, report.manifest)
+            changes = _changes(before, run, now)
+            notes = _notes(before.report.manifest, report.manifest)
         if first is not None and first is not before and place == len(runs) - 1:
-            since_first = _changes(first, run, report)
+            since_first = _changes(first, run, now)
         made.append(
             HistoryRun(
                 name=run.store.root.resolve().name,
@@ -105,18 +116,18 @@ def history(runs: Sequence[OpenRun]) -> "list[HistoryRun]":
                 since_first=since_first,
             )
         )
-        first, before = first or report, report
+        first, before = first or now, now
     return made
 
 
-def _changes(old: "ReportInput", run: OpenRun, new: "ReportInput") -> "dict[Key, Change]":
+def _changes(old: _Measured, run: OpenRun, new: _Measured) -> "dict[Key, Change]":
     """Compare every cell that both runs have, as far as their protocols allow it."""
-    one, two = (shared_protocol(report.manifest) for report in (old, new))
-    parts = [at for at, _, _ in differences(one, two)]
+    found = differences(old.conditions, new.conditions)
+    parts = {d.part for d in found if d.effect != "harmless"}
     if not parts:
-        return _paired(run, old, new)
-    if all(at.startswith("prompts.") for at in parts):
-        return _unpaired(old, new)
+        return _paired(run, old.report, new.report)
+    if parts == {"prompts"}:
+        return _unpaired(old.report, new.report)
     return {}
 
 
@@ -239,7 +250,21 @@ def _notes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
                 f"weights of {model}: {one['digest'][:12]} before, {two['digest'][:12]} now"
             )
     for title in ("protocol", "environment"):
-        for at, one, two in differences(old[title], new[title]):
+        for at, one, two in _leaves(old[title], new[title]):
             notes.append(f"{title}: {at}: {one} before, {two} now")
     more = len(notes) - _MAX_NOTES
     return notes[:_MAX_NOTES] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _leaves(one: Any, other: Any, at: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield where two JSON values differ: place, what one has, what the other has."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted(one.keys() | other.keys()):
+            yield from _leaves(one.get(key), other.get(key), f"{at}.{key}" if at else key)
+    elif one != other:
+        yield at, _spelled(one), _spelled(other)
+
+
+def _spelled(value: Any) -> str:
+    text = "nothing" if value is None else canonical_json(value)
+    return text if len(text) <= _SHORT else text[: _SHORT - 3] + "..."

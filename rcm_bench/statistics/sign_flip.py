@@ -11,16 +11,34 @@ NUM_FLIPS = 20_000
 SEED = 20_240_501
 
 
-@lru_cache(maxsize=4)
-def _signs(size: int) -> NDArray[np.int8]:
-    """Return the sign patterns, shape (2^size or NUM_FLIPS, size); the same for a size always."""
+BYTE_SIGNS = 2.0 * ((np.arange(256)[:, None] >> np.arange(7, -1, -1)) & 1) - 1
+"""Signs that the eight bits of a byte stand for, shape (256, 8)."""
+
+
+@lru_cache(maxsize=64)
+def _codes(size: int) -> NDArray[np.uint8]:
+    """Return sign patterns, eight signs a byte, shape (ceil(size / 8), 2^size or NUM_FLIPS).
+
+    The same for a size always.
+    """
     if size <= EXACT_UP_TO:
         codes = np.arange(2**size, dtype=np.int64)
         bits = (codes[:, None] >> np.arange(size)).astype(np.int8) & 1
     else:
         rng = np.random.default_rng(SEED)
         bits = rng.integers(0, 2, size=(NUM_FLIPS, size), dtype=np.int8)
-    return 2 * bits - 1
+    return np.ascontiguousarray(np.packbits(bits, axis=1).T)
+
+
+def _flipped_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return sum_i +-sizes_i of every pattern: one look-up for eight signs."""
+    codes = _codes(sizes.size)
+    eights = np.zeros(8 * len(codes))
+    eights[: sizes.size] = sizes
+    sums = np.zeros(codes.shape[1])
+    for code, table in zip(codes, eights.reshape(-1, 8) @ BYTE_SIGNS.T, strict=True):
+        sums += table.take(code)
+    return sums
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
@@ -41,11 +59,9 @@ def sign_flip_p(differences: ArrayLike) -> float:
         return 1.0
     # Sums of the same numbers in another order differ by rounding: a tie must count as one.
     observed, rounding = abs(float(d.sum())), 1e-12 * float(sizes.sum())
-    beyond = reached = 0
-    for signs in np.array_split(_signs(sizes.size), 10):
-        sums = np.abs(signs @ sizes)
-        beyond += int((sums > observed + rounding).sum())
-        reached += int((sums >= observed - rounding).sum())
+    sums = np.abs(_flipped_sums(sizes))
+    beyond = int((sums > observed + rounding).sum())
+    reached = int((sums >= observed - rounding).sum())
     if sizes.size <= EXACT_UP_TO:
         return (beyond + reached) / 2.0 ** (sizes.size + 1)
     return (beyond + reached + 1) / (2 * (1 + NUM_FLIPS))

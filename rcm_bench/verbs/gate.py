@@ -10,7 +10,6 @@ from rcm_bench.evidence import evidence_of
 from rcm_bench.finish import open_run
 from rcm_bench.gates import Check, check_margins, judge
 from rcm_bench.statistics.noninferiority import Outcome
-from rcm_bench.timing import BENCHMARK as TIMING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,17 +60,17 @@ def gate(
         UserError: Nothing is gated, a metric is unknown, or the baseline does not fit.
     """
     opened = open_run(Path(run))
-    evidence = evidence_of(opened, str(run))
+    known = [f"{b.name}.{metric}" for b in opened.benchmarks for metric in b.metrics]
     gates, remarks = opened.plan.suite.gates, []
     if margin:
-        timed = [f"{TIMING}.seconds_per_image"] if TIMING in opened.plan.suite.benchmarks else []
-        gates = check_margins(margin, [*evidence.metrics, *timed])
+        gates = check_margins(margin, known)
         remarks.append("margins were named after the run was made, not declared by its suite")
     if not gates:
         raise UserError(
             f"{run}: its suite declares no gates; name a margin, such as: --margin "
-            f"{_example(list(evidence.metrics))}=0.02"
+            f"{_example(known)}=0.02"
         )
+    evidence = evidence_of(opened, str(run), only={name.split(".")[0] for name in gates})
     other = None if baseline is None else read_evidence(baseline)
     checks = judge(gates, evidence, other)
     judged = Judged(

@@ -22,6 +22,7 @@ KINDS: Mapping[str, tuple[Kind, int, bytes]] = {
 }
 DIGEST = re.compile(r"[0-9a-f]{64}")
 DIGEST_LENGTH = 32
+NAME = re.compile(rf"[0-9a-f]{{{DIGEST_LENGTH}}}")
 
 
 class Medium(NamedTuple):
@@ -103,3 +104,17 @@ def put_media(media: Mapping[str, Path], folder: Path) -> None:
         except OSError:
             shutil.copyfile(path, temporary)
         os.replace(temporary, folder / name)
+
+
+def drop_media(media: Mapping[str, Path], page: Path) -> None:
+    """Delete files of an older page at the same place: ours by their names, and no longer wanted.
+
+    Nothing is deleted where other pages lie in the folder, since they share it.
+    """
+    folder = page.parent / FOLDER
+    if not folder.is_dir() or any(other != page for other in page.parent.glob("*.html")):
+        return
+    for name in set(os.listdir(folder)) - set(media):
+        stem, dot, suffix = name.partition(".")
+        if NAME.fullmatch(stem) and f"{dot}{suffix}" in KINDS:
+            (folder / name).unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from rcm_reports.gallery_data import gallery_json, take_samples
 from rcm_reports.gate import gate_status
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.links import targets
-from rcm_reports.media import FOLDER, put_media
+from rcm_reports.media import FOLDER, drop_media, put_media
 from rcm_reports.pictures import Album, album
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.regressions import build_regressions
@@ -62,6 +62,7 @@ def render(report_input: ReportInput, out: Path) -> Path:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page, encoding="utf-8", newline="\n")
     os.replace(temporary, path)
+    drop_media(media, path)
     return path
 
 

@@ -12,9 +12,10 @@ from tiny_suite import PROMPTS, SUITE
 from typer.testing import CliRunner
 
 from rcm_bench.cli import app
+from rcm_bench.conditions import conditions_of
 from rcm_bench.finish import open_run, report_input
 from rcm_bench.joining import join
-from rcm_bench.timeline import _changes, find_runs
+from rcm_bench.timeline import _changes, _Measured, find_runs
 from rcm_bench.timeline import history as made_history
 from rcm_bench.verbs.run import run
 
@@ -112,13 +113,12 @@ def test_runs_under_other_protocols_are_refused_with_what_differs(runs, tmp_path
     assert found.exit_code == 2
     assert found.stderr == (
         f"error: {runs / 'fewer'}: its numbers cannot stand beside those of {a}; "
-        f"their protocols differ in\n  prompts.samples_per_prompt: 3 in {a}, 2 here\n"
+        f"their protocols differ in\n  samples per prompt: 3 in {a}, 2 here "
+        "(more samples are more precise, with the same expectation)\n"
     )
     found = call(a, runs / "others", "--out", tmp_path / "x")
-    digests = [json.loads((runs / name / "manifest.json").read_text())["protocol"]["prompts"]
-               ["digest"] for name in ("a", "others")]  # fmt: skip
     assert found.stderr.endswith(
-        f'differ in\n  prompts.digest: "{digests[0]}" in {a}, "{digests[1]}" here\n'
+        f"differ in\n  prompts: 6 prompts in {a}, 6 prompts here (they have no prompt in common)\n"
     )
 
 
@@ -227,20 +227,21 @@ def test_a_regression_is_marked_and_the_same_samples_are_said_to_be_the_same(tmp
     assert runs[1].notes == []
 
 
-def test_other_prompts_are_compared_unpaired_and_other_scorers_not_at_all(tmp_path, monkeypatch):
-    folder = history_of(tmp_path, [0.9, 0.6], MANY,
-                        at_1={"samples_per_prompt: 3": "samples_per_prompt: 2"})  # fmt: skip
+def test_other_prompts_are_compared_unpaired_and_other_protocols_not_at_all(tmp_path):
+    (tmp_path / "others.txt").write_text(MANY.replace("number", "no."))
+    folder = history_of(
+        tmp_path, [0.9, 0.6, 0.3, 0.3], MANY,
+        at_1={"samples_per_prompt: 3": "samples_per_prompt: 2"},
+        at_2={"prompts.txt": "others.txt"},
+        at_3={"prompts.txt": "others.txt", "batch_size: 8": "batch_size: 8, failures: score_zero"},
+    )  # fmt: skip
     runs = history(folder)
-    kinds = {key[1]: change for key, change in runs[1].changes.items() if key[3] == 1}
-    assert kinds["student"].kind == "worse" and not kinds["student"].paired
-    assert kinds["teacher"].kind == "level"
-    path = folder / "r1" / "manifest.json"
-    manifest = json.loads(path.read_text())
-    manifest["protocol"]["scorers"]["brightness"]["version"] = "2"
-    path.write_text(json.dumps(manifest))
-    runs = history(folder)
-    assert runs[1].changes == {}
-    assert 'protocol: scorers.brightness.version: "1" before, "2" now' in runs[1].notes
+    for place, paired in ((1, True), (2, False)):
+        kinds = {key[1]: change for key, change in runs[place].changes.items() if key[3] == 1}
+        assert kinds["student"].kind == "worse" and kinds["student"].paired == paired
+        assert kinds["teacher"].kind in ("level", "same")
+    assert runs[3].changes == {}
+    assert 'protocol: failures: "exclude_and_flag" before, "score_zero" now' in runs[3].notes
 
 
 def test_what_moves_as_often_up_as_down_is_level(tmp_path):
@@ -251,11 +252,14 @@ def test_what_moves_as_often_up_as_down_is_level(tmp_path):
     noise = dict(zip(old.samples["item_id"], 0.01 * turn, strict=True))
     scores = old.scores.assign(value=old.scores["value"] + old.scores["item_id"].map(noise))
     new = replace(old, samples=old.samples.assign(blob="other"), scores=scores)
-    changes = _changes(old, opened, new)
+    conditions = conditions_of(opened)
+    before, after = (_Measured(report, conditions) for report in (old, new))
+    changes = _changes(before, opened, after)
     assert len(changes) == 4 and {change.kind for change in changes.values()} == {"level"}
     assert all(abs(change.difference) < 1e-12 < change.high for change in changes.values())
     fallen = replace(new, scores=scores.assign(value=scores["value"] - 0.1))
-    assert {change.kind for change in _changes(old, opened, fallen).values()} == {"worse"}
+    found = _changes(before, opened, _Measured(fallen, conditions))
+    assert {change.kind for change in found.values()} == {"worse"}
 
 
 def test_the_history_page_is_written_on_the_command_line(tmp_path):

@@ -52,7 +52,7 @@ def sample(
         ValueError: The times do not fall to 0, there is not one generator per sample, or the share
             is none.
     """
-    check_times(times)
+    check_times(times, repeats=True)
     if not 0 <= renoise <= 1:
         raise ValueError(f"renoise must be in [0, 1], got {renoise}")
     if len(rngs) != len(noise):
