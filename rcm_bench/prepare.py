@@ -86,7 +86,7 @@ def _check_models(
 
 def missing_weights(models: Mapping[str, Model]) -> list[str]:
     """Say for each model what has to be brought to this machine before a run, each thing once."""
-    said = [getattr(model, "missing", list)() for model in models.values()]
+    said: list[list[str]] = [getattr(m, "missing", list)() for m in models.values()]
     return list(dict.fromkeys(text for texts in said for text in texts))
 
 
