@@ -63,7 +63,8 @@ def test_names_as_they_are_published():
     }  # fmt: skip
     assert diffusers_names(
         ["net.blocks.0.adaln_modulation_mlp.2.weight", "net.pos_embedder.seq",
-         "net.accum_iteration", "net.blocks.0.cross_attn.output_proj.weight", "net.t_embedding_norm.weight",
+         "net.accum_iteration", "net.blocks.0.cross_attn.output_proj.weight",
+         "net.t_embedding_norm.weight",
          "net.blocks.0.self_attn._extra_state"], "cosmos", "rcm",
     ) == {
         "net.blocks.0.adaln_modulation_mlp.2.weight": "transformer_blocks.0.norm3.linear_2.weight",
