@@ -15,7 +15,7 @@ from rcm_bench.published import reference_table, write_published
 from rcm_bench.scoring import applies, sample_digest, score_key, unique_scorers
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
-from rcm_bench.tables import run_tables
+from rcm_bench.tables import RunTables, run_tables
 from rcm_bench.timing import has_timing, is_timed, timing_table
 from rcm_bench.types import Benchmark, Reference
 
@@ -195,8 +195,16 @@ def report_input(
     from rcm_bench.gate_status import gate_status
 
     extra = {"limit": limit, "gate": gate_status(run)}
+    environment = dict(store.manifest.get("environment") or {})
+    for benchmark in run.benchmarks:
+        if (receipt := getattr(benchmark, "receipt", None)) is not None:
+            environment |= receipt(tables.scores)
     return ReportInput(
-        manifest={**store.manifest, **{k: v for k, v in extra.items() if v is not None}},
+        manifest={
+            **store.manifest,
+            **({"environment": environment} if environment else {}),
+            **{k: v for k, v in extra.items() if v is not None},
+        },
         measurements=result.measurements,
         paired=result.paired,
         samples=tables.samples,
@@ -245,6 +253,10 @@ def _write(run: OpenRun, report: "ReportInput") -> Path:
     published = reference_table(report.measurements, store.manifest["protocol"], keys).table
     with store.alone():
         write_tables(report, store.root / "tables")
+        tables = RunTables(report.samples, report.scores, report.failures)
+        for benchmark in run.benchmarks:
+            if (export := getattr(benchmark, "export", None)) is not None:
+                export(tables, run.plan.prompts, store.root / "tables")
         if len(published):
             write_published(published, store.root / "tables" / "published.csv")
         write_plots(report, store.root / "plots")

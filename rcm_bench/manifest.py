@@ -109,9 +109,10 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
             **suite.prompts.model_dump(mode="json", exclude_none=True),
             "digest": prompts_digest(plan.prompts)[:_SHORT],
             **convention,
+            **deviation(plan, benchmarks),
         },
         "rewriting": convention.get("rewriting", suite.protocol.rewriting),
-        "negative_prompt": None,
+        "negative_prompt": _negative_prompts(plan),
         "seeds": convention.get("seeds", suite.protocol.seeds),
         "noise": NOISE,
         "samplers": suite.samplers,
@@ -124,6 +125,23 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
         "aggregation": AGGREGATION,
         "population": suite.protocol.population,
     }
+
+
+def _negative_prompts(plan: Plan) -> list[str] | None:
+    """Return what guided models were told to avoid; None where none was told anything."""
+    told = {i.get("negative_prompt") for i in plan.identities.values()}
+    return sorted(text for text in told if text is not None) or None
+
+
+def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """Say where a benchmark is not run on its official prompts and number of samples."""
+    said = [
+        words
+        for benchmark in benchmarks
+        if (of := getattr(benchmark, "deviation", None)) is not None
+        and (words := of(plan.prompts, plan.suite.prompts.samples_per_prompt))
+    ]
+    return {"deviation": "; ".join(said)} if said else {}
 
 
 def _steps(suite: Suite, name: str) -> Sequence[int]:

@@ -1,4 +1,4 @@
-"""Samples as files: one fixed PNG spelling, reading it back, and flags for degenerate samples."""
+"""Samples as files: one fixed spelling of images, reading it back, flags for degenerate ones."""
 
 import io
 from typing import TYPE_CHECKING
@@ -16,15 +16,24 @@ CODEC = "png-1"  # PNG, RGB, 8 bits, zlib level 6, no metadata
 SUFFIX = ".png"
 
 
+def suffix_of(data: bytes) -> str:
+    """Return the suffix of an encoded sample, told by its first bytes."""
+    return ".mp4" if data[4:8] == b"ftyp" else SUFFIX
+
+
 def encode(media: Media) -> bytes:
-    """Encode an image as PNG; equal pixels give equal bytes.
+    """Encode an image as PNG, a video as MP4; equal pixels give equal bytes.
 
     Raises:
-        ValueError: The array is not a uint8 image of shape (H, W, 3).
+        ValueError: The array is neither a uint8 image of shape (H, W, 3) nor a video.
     """
     from PIL import Image
 
     array = media.array
+    if array.ndim == 4:
+        from rcm_bench.video_files import encode_video
+
+        return encode_video(media)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
             f"expected an image of shape (H, W, 3) and dtype uint8, "
@@ -46,9 +55,15 @@ def decode(path: "Path") -> "NDArray[np.uint8]":
 
 
 def flags_of(media: Media) -> list[str]:
-    """Name what is degenerate about a sample: ``non_finite``, ``one_colour``."""
+    """Name what is degenerate about a sample: ``non_finite``, ``one_colour``, ``frozen``."""
     flags = [] if media.finite else ["non_finite"]
     pixels = media.array.reshape(-1, media.array.shape[-1])
     if bool((pixels == pixels[0]).all()):
         flags.append("one_colour")
+    if (
+        media.array.ndim == 4
+        and len(media.array) > 1
+        and bool((media.array == media.array[0]).all())
+    ):
+        flags.append("frozen")
     return flags

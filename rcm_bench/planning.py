@@ -82,7 +82,7 @@ def make_plan(
         for chunk, batch in enumerate(_chunks(pairs, suite.run.batch_size)):
             for prompt, index in batch:
                 seed = seeds[prompt.prompt_id][index]
-                seen = _rewritten(prompt)
+                seen = seen_by_model(prompt)
                 items.append(
                     WorkItem(
                         item_id=_item_id(name, entry.sampler, steps, prompt.prompt_id, index),
@@ -121,10 +121,9 @@ def seeds_of(prompt: PromptRecord, suite: Suite) -> list[int]:
     return [seed_of(prompt.text, index, suite.protocol.seeds) for index in range(count)]
 
 
-def _rewritten(prompt: PromptRecord) -> str:
-    """Return what a model sees of a prompt; only VBench's set has rewritten ones."""
-    own = "vbench" in prompt.metadata and "rewritten" in prompt.metadata
-    return str(prompt.metadata["rewritten"]) if own else prompt.text
+def seen_by_model(prompt: PromptRecord) -> str:
+    """Return what a model sees of a prompt: the rewritten one, where its set has one."""
+    return str(prompt.metadata.get("rewritten", prompt.text))
 
 
 def sample_key(

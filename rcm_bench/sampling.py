@@ -123,6 +123,7 @@ def _record(item: WorkItem, media: Media, device: str) -> dict[str, Any]:
         "flags": flags_of(media),
         "seconds": {part: round(value, 6) for part, value in media.seconds.items()},
         "device": device,
+        **({"made": dict(media.made)} if media.made else {}),
     }
 
 

@@ -63,17 +63,59 @@ class ConsistencySampler(Strict):
     )
 
 
+class RcmSampler(Strict):
+    """The stochastic sampler of the rCM paper on rectified flows, with its details named."""
+
+    kind: Literal["rcm"]
+    sigma_max: float = Field(default=80.0, gt=0, description="Noise over signal at the first step")
+    preset: Literal["paper", "repository"] = Field(
+        default="paper", description="Published list of the times after the first"
+    )
+    times: dict[Name, list[float]] | None = Field(
+        default=None,
+        description="Times after the first in TrigFlow, by number of steps; in place of the preset",
+    )
+    timestep_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What the network's timestep is rounded to; the published scripts round to "
+        "bfloat16, which moves it by up to 2 of 1000",
+    )
+    start: Literal["scaled", "plain"] = Field(
+        default="scaled",
+        description="The first state: noise times its time, as in NVlabs/rcm at 5b41aa9, or the "
+        "noise itself, as at 20207e5",
+    )
+
+
+class UnipcSampler(Strict):
+    """UniPC of order 2 on the rectified flow, as Wan2.1 ships it."""
+
+    kind: Literal["unipc"]
+    guidance: float = Field(default=1.0, ge=0, description="u + s (c - u); 1 is no guidance")
+    shift: float = Field(default=3.0, gt=0, description="Timestep shift; 1 is uniform")
+
+
+class SchedulerSampler(Strict):
+    """The scheduler that a pipeline's folder names, with its own settings."""
+
+    kind: Literal["scheduler"]
+    guidance: float = Field(default=1.0, ge=0, description="u + s (c - u); 1 is no guidance")
+
+
 SAMPLERS: dict[str, type[Strict]] = {
     "euler": EulerSampler,
     "heun": HeunSampler,
     "consistency": ConsistencySampler,
+    "rcm": RcmSampler,
+    "scheduler": SchedulerSampler,
+    "unipc": UnipcSampler,
 }
 
 
 class Prompts(Strict):
     """Which prompts, and how many samples of each."""
 
-    set: Name | None = Field(default=None, description="A built-in set: lab, vbench")
+    set: Name | None = Field(default=None, description="A built-in set: lab, geneval, vbench")
     file: Name | None = Field(
         default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
     )
@@ -86,7 +128,8 @@ class Prompts(Strict):
         default=None, description="VBench_full_info.json, by default that of its environment"
     )
     rewritten: Name | None = Field(
-        default=None, description="What models see in place of prompt i: line i (set: vbench)"
+        default=None,
+        description="What models see of prompt i: line i (file, or set: vbench)",
     )
     samples_per_prompt: Count = Field(
         default=4, description="Seeds for each prompt; 5 by default with 'set: vbench'"

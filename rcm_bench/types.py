@@ -71,6 +71,7 @@ class Media:
         seconds: Time of each part of the generation, shared equally over the batch.
         fps: Frames per second of a video; None for an image.
         finite: False when the model gave values that are not finite (they are drawn as black).
+        made: How it was made beyond what the plan says, such as a smaller batch; recorded.
     """
 
     array: "NDArray[np.uint8]"
@@ -78,6 +79,7 @@ class Media:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fps: float | None = None
     finite: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +119,8 @@ class Score:
         value: The value, or None where the sample could not be scored; never NaN.
         reason: Why there is no value, or a short explanation of it.
         details: What a reader wants to see beside the sample, such as boxes; plain JSON values.
+        features: (D,) vector that measures compare samples by; stored as a file of its own, whose
+            name ``details`` then hold as ``features``.
     """
 
     sample_digest: str
@@ -126,6 +130,7 @@ class Score:
     value: float | None
     reason: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    features: "NDArray[np.float32] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,12 +275,14 @@ class Cost(NamedTuple):
     """Rough figures for ``plan``; nothing that is measured depends on them.
 
     Attributes:
-        seconds_per_evaluation: Time of one network evaluation of one sample on this machine.
+        seconds_per_evaluation: Time of one network evaluation of one sample.
         bytes_per_sample: Size of a stored sample.
+        machine: The machine that the time is meant for.
     """
 
     seconds_per_evaluation: float
     bytes_per_sample: float
+    machine: str = "on two CPU cores"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -285,10 +292,12 @@ class ModelContext:
     Args:
         place: File, line and key of the model, for messages.
         folder: Folder of the suite; relative paths start there.
+        pickles: SHA-256 of the pickles that the command line allows to be read.
     """
 
     place: str
     folder: Path
+    pickles: frozenset[str] = frozenset()
 
 
 class Model(Protocol):

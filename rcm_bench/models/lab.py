@@ -39,6 +39,12 @@ class Model:
     Settings = LabSettings
 
     def __init__(self, settings: LabSettings, sampler: Sampler, context: ModelContext) -> None:
+        kind: str = sampler.kind
+        if kind not in ("euler", "heun", "consistency"):
+            raise UserError(
+                f"{context.place}.sampler: kind 'lab' is sampled by euler, heun or consistency, "
+                f"got a sampler of kind '{kind}'"
+            )
         self.sampler = sampler
         self._place = f"{context.place}.weights"
         self.path = find_weights(settings.weights, context.folder, self._place)

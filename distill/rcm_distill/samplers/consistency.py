@@ -45,7 +45,7 @@ def sample(
     Raises:
         ValueError: The times do not fall to 0, or there is not one generator per sample.
     """
-    check_times(times)
+    check_times(times, repeats=True)
     if len(rngs) != len(noise):
         raise ValueError(f"expected one generator per sample ({len(noise)}), got {len(rngs)}")
     x = noise.to(torch.promote_types(noise.dtype, torch.float32)) * math.sin(times[0])
