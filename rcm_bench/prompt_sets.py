@@ -45,7 +45,23 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         where = loaded.place("prompts", "per_task")
         raise UserError(f"{where}: belongs to 'set: lab'; a file gives its own prompts")
     path = loaded.folder("prompts", "file") / entry.file
-    return stratified(_records(read_prompt_file(path, where), str(path)))
+    return stratified(_records(_paired(loaded, read_prompt_file(path, where), path), str(path)))
+
+
+def _paired(loaded: LoadedSuite, records: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Pair prompts with what the models see of them, line by line; both are recorded."""
+    name = loaded.suite.prompts.rewritten
+    if name is None:
+        return records
+    where = loaded.place("prompts", "rewritten")
+    other = loaded.folder("prompts", "rewritten") / name
+    rewritten = [record["prompt"] for record in read_prompt_file(other, where)]
+    if len(rewritten) != len(records):
+        raise UserError(
+            f"{where}: {other}: expected a line for each of the {len(records)} prompts in {path}, "
+            f"got {len(rewritten)}"
+        )
+    return [r | {"rewritten": text} for r, text in zip(records, rewritten, strict=True)]
 
 
 def _geneval_metadata(loaded: LoadedSuite) -> list[dict[str, Any]]:
@@ -98,8 +114,9 @@ def _json_record(line: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: expected one JSON object in a line: {fault}") from None
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise UserError(f"{where}: expected a JSON object with a text under 'prompt'")
-    if "vbench" in record:
-        raise UserError(f"{where}: key 'vbench' belongs to 'set: vbench'")
+    for key, owner in (("vbench", "'set: vbench'"), ("rewritten", "'prompts.rewritten'")):
+        if key in record:
+            raise UserError(f"{where}: key '{key}' belongs to {owner}")
     if not isinstance(record.get("tag", NO_TASK), str):
         raise UserError(f"{where}: expected text under 'tag', got {record['tag']!r}")
     return record
@@ -150,6 +167,8 @@ def prompt_key(prompt: PromptRecord) -> str:
 def convention_of(prompts: Sequence[PromptRecord]) -> dict[str, str]:
     """Return the named convention of a set, if it has one: preset, rewriting, seeds, mark."""
     mark = prompts[0].metadata.get("vbench") if prompts else None
+    if mark is None and any("rewritten" in prompt.metadata for prompt in prompts):
+        return {"rewriting": "file"}
     return {} if mark is None else {key: mark[key] for key in _CONVENTION}
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from rcm_bench.canonical import canonical_json
 from rcm_bench.errors import UserError
 from rcm_bench.feature_files import feature_names
-from rcm_bench.media import SUFFIX
+from rcm_bench.media import suffix_of
 from rcm_bench.store_blobs import Blobs, fsync_folder, write_file
 from rcm_bench.store_records import RecordWriter, read_records
 from rcm_bench.types import PromptRecord
@@ -158,7 +158,7 @@ class RunStore:
 
     def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:
         """Store samples: first their files, durably, then their records."""
-        names = self.blobs.put(contents, SUFFIX)
+        names = self.blobs.put(contents, suffix_of)
         common = {"kind": "sample", "status": "ok", "at": now()}
         self._writer.append(
             [

@@ -44,7 +44,8 @@ class WorkItem:
         prompt: The prompt as given.
         prompt_rewritten: What the model sees; ``prompt`` itself unless a protocol rewrites it.
         seed_index: Which of the samples per prompt this is, from 0.
-        seed: Seed of the one random generator of this sample.
+        seed: Seed of the one random generator of this sample; ``NO_SEED`` where it was made
+            elsewhere.
         batch_id: The planned batch that the item belongs to.
     """
 
@@ -71,6 +72,7 @@ class Media:
         seconds: Time of each part of the generation, shared equally over the batch.
         fps: Frames per second of a video; None for an image.
         finite: False when the model gave values that are not finite (they are drawn as black).
+        made: How it was made beyond what the plan says, such as a smaller batch; recorded.
     """
 
     array: "NDArray[np.uint8]"
@@ -78,6 +80,20 @@ class Media:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fps: float | None = None
     finite: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Brought:
+    """A sample that was made elsewhere; its file is stored byte for byte.
+
+    Args:
+        data: The file.
+        flags: What is degenerate about it.
+    """
+
+    data: bytes
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -273,12 +289,14 @@ class Cost(NamedTuple):
     """Rough figures for ``plan``; nothing that is measured depends on them.
 
     Attributes:
-        seconds_per_evaluation: Time of one network evaluation of one sample on this machine.
+        seconds_per_evaluation: Time of one network evaluation of one sample.
         bytes_per_sample: Size of a stored sample.
+        machine: The machine that the time is meant for.
     """
 
     seconds_per_evaluation: float
     bytes_per_sample: float
+    machine: str = "on two CPU cores"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -288,10 +306,12 @@ class ModelContext:
     Args:
         place: File, line and key of the model, for messages.
         folder: Folder of the suite; relative paths start there.
+        pickles: SHA-256 of the pickles that the command line allows to be read.
     """
 
     place: str
     folder: Path
+    pickles: frozenset[str] = frozenset()
 
 
 class Model(Protocol):
@@ -315,7 +335,7 @@ class Model(Protocol):
         ...
 
     def evaluations(self, steps: int) -> int:
-        """Return the network evaluations that one sample of so many steps takes."""
+        """Return the network evaluations that one sample takes here; 0 if it was made elsewhere."""
         ...
 
     def cost(self) -> Cost:
@@ -330,6 +350,6 @@ class Model(Protocol):
         """Read the weights onto a device; raise UserError if they do not fit."""
         ...
 
-    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
+    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media | Brought]:
         """Generate one planned batch in order; its items share sampler and number of steps."""
         ...

@@ -117,15 +117,10 @@ class Lpips:
         if self.sketch is None or points.shape[1] <= self.sketch:
             return points
         if self._fold is None:
-            self._fold = _fold(points.shape[1], self.sketch)
-        place, sign = self._fold
-        rows = [np.bincount(place, sign * point, minlength=self.sketch) for point in points]
+            rng = np.random.default_rng(_SEED)
+            place = rng.integers(0, self.sketch, points.shape[1])
+            signs = np.array([-1, 1], dtype=np.float32)
+            self._fold = np.asarray(place), rng.choice(signs, points.shape[1])
+        places, sign = self._fold
+        rows = [np.bincount(places, sign * point, minlength=self.sketch) for point in points]
         return np.stack(rows).astype(np.float32)
-
-
-def _fold(size: int, sketch: int) -> "tuple[NDArray[np.int64], NDArray[np.float32]]":
-    """Return where each coordinate goes and with which sign, always the same."""
-    rng = np.random.default_rng(_SEED)
-    place: NDArray[np.int64] = rng.integers(0, sketch, size)
-    sign: NDArray[np.float32] = rng.choice(np.array([-1, 1], dtype=np.float32), size)
-    return place, sign
