@@ -97,6 +97,12 @@ def reference_cell(found: Iterable[Key], reference: Reference) -> Key:
     raise UserError(f"{what}, got {there or 'no samples'}")
 
 
+def marked(samples: pd.DataFrame, reference: Reference) -> pd.DataFrame:
+    """Mark the samples of the reference in a column ``is_reference``, for measures between sets."""
+    own = (samples["model"] == reference.model) & (samples["steps"] == reference.steps)
+    return samples.assign(is_reference=own)
+
+
 def _kept(cell: Cell) -> Clusters:
     return cell.clusters.take(cell.clusters.denominator.sum(1) > 0)
 
@@ -109,9 +115,11 @@ def _estimate(cell: Cell, measured: Measured, *, population: Population) -> Esti
     return estimate(clusters, kind=measured.kind, population=population)
 
 
-def _withheld(info: MetricInfo, measured: Measured, cell: Cell, totals: bool) -> str | None:
-    """Say why a total must not be printed, or return None."""
-    if len(measured.components) > 1 and info.headline:
+def _withheld(measured: Measured, key: Key, cell: Cell, totals: bool) -> str | None:
+    """Say why a number must not be printed, or return None."""
+    if key in measured.withheld:
+        return measured.withheld[key]
+    if len(measured.components) > 1:
         if not totals:
             return "no total: the run is limited or incomplete"
         empty = cell.clusters.denominator.sum(0) == 0
@@ -126,7 +134,7 @@ def _measurement(
 ) -> dict[str, Any]:
     info = context.benchmark.metrics[metric]
     found = _estimate(cell, measured, population=context.population)
-    withheld = _withheld(info, measured, cell, context.totals)
+    withheld = _withheld(measured, key, cell, context.totals)
     if withheld is not None:
         found = Estimate(value=NAN, se=NAN, low=NAN, high=NAN, method=withheld)
     return {
@@ -184,7 +192,8 @@ def _comparison(
         population=context.population,
         ratio=measured.ratio,
     )
-    withheld = str(row["method"]).startswith("no total")
+    method = measured.withheld.get(context.teacher, str(row["method"]))
+    withheld = method.startswith("no total")
     used = [int(c.n_samples.loc[pair.prompts].sum()) for c in (cell, teacher)]
     planned = sum(int((c.n_samples + c.n_missing).sum()) for c in (cell, teacher))
     names = [f.name for f in fields(found) if f.name != "method"]
@@ -197,7 +206,7 @@ def _comparison(
         "reference_steps": context.reference.steps,
         **{name: NAN if withheld else getattr(found, name) for name in names},
         "family": family_of(context.benchmark.name, context.benchmark.metrics[str(row["metric"])]),
-        "method": row["method"] if withheld else found.method,
+        "method": method if withheld else found.method,
     }
 
 
@@ -271,6 +280,7 @@ def aggregate(
     teacher = reference_cell(
         [(str(m), str(s), int(n)) for m, s, n in cell_keys.itertuples(index=False)], reference
     )
+    samples = marked(samples, reference)
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for benchmark in benchmarks:

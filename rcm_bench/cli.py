@@ -31,6 +31,10 @@ MarginOption = Annotated[
     list[str] | None,
     typer.Option(help="METRIC=MARGIN in place of the suite's gates; may be repeated."),
 ]
+PickleOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="SHA256", help="Read weights in a pickle with this digest; repeatable."),
+]
 
 
 def guarded(verb: Callable[P, int]) -> Callable[P, None]:
@@ -55,22 +59,23 @@ def run(
     suite: SuiteArgument,
     out: Annotated[Path | None, typer.Option(help="Run folder [runs/<suite>-<hash>].")] = None,
     limit: Annotated[int | None, typer.Option(help="Only N prompts, stratified by task.")] = None,
+    allow_pickle: PickleOption = None,
 ) -> int:
     """Plan, sample, score, aggregate and report; resumes what is there."""
     from rcm_bench.printing import print_outcome
     from rcm_bench.verbs.run import run as verb
 
-    return print_outcome(verb(suite, out, limit))
+    return print_outcome(verb(suite, out, limit, allow_pickle or ()))
 
 
 @app.command()
 @guarded
-def plan(suite: SuiteArgument) -> int:
+def plan(suite: SuiteArgument, allow_pickle: PickleOption = None) -> int:
     """Show what a run would do and cost, and what is missing for it."""
     from rcm_bench.printing import print_plan
     from rcm_bench.verbs.plan import plan as verb
 
-    return print_plan(verb(suite))
+    return print_plan(verb(suite, allow_pickle or ()))
 
 
 @app.command()
@@ -192,7 +197,7 @@ def power(
 @app.command()
 @guarded
 def prompts(
-    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab.")],
+    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab, geneval.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> int:
     """Write a benchmark's prompt set in its official format."""

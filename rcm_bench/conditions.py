@@ -48,7 +48,7 @@ def conditions_of(run: OpenRun) -> Conditions:
     return Conditions(
         protocol={
             **make_protocol(run.plan, run.benchmarks),
-            "benchmarks": {name: dict(s or {}) for name, s in suite.benchmarks.items()},
+            "benchmarks": {name: _placeless(s or {}) for name, s in suite.benchmarks.items()},
         },
         prompts={prompt.prompt_id: prompt_key(prompt) for prompt in run.plan.prompts},
         circumstances={
@@ -56,3 +56,13 @@ def conditions_of(run: OpenRun) -> Conditions:
             "batch_size": suite.run.batch_size,
         },
     )
+
+
+def _placeless(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out where weights lie, wherever their digest says what they are."""
+    known = settings.get("sha256") is not None
+    return {
+        key: _placeless(value) if isinstance(value, Mapping) else value
+        for key, value in settings.items()
+        if not (known and key == "weights")
+    }

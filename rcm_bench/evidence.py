@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rcm_bench.aggregate import marked
 from rcm_bench.canonical import digest_of
 from rcm_bench.conditions import conditions_of
-from rcm_bench.finish import OpenRun, open_run
+from rcm_bench.finish import OpenRun, lacking_scores, open_run
 from rcm_bench.measured import CELL, Measured
 from rcm_bench.prompt_sets import prompt_key
-from rcm_bench.scoring import scorer_of
+from rcm_bench.scoring import scorers_of
 from rcm_bench.statistics import Population
 from rcm_bench.store import Index
 from rcm_bench.tables import RunTables, run_tables
@@ -129,7 +130,7 @@ def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -
     plan, suite = run.plan, run.plan.suite
     index = run.store.index()
     tables = run_tables(plan, index, run.benchmarks)
-    cells = _cells(run, tables)
+    cells = _cells(run, tables, index)
     # The scorers of today, because only their scores are in the tables.
     conditions = conditions_of(run)
     return Evidence(
@@ -155,12 +156,13 @@ def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -
 
 def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> dict[str, Metric]:
     policy = run.plan.suite.run.failures
+    samples = marked(tables.samples, run.plan.reference())
     found = {}
     for benchmark in run.benchmarks:
         if only is not None and benchmark.name not in only:
             continue
         measured = benchmark.measure(  # type: ignore[attr-defined]
-            tables.samples,
+            samples,
             tables.scores,
             failures="score_zero" if policy == "score_zero" else "exclude_and_flag",
         )
@@ -170,10 +172,10 @@ def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> d
     return found
 
 
-def _cells(run: OpenRun, tables: RunTables) -> dict[CellKey, CellState]:
+def _cells(run: OpenRun, tables: RunTables, index: Index) -> dict[CellKey, CellState]:
     keys = {prompt.prompt_id: prompt_key(prompt) for prompt in run.plan.prompts}
-    scored = {name: set(rows["item_id"]) for name, rows in tables.scores.groupby("benchmark")}
-    asked = [benchmark.name for benchmark in run.benchmarks if scorer_of(benchmark) is not None]
+    asked = [benchmark for benchmark in run.benchmarks if scorers_of(benchmark)]
+    lacking = {b.name: lacking_scores(run.plan, index, b) for b in asked}
     found = {}
     for cell, rows in tables.samples.groupby(CELL, sort=False):
         model, sampler, steps = map(str, cell)
@@ -183,7 +185,7 @@ def _cells(run: OpenRun, tables: RunTables) -> dict[CellKey, CellState]:
             planned=len(rows),
             unsampled=len(rows) - len(there),
             unscored={
-                name: int((~there["item_id"].isin(scored.get(name, set()))).sum()) for name in asked
+                name: int(there["item_id"].isin(items).sum()) for name, items in lacking.items()
             },
         )
     return found

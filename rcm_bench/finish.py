@@ -12,10 +12,10 @@ from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
 from rcm_bench.prompt_sets import prompt_key, prompts_digest
 from rcm_bench.published import reference_table, write_published
-from rcm_bench.scoring import sample_digest, score_key, scorer_key, scorer_of
+from rcm_bench.scoring import applies, sample_digest, score_key, unique_scorers
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
-from rcm_bench.tables import run_tables
+from rcm_bench.tables import RunTables, run_tables
 from rcm_bench.timing import has_timing, is_timed, timing_table
 from rcm_bench.types import Benchmark, Reference
 
@@ -80,23 +80,32 @@ def open_run(folder: Path) -> OpenRun:
     return OpenRun(store=store, plan=plan, benchmarks=make_benchmarks(suite))
 
 
+def lacking_scores(plan: Plan, index: Index, *benchmarks: Benchmark) -> set[str]:
+    """Return the items that are sampled and lack a score that one of the benchmarks owes them."""
+    scorers = unique_scorers(benchmarks)
+    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
+    lacking = set()
+    for item in plan.items:
+        record = index.samples.get(item.sample_key or "")
+        if record is None:
+            continue
+        digest, prompt = sample_digest(record), prompts[item.prompt_id]
+        if any(
+            applies(scorer, prompt) and score_key(digest, key, prompt) not in index.scores
+            for key, scorer in scorers.items()
+        ):
+            lacking.add(item.item_id)
+    return lacking
+
+
 def missing_scores(
     plan: Plan, index: Index, benchmarks: list[Benchmark], prompt_ids: frozenset[str]
 ) -> tuple[int, int]:
     """Count the items of some prompts that lack a sample, and those that lack a score."""
-    keys = {scorer_key(s) for b in benchmarks if (s := scorer_of(b)) is not None}
-    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
-    unsampled = unscored = 0
-    for item in plan.items:
-        if item.prompt_id not in prompt_ids:
-            continue
-        record = index.samples.get(item.sample_key or "")
-        if record is None:
-            unsampled += 1
-        else:
-            digest, prompt = sample_digest(record), prompts[item.prompt_id]
-            unscored += any(score_key(digest, k, prompt) not in index.scores for k in keys)
-    return unsampled, unscored
+    lacking = lacking_scores(plan, index, *benchmarks)
+    own = [item for item in plan.items if item.prompt_id in prompt_ids]
+    unsampled = sum((item.sample_key or "") not in index.samples for item in own)
+    return unsampled, sum(item.item_id in lacking for item in own)
 
 
 def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
@@ -186,8 +195,16 @@ def report_input(
     from rcm_bench.gate_status import gate_status
 
     extra = {"limit": limit, "gate": gate_status(run)}
+    environment = dict(store.manifest.get("environment") or {})
+    for benchmark in run.benchmarks:
+        if (receipt := getattr(benchmark, "receipt", None)) is not None:
+            environment |= receipt(tables.scores)
     return ReportInput(
-        manifest={**store.manifest, **{k: v for k, v in extra.items() if v is not None}},
+        manifest={
+            **store.manifest,
+            **({"environment": environment} if environment else {}),
+            **{k: v for k, v in extra.items() if v is not None},
+        },
         measurements=result.measurements,
         paired=result.paired,
         samples=tables.samples,
@@ -236,6 +253,10 @@ def _write(run: OpenRun, report: "ReportInput") -> Path:
     published = reference_table(report.measurements, store.manifest["protocol"], keys).table
     with store.alone():
         write_tables(report, store.root / "tables")
+        tables = RunTables(report.samples, report.scores, report.failures)
+        for benchmark in run.benchmarks:
+            if (export := getattr(benchmark, "export", None)) is not None:
+                export(tables, run.plan.prompts, store.root / "tables")
         if len(published):
             write_published(published, store.root / "tables" / "published.csv")
         write_plots(report, store.root / "plots")

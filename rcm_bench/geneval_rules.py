@@ -5,6 +5,10 @@ Object-Focused Framework for Evaluating Text-to-Image Alignment"; options ``thre
 ``counting_threshold``, ``max_objects``, ``position_threshold`` at their defaults; its non-maximum
 suppression is off by default and left out). Only the detector is somebody else's: Mask2Former and
 CLIP there, the shapes laboratory's oracle here, through the same function.
+
+Scores and boxes are compared in the number format that they come in. Upstream's are float32, where
+0.3 is a little more than in float64: a detector that is to agree on the very edge gives
+``numpy.float32`` values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rcm_bench.geneval_prompts import COLORS
 from rcm_bench.types import Detection
 
-COLORS = (
-    *("red", "orange", "yellow", "green", "blue"),
-    *("purple", "pink", "brown", "black", "white"),
-)
 TASKS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 THRESHOLD = 0.3
 COUNTING_THRESHOLD = 0.9
@@ -65,8 +66,9 @@ def kept(detections: Sequence[Detection], tag: str) -> dict[str, list[Detection]
     result = {}
     for name, group in groups.items():
         # Reversed ascending order, as upstream: of equal scores the later one comes first.
-        order = np.argsort([d.score for d in group], kind="stable")[::-1]
-        chosen = [group[i] for i in order if group[i].score > threshold][:MAX_OBJECTS]
+        scores = np.asarray([d.score for d in group])
+        order = np.argsort(scores, kind="stable")[::-1]
+        chosen = [group[i] for i in order[scores[order] > threshold][:MAX_OBJECTS]]
         if chosen:
             result[name] = chosen
     return result
@@ -78,8 +80,8 @@ def relations(a: Detection, b: Detection) -> tuple[str, ...]:
     offset = centre_a - centre_b, shortened on each axis by 0.1 (size_a + size_b); a relation holds
     where the shortened offset over the length of the *whole* offset exceeds 0.5.
     """
-    box_a, box_b = np.asarray(a.box, dtype=np.float64), np.asarray(b.box, dtype=np.float64)
-    offset = (box_a[:2] + box_a[2:] - box_b[:2] - box_b[2:]) / 2
+    box_a, box_b = np.asarray(a.box), np.asarray(b.box)
+    offset = (box_a[:2] + box_a[2:]) / 2 - (box_b[:2] + box_b[2:]) / 2
     sizes = np.abs(box_a[2:] - box_a[:2]) + np.abs(box_b[2:] - box_b[:2])
     shortened = np.maximum(np.abs(offset) - POSITION_THRESHOLD * sizes, 0) * np.sign(offset)
     if (np.abs(shortened) < _SMALLEST_OFFSET).all():
@@ -130,6 +132,26 @@ def _match(
     if not reason and "position" in clause:
         reason = _wrong_position(clause, found, groups)
     return _Match(found=None, reason=reason) if reason else _Match(found=found, reason=None)
+
+
+def coloured(
+    detections: Sequence[Detection], metadata: Mapping[str, Any]
+) -> list[tuple[str, Sequence[Detection]]]:
+    """Return what `judge` will ask colours of: class and objects of each clause with a colour.
+
+    A classifier may name them all at once, for many images, before they are judged.
+
+    Args:
+        detections: All detections of one image.
+        metadata: The prompt's record.
+    """
+    objects = kept(detections, metadata["tag"])
+    asked: list[tuple[str, Sequence[Detection]]] = []
+    for clause in metadata.get("include", ()):
+        found = objects.get(clause["class"], ())[: clause["count"]]
+        if "color" in clause and len(found) >= clause["count"]:
+            asked.append((clause["class"], found))
+    return asked
 
 
 def judge(

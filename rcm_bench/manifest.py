@@ -11,12 +11,13 @@ from rcm_bench.canonical import digest_of
 from rcm_bench.media import CODEC
 from rcm_bench.planning import NOISE, Plan
 from rcm_bench.prepare import Prepared
-from rcm_bench.prompt_sets import prompts_digest
-from rcm_bench.scoring import scorer_of
+from rcm_bench.prompt_sets import convention_of, prompts_digest
+from rcm_bench.scoring import scorers_of
 from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.suite_load import shipped
 from rcm_bench.types import Benchmark, Model
+from rcm_bench.unrecorded import UNKNOWN, is_brought, stated
 
 AGGREGATION = "prompt-clustered-2"
 _SHORT = 12
@@ -83,7 +84,7 @@ def default_folder(prepared: Prepared) -> Path:
 def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:
     """Return how much work the plan holds."""
     cells = list(plan.cells())
-    per_cell = len(plan.prompts) * plan.suite.prompts.samples_per_prompt
+    per_cell = len(plan.items) // len(cells)
     evaluations = sum(models[name].evaluations(steps) for name, steps in cells) * per_cell
     tasks: dict[str, int] = {}
     for prompt in plan.prompts:
@@ -102,26 +103,60 @@ def counts(plan: Plan, models: Mapping[str, Model]) -> dict[str, Any]:
 def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
     """Return everything that can change a score."""
     suite = plan.suite
+    convention = convention_of(plan.prompts)
+
+    def said(part: str, own: Any) -> Any:
+        return stated(plan.identities, part, own)
+
     return {
         "name": suite.protocol.name,
         "prompts": {
             **suite.prompts.model_dump(mode="json", exclude_none=True),
             "digest": prompts_digest(plan.prompts)[:_SHORT],
+            **convention,
+            **deviation(plan, benchmarks),
         },
-        "rewriting": suite.protocol.rewriting,
-        "negative_prompt": None,
-        "seeds": suite.protocol.seeds,
-        "noise": NOISE,
+        "rewriting": said("rewriting", convention.get("rewriting", suite.protocol.rewriting)),
+        "negative_prompt": said("negative_prompt", _negative_prompts(plan)),
+        "seeds": said("seeds", convention.get("seeds", suite.protocol.seeds)),
+        "noise": said("noise", NOISE),
         "samplers": suite.samplers,
         "steps": {name: list(_steps(suite, name)) for name in suite.models},
         "resolution": sorted({str(i.get("resolution")) for i in plan.identities.values()}),
         "dtype": sorted({str(i.get("dtype")) for i in plan.identities.values()}),
-        "codec": CODEC,
+        "codec": _codec(plan),
         "scorers": _scorers(benchmarks),
         "failures": suite.run.failures,
         "aggregation": AGGREGATION,
         "population": suite.protocol.population,
     }
+
+
+def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
+    """Say where a benchmark is not run on its official prompts and number of samples."""
+    said = [
+        words
+        for benchmark in benchmarks
+        if (of := getattr(benchmark, "deviation", None)) is not None
+        and (words := of(plan.prompts, plan.suite.prompts.samples_per_prompt))
+    ]
+    return {"deviation": "; ".join(said)} if said else {}
+
+
+def _codec(plan: Plan) -> Any:
+    """Return how samples were written; of those from elsewhere only the files' format is known."""
+    found = {
+        name: f"{UNKNOWN} ({' and '.join(i['formats'])} as brought)" if is_brought(i) else CODEC
+        for name, i in plan.identities.items()
+    }
+    values = list(dict.fromkeys(found.values()))
+    return values[0] if len(values) == 1 else found
+
+
+def _negative_prompts(plan: Plan) -> list[str] | None:
+    """Return what guided models were told to avoid; None where none was told anything."""
+    told = {i.get("negative_prompt") for i in plan.identities.values() if not is_brought(i)}
+    return sorted(text for text in told if text is not None) or None
 
 
 def _steps(suite: Suite, name: str) -> Sequence[int]:
@@ -131,13 +166,15 @@ def _steps(suite: Suite, name: str) -> Sequence[int]:
 def _scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for benchmark in benchmarks:
-        scorer = scorer_of(benchmark)
-        if scorer is not None:
-            found[benchmark.name] = {
-                "scorer": scorer.name,
-                "version": scorer.version,
-                "settings": scorer.settings(),
-            }
+        parts = [
+            {"scorer": s.name, "version": s.version, "settings": s.settings()}
+            for s in scorers_of(benchmark)
+        ]
+        if len(parts) == 1:
+            found[benchmark.name] = parts[0]
+        elif parts:
+            settings = {str(part.pop("scorer")): part for part in parts}
+            found[benchmark.name] = {"scorer": "several", "version": "", "settings": settings}
     return found
 
 

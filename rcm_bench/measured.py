@@ -1,7 +1,7 @@
 """What a benchmark hands to aggregation: sums per prompt, one row for each part of a number."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -27,12 +27,14 @@ class Measured:
         kind: ``"proportion"`` for means of zeros and ones, ``"mean"``, or ``"exact"`` for counts
             that are no estimates.
         ratio: Whether student over teacher means something in this unit.
+        withheld: Why a cell's number must not be printed, by (model, sampler, steps).
     """
 
     rows: pd.DataFrame
     components: tuple[str, ...] = ("",)
     kind: Literal["proportion", "mean", "exact"] = "mean"
     ratio: bool = True
+    withheld: Mapping[tuple[str, str, int], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Samples as files: one fixed PNG spelling, reading it back, and flags for degenerate samples."""
+"""Samples as files: one fixed spelling of images, reading it back, flags for degenerate ones."""
 
 import io
 from typing import TYPE_CHECKING
@@ -16,15 +16,40 @@ CODEC = "png-1"  # PNG, RGB, 8 bits, zlib level 6, no metadata
 SUFFIX = ".png"
 
 
-def encode(media: Media) -> bytes:
-    """Encode an image as PNG; equal pixels give equal bytes.
+# What a stored sample begins with: (suffix, offset, bytes).
+_MAGIC = (
+    (SUFFIX, 0, b"\x89PNG\r\n\x1a\n"),
+    (".jpg", 0, b"\xff\xd8\xff"),
+    (".mp4", 4, b"ftyp"),
+    (".json", 0, b"{"),
+)
+
+
+def suffix_of(data: bytes) -> str:
+    """Return the suffix of a sample's file, told by its first bytes.
 
     Raises:
-        ValueError: The array is not a uint8 image of shape (H, W, 3).
+        ValueError: It is none of PNG, JPEG, MP4, and no JSON object.
+    """
+    for suffix, offset, magic in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return suffix
+    raise ValueError("expected a PNG or JPEG image, an MP4 video, or a JSON object")
+
+
+def encode(media: Media) -> bytes:
+    """Encode an image as PNG, a video as MP4; equal pixels give equal bytes.
+
+    Raises:
+        ValueError: The array is neither a uint8 image of shape (H, W, 3) nor a video.
     """
     from PIL import Image
 
     array = media.array
+    if array.ndim == 4:
+        from rcm_bench.video_files import encode_video
+
+        return encode_video(media)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
         raise ValueError(
             f"expected an image of shape (H, W, 3) and dtype uint8, "
@@ -38,17 +63,24 @@ def encode(media: Media) -> bytes:
 
 
 def decode(path: "Path") -> "NDArray[np.uint8]":
-    """Read an image file as uint8 of shape (H, W, 3)."""
-    from PIL import Image
+    """Read a PNG or JPEG file upright, as uint8 of shape (H, W, 3)."""
+    from PIL import Image, ImageOps
 
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB"))
+    with Image.open(path, formats=["PNG", "JPEG"]) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def flags_of(media: Media) -> list[str]:
-    """Name what is degenerate about a sample: ``non_finite``, ``one_colour``."""
-    flags = [] if media.finite else ["non_finite"]
-    pixels = media.array.reshape(-1, media.array.shape[-1])
+    """Name what is degenerate about a sample: ``non_finite``, ``one_colour``, ``frozen``."""
+    return [*([] if media.finite else ["non_finite"]), *picture_flags(media.array)]
+
+
+def picture_flags(array: "NDArray[np.uint8]") -> list[str]:
+    """Name what is degenerate about pixels of shape ([T,] H, W, 3)."""
+    flags = []
+    pixels = array.reshape(-1, array.shape[-1])
     if bool((pixels == pixels[0]).all()):
         flags.append("one_colour")
+    if array.ndim == 4 and len(array) > 1 and bool((array == array[0]).all()):
+        flags.append("frozen")
     return flags

@@ -10,6 +10,7 @@ from rcm_bench.media import CODEC
 from rcm_bench.seeds import seed_of
 from rcm_bench.suite import ModelEntry, Suite
 from rcm_bench.types import PromptRecord, Reference, WorkItem
+from rcm_bench.unrecorded import NO_SEED, is_brought
 
 KEY_SCHEMA = 1
 NOISE = "torch-cpu-float32"  # one torch.Generator on the CPU per sample, standard normal in float32
@@ -76,30 +77,30 @@ def make_plan(
     """
     items: list[WorkItem] = []
     cells = [(n, m, steps) for n, m in suite.models.items() for steps in steps_of(suite, m)]
-    seeds = {
-        (prompt.prompt_id, index): seed_of(prompt.text, index, suite.protocol.seeds)
-        for prompt in prompts
-        for index in range(suite.prompts.samples_per_prompt)
-    }
+    seeds = {prompt.prompt_id: seeds_of(prompt, suite) for prompt in prompts}
     for cell, (name, entry, steps) in enumerate(cells):
-        pairs = ((p, i) for p in prompts for i in range(suite.prompts.samples_per_prompt))
+        brought = is_brought(identities[name])
+        pairs = ((p, i) for p in prompts for i in range(len(seeds[p.prompt_id])))
         for chunk, batch in enumerate(_chunks(pairs, suite.run.batch_size)):
             for prompt, index in batch:
-                seed = seeds[prompt.prompt_id, index]
+                seed = seeds[prompt.prompt_id][index]
+                seen = seen_by_model(prompt)
                 items.append(
                     WorkItem(
                         item_id=_item_id(name, entry.sampler, steps, prompt.prompt_id, index),
-                        sample_key=sample_key(
-                            suite, identities[name], entry.sampler, steps, prompt.text, seed
+                        sample_key=brought_key(identities[name], steps, prompt.text, index)
+                        if brought
+                        else sample_key(
+                            suite, identities[name], entry.sampler, steps, prompt.text, seed, seen
                         ),
                         model=name,
                         sampler=entry.sampler,
                         steps=steps,
                         prompt_id=prompt.prompt_id,
                         prompt=prompt.text,
-                        prompt_rewritten=prompt.text,
+                        prompt_rewritten=seen,
                         seed_index=index,
-                        seed=seed,
+                        seed=NO_SEED if brought else seed,
                         batch_id=f"{cell:03d}.{chunk:06d}",
                     )
                 )
@@ -115,8 +116,28 @@ def _item_id(model: str, sampler: str, steps: int, prompt_id: str, index: int) -
     return digest_of([model, sampler, steps, prompt_id, index])[:_ITEM_ID_LENGTH]
 
 
+def seeds_of(prompt: PromptRecord, suite: Suite) -> list[int]:
+    """Return the seed of each sample of a prompt: its set's own, or those of the suite's recipe."""
+    given = prompt.metadata.get("seeds")
+    if given is not None and "vbench" in prompt.metadata:
+        return [int(seed) for seed in given]
+    count = suite.prompts.samples_per_prompt
+    return [seed_of(prompt.text, index, suite.protocol.seeds) for index in range(count)]
+
+
+def seen_by_model(prompt: PromptRecord) -> str:
+    """Return what a model sees of a prompt: the rewritten one, where its set has one."""
+    return str(prompt.metadata.get("rewritten", prompt.text))
+
+
 def sample_key(
-    suite: Suite, identity: Mapping[str, Any], sampler: str, steps: int, prompt: str, seed: int
+    suite: Suite,
+    identity: Mapping[str, Any],
+    sampler: str,
+    steps: int,
+    prompt: str,
+    seed: int,
+    rewritten: str | None = None,
 ) -> str:
     """Return the SHA-256 of everything that decides a sample, and of nothing else.
 
@@ -129,10 +150,24 @@ def sample_key(
             "sampler": suite.samplers[sampler],
             "steps": steps,
             "prompt": prompt,
-            "prompt_rewritten": prompt,
+            "prompt_rewritten": prompt if rewritten is None else rewritten,
             "negative_prompt": None,
             "seed": seed,
             "noise": NOISE,
             "codec": CODEC,
         }
     )
+
+
+def brought_key(identity: Mapping[str, Any], steps: int, prompt: str, index: int) -> str:
+    """Return the key of a sample that was made elsewhere.
+
+    Its model's identity holds a digest of all its files; what made them is not known.
+
+    Args:
+        identity: ``Model.identity()``.
+        steps: Number of steps.
+        prompt: The prompt as given.
+        index: Which of the samples of its prompt it is, from 0.
+    """
+    return digest_of([KEY_SCHEMA, dict(identity), steps, prompt, index])

@@ -1,22 +1,24 @@
 """From a suite to all that a run needs; what can fail is found here, before the first sample."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rcm_bench import components
 from rcm_bench.errors import UserError, unknown_name
-from rcm_bench.planning import Plan, make_plan, steps_of
+from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
 from rcm_bench.suite import SAMPLERS, Suite
 from rcm_bench.suite_faults import validate
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.suite_yaml import KeyPath, spell
-from rcm_bench.types import Benchmark, Model, ModelContext
+from rcm_bench.types import Benchmark, Model, ModelContext, PromptRecord
 
 _DISK_MARGIN = 1.2
+TIMINGS = ("latency", "throughput")
+"""Benchmarks that measure time alone, for which weights need not be trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,31 +38,78 @@ class Prepared:
     benchmarks: list[Benchmark]
 
 
-def prepare(loaded: LoadedSuite) -> Prepared:
+def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     """Resolve models, prompts and benchmarks of a suite, and expand it.
+
+    Args:
+        loaded: The suite.
+        pickles: SHA-256 of the pickles that the command line allows to be read.
 
     Raises:
         UserError: A name, a setting or a file is wrong.
     """
-    models = {name: _model(name, loaded) for name in loaded.suite.models}
+    allowed = frozenset(pickles)
+    models = {name: _model(name, loaded, allowed) for name in loaded.suite.models}
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
+    _refuse_quality_of_random(loaded, models)
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
-    for name, model in models.items():
-        model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
+    for benchmark in benchmarks:
+        getattr(benchmark, "check", lambda: None)()
+    _check_models(loaded, models, prompts)
+    for benchmark in benchmarks:
+        check = getattr(benchmark, "check_prompts", None)
+        if check is not None:
+            check(prompts, loaded.place("benchmarks", benchmark.name))
     identities = {name: model.identity() for name, model in models.items()}
     plan = make_plan(loaded.suite, prompts, identities)
     return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks)
 
 
-def _model(name: str, loaded: LoadedSuite) -> Model:
+def _check_models(
+    loaded: LoadedSuite, models: Mapping[str, Model], prompts: Sequence[PromptRecord]
+) -> None:
+    """Check every model, so that what is wrong with any is said at once."""
+    faults = []
+    suite = loaded.suite
+    samples = {prompt.prompt_id: len(seeds_of(prompt, suite)) for prompt in prompts}
+    for name, model in models.items():
+        steps = steps_of(suite, suite.models[name])
+        try:
+            getattr(model, "bring", lambda *given: None)(prompts, samples, steps)
+            model.check(prompts, steps)
+        except UserError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise UserError("\n".join(faults))
+
+
+def missing_weights(models: Mapping[str, Model]) -> list[str]:
+    """Say for each model what has to be brought to this machine before a run, each thing once."""
+    said: list[list[str]] = [getattr(m, "missing", list)() for m in models.values()]
+    return list(dict.fromkeys(text for texts in said for text in texts))
+
+
+def _refuse_quality_of_random(loaded: LoadedSuite, models: Mapping[str, Model]) -> None:
+    """Refuse scores of models with random weights: only their time means anything."""
+    measured = [name for name in loaded.suite.benchmarks if name not in TIMINGS]
+    for name, model in models.items():
+        if measured and not getattr(model, "trained", lambda: True)():
+            raise UserError(
+                f"{loaded.place('models', name)}.weights: random weights are for throughput only "
+                f"({' or '.join(TIMINGS)}); '{measured[0]}' would measure noise"
+            )
+
+
+def _model(name: str, loaded: LoadedSuite, pickles: frozenset[str]) -> Model:
     entry = loaded.suite.models[name]
     at = ("models", name)
     kind = components.find("models", "model kind", entry.kind, loaded.place(*at, "kind"))
     settings = validate(kind.Settings, entry.settings(), loaded.where, at)
     sampler = loaded.suite.samplers[entry.sampler]
     typed = SAMPLERS[sampler["kind"]].model_validate(sampler)
-    context = ModelContext(place=loaded.place(*at), folder=loaded.folder(*at))
+    place, folder = loaded.place(*at), loaded.folder(*at)
+    context = ModelContext(place=place, folder=folder, pickles=pickles)
     model: Model = kind(settings, typed, context)
     return model
 

@@ -86,18 +86,23 @@ def print_plan(plan: "PlanSummary") -> int:
         f"{counts['num_evaluations']:,} network evaluations"
     )
     console.print(
-        f"About {_duration(seconds)} of sampling on two CPU cores and {plan.megabytes:.0f} MB; "
+        f"About {_duration(seconds)} of sampling {plan.machine} and {plan.megabytes:.0f} MB; "
         "nothing is downloaded"
     )
     console.print(_cell(f"Benchmarks: {', '.join(plan.benchmarks)}"))
-    console.print(_cell(f"Everything needed is there. Run folder: {plan.out}"))
+    for text in plan.missing:
+        console.print(_cell(f"Missing: {text}"), soft_wrap=True)
+    ready = "A run cannot start yet." if plan.missing else "Everything needed is there."
+    console.print(_cell(f"{ready} Run folder: {plan.out}"))
     if plan.present:
         console.print(f"{plan.present:,} of its samples are there already")
     return DONE
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
 def print_status(status: "RunStatus") -> int:

@@ -1,4 +1,4 @@
-"""Prompt sets: the lab's grammar, a text file, or a JSON-lines file in GenEval's format."""
+"""Prompt sets: the lab's grammar, GenEval's own, a text file, or JSON lines as GenEval has them."""
 
 import json
 from collections import defaultdict
@@ -8,13 +8,15 @@ from typing import Any
 
 from rcm_bench.canonical import canonical_json, digest_of, text_digest
 from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.geneval_prompts import official_files, official_metadata
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.types import PromptRecord
 
-SETS = ("lab",)
+SETS = ("lab", "geneval", "vbench")
 NO_TASK = "prompt"
 MAX_PROMPT_BYTES = 64 * 1024
 _KEY_LENGTH = 16
+_CONVENTION = ("preset", "fingerprint", "rewriting", "seeds")
 
 
 def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
@@ -28,6 +30,12 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         if entry.set not in SETS:
             where = loaded.place("prompts", "set")
             raise unknown_name(where, "prompt set", entry.set, SETS)
+        if entry.set == "vbench":
+            from rcm_bench.vbench.suite_prompts import suite_metadata
+
+            return stratified(_records(suite_metadata(loaded), "prompts"))
+        if entry.set == "geneval":
+            return stratified(_records(_geneval_metadata(loaded), "prompts"))
         if entry.per_task is None:
             raise UserError(f"{loaded.place('prompts')}: set '{entry.set}' needs 'per_task'")
         return stratified(_records(lab_metadata(entry.per_task, entry.seed), "prompts"))
@@ -37,7 +45,32 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         where = loaded.place("prompts", "per_task")
         raise UserError(f"{where}: belongs to 'set: lab'; a file gives its own prompts")
     path = loaded.folder("prompts", "file") / entry.file
-    return stratified(_records(read_prompt_file(path, where), str(path)))
+    return stratified(_records(_paired(loaded, read_prompt_file(path, where), path), str(path)))
+
+
+def _paired(loaded: LoadedSuite, records: list[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+    """Pair prompts with what the models see of them, line by line; both are recorded."""
+    name = loaded.suite.prompts.rewritten
+    if name is None:
+        return records
+    where = loaded.place("prompts", "rewritten")
+    other = loaded.folder("prompts", "rewritten") / name
+    rewritten = [record["prompt"] for record in read_prompt_file(other, where)]
+    if len(rewritten) != len(records):
+        raise UserError(
+            f"{where}: {other}: expected a line for each of the {len(records)} prompts in {path}, "
+            f"got {len(rewritten)}"
+        )
+    return [r | {"rewritten": text} for r, text in zip(records, rewritten, strict=True)]
+
+
+def _geneval_metadata(loaded: LoadedSuite) -> list[dict[str, Any]]:
+    entry = loaded.suite.prompts
+    for key, value in (("per_task", entry.per_task), ("seed", entry.seed or None)):
+        if value is not None:
+            where = loaded.place("prompts", key)
+            raise UserError(f"{where}: belongs to 'set: lab'; GenEval's 553 prompts are fixed")
+    return official_metadata()
 
 
 def lab_metadata(per_task: int, seed: int) -> list[dict[str, Any]]:
@@ -81,6 +114,9 @@ def _json_record(line: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: expected one JSON object in a line: {fault}") from None
     if not isinstance(record, dict) or not isinstance(record.get("prompt"), str):
         raise UserError(f"{where}: expected a JSON object with a text under 'prompt'")
+    for key, owner in (("vbench", "'set: vbench'"), ("rewritten", "'prompts.rewritten'")):
+        if key in record:
+            raise UserError(f"{where}: key '{key}' belongs to {owner}")
     if not isinstance(record.get("tag", NO_TASK), str):
         raise UserError(f"{where}: expected text under 'tag', got {record['tag']!r}")
     return record
@@ -128,6 +164,14 @@ def prompt_key(prompt: PromptRecord) -> str:
     return digest_of(whole)[:_KEY_LENGTH]
 
 
+def convention_of(prompts: Sequence[PromptRecord]) -> dict[str, str]:
+    """Return the named convention of a set, if it has one: preset, rewriting, seeds, mark."""
+    mark = prompts[0].metadata.get("vbench") if prompts else None
+    if mark is None and any("rewritten" in prompt.metadata for prompt in prompts):
+        return {"rewriting": "file"}
+    return {} if mark is None else {key: mark[key] for key in _CONVENTION}
+
+
 def prompts_digest(prompts: Sequence[PromptRecord]) -> str:
     """Return a digest of the prompt set, whatever its order in a run."""
     rows = sorted((p.prompt_id, p.text, p.task, canonical_json(dict(p.metadata))) for p in prompts)
@@ -145,8 +189,8 @@ def write_official(metadata: Sequence[dict[str, Any]], out: Path) -> list[Path]:
         The files written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    texts = out / "generation_prompts.txt"
-    records = out / "evaluation_metadata.jsonl"
-    texts.write_text("".join(f"{r['prompt']}\n" for r in metadata), encoding="utf-8")
-    records.write_text("".join(json.dumps(r) + "\n" for r in metadata), encoding="utf-8")
-    return [texts, records]
+    written = []
+    for name, text in official_files(metadata).items():
+        (out / name).write_text(text, encoding="utf-8", newline="\n")
+        written.append(out / name)
+    return written

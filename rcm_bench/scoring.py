@@ -3,15 +3,24 @@
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
+from rcm_bench.feature_files import KEY, SUFFIX, encode_features
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
-from rcm_bench.store_blobs import CorruptBlobError
-from rcm_bench.types import Benchmark, PromptRecord, SampleRef, Score, Scorer, WorkItem
+from rcm_bench.store_blobs import Blobs, CorruptBlobError
+from rcm_bench.types import (
+    Benchmark,
+    CellScorer,
+    PromptRecord,
+    SampleRef,
+    Score,
+    Scorer,
+    WorkItem,
+)
 
 BATCH = 64
 
@@ -19,6 +28,20 @@ BATCH = 64
 def scorer_of(benchmark: Benchmark) -> Scorer | None:
     """Return the scorer of a benchmark; None for one that only measures time."""
     return benchmark.scorer()
+
+
+def scorers_of(benchmark: Benchmark) -> list[Scorer]:
+    """Return all scorers of a benchmark: several where its parts are scored, and fail, apart."""
+    several = getattr(benchmark, "scorers", None)
+    if several is not None:
+        return list(several())
+    one = scorer_of(benchmark)
+    return [] if one is None else [one]
+
+
+def applies(scorer: Scorer, prompt: PromptRecord) -> bool:
+    """Say whether a scorer owes a score to the samples of a prompt."""
+    return not isinstance(scorer, CellScorer) or scorer.applies(prompt)
 
 
 def scorer_key(scorer: Scorer) -> str:
@@ -43,10 +66,16 @@ def unique_scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Scorer]:
     """Return the scorers of the benchmarks by key, each once."""
     found: dict[str, Scorer] = {}
     for benchmark in benchmarks:
-        scorer = scorer_of(benchmark)
-        if scorer is not None:
+        for scorer in scorers_of(benchmark):
             found.setdefault(scorer_key(scorer), scorer)
     return found
+
+
+def scores_per_sample(plan: Plan, benchmarks: Sequence[Benchmark]) -> float:
+    """Return how many scorers owe a score to a sample, on average over the plan."""
+    scorers = unique_scorers(benchmarks).values()
+    owed = {p.prompt_id: sum(applies(s, p) for s in scorers) for p in plan.prompts}
+    return sum(owed[item.prompt_id] for item in plan.items) / max(1, len(plan.items))
 
 
 def sample_digest(record: Mapping[str, Any]) -> str:
@@ -64,7 +93,8 @@ def score(plan: Plan, store: RunStore, index: Index, benchmarks: Sequence[Benchm
         benchmarks: The benchmarks of the suite.
     """
     for key, scorer in unique_scorers(benchmarks).items():
-        groups = _groups(plan, index, key)
+        groups = _groups(plan, index, key, scorer)
+        scorer = scorer.at(store.root) if isinstance(scorer, CellScorer) else scorer
         total = sum(len(group.pending) for group in groups)
         if not total:
             continue
@@ -74,7 +104,7 @@ def score(plan: Plan, store: RunStore, index: Index, benchmarks: Sequence[Benchm
         ):
             for group in groups:
                 refs = _references(group, store)
-                made = _score_batch(scorer, refs) if refs is not None else []
+                made = _score_batch(scorer, refs, store.blobs) if refs is not None else []
                 store.add([row for row in made if row["item_id"] in group.pending])
                 advance(len(group.pending))
 
@@ -86,7 +116,16 @@ class _Group(NamedTuple):
     pending: frozenset[str]
 
 
-def _groups(plan: Plan, index: Index, scorer: str) -> list[_Group]:
+def _companies(plan: Plan, whole: bool) -> Iterator[list[WorkItem]]:
+    """Yield the items that are scored in one company: a planned batch, or a whole cell."""
+    if not whole:
+        yield from plan.batches()
+        return
+    for _, members in groupby(plan.items, key=lambda item: (item.model, item.steps)):
+        yield list(members)
+
+
+def _groups(plan: Plan, index: Index, key_of: str, scorer: Scorer) -> list[_Group]:
     """Arrange samples by planned batch, whole even where little is missing.
 
     The last digits of a score may depend on the company that a sample is scored in; so the company
@@ -94,16 +133,18 @@ def _groups(plan: Plan, index: Index, scorer: str) -> list[_Group]:
     """
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     groups = []
-    for batch in plan.batches():
+    whole = isinstance(scorer, CellScorer)
+    for batch in _companies(plan, whole):
         keyed: dict[str, tuple[WorkItem, PromptRecord, Mapping[str, Any]]] = {}
         for item in batch:
             record = index.samples.get(item.sample_key or "")
-            if record is not None:
-                prompt = prompts[item.prompt_id]
-                key = score_key(sample_digest(record), scorer, prompt)
+            prompt = prompts[item.prompt_id]
+            if record is not None and applies(scorer, prompt):
+                key = score_key(sample_digest(record), key_of, prompt)
                 keyed.setdefault(key, (item, prompt, record))
-        for start in range(0, len(keyed), BATCH):
-            members = dict(islice(keyed.items(), start, start + BATCH))
+        size = len(keyed) if whole else BATCH
+        for start in range(0, len(keyed), size or BATCH):
+            members = dict(islice(keyed.items(), start, start + size))
             pending = {item.item_id for k, (item, *_) in members.items() if k not in index.scores}
             if pending:
                 groups.append(_Group(members, frozenset(pending)))
@@ -149,24 +190,28 @@ def _references(group: _Group, store: RunStore) -> dict[str, SampleRef] | None:
             prompt=prompt.text,
             task=prompt.task,
             metadata=prompt.metadata,
+            seed_index=item.seed_index,
         )
     return refs if whole else None
 
 
-def _score_batch(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, Any]]:
+def _score_batch(
+    scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs
+) -> list[dict[str, Any]]:
     """Score a batch; if that fails, each sample alone, so that one cannot spoil all."""
     try:
-        return _records(scorer, refs)
+        return _records(scorer, refs, blobs)
     except Exception:  # any fault of a scorer is a record, not the end of the run
-        if len(refs) > 1:
-            return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref})]
-        ((_, ref),) = refs.items()
+        if len(refs) > 1 and not isinstance(scorer, CellScorer):
+            return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref}, blobs)]
         text = traceback.format_exc()
         message = f"{scorer.name}: {text.strip().splitlines()[-1]}"
-        return [_failure(ref.item_id, ref.sample_key, "error", message, text)]
+        return [
+            _failure(ref.item_id, ref.sample_key, "error", message, text) for ref in refs.values()
+        ]
 
 
-def _records(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, Any]]:
+def _records(scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs) -> list[dict[str, Any]]:
     # A scorer names a sample by its file; two samples of one batch may share one.
     groups: list[list[tuple[str, SampleRef]]] = []
     for key, ref in refs.items():
@@ -182,11 +227,14 @@ def _records(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, An
         for made in scorer([ref for _, ref in group]):
             by_digest.setdefault(made.sample_digest, []).append(made)
         for key, ref in group:
-            records.append(_record(key, ref, scorer, by_digest.get(ref.digest, [])))
+            made_of_it = by_digest.get(ref.digest, [])
+            records.append(_record(key, ref, scorer, made_of_it, blobs))
     return records
 
 
-def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -> dict[str, Any]:
+def _record(
+    key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score], blobs: Blobs
+) -> dict[str, Any]:
     if not scores:
         raise ValueError(f"expected at least one score for sample {ref.item_id}, got none")
     values = [
@@ -194,7 +242,7 @@ def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -
             "metric": made.metric,
             "value": made.value,
             "reason": made.reason,
-            "details": dict(made.details),
+            "details": _details(made, blobs),
         }
         for made in scores
     ]
@@ -209,6 +257,17 @@ def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -
         "version": scorer.version,
         "scores": values,
     }
+
+
+def _details(made: Score, blobs: Blobs) -> dict[str, Any]:
+    """Return the details of a score; its features become a file first, so that records stay small.
+
+    A worker that dies in between leaves a file that no record names.
+    """
+    if made.features is None:
+        return dict(made.details)
+    (name,) = blobs.put([encode_features(made.features)], lambda _: SUFFIX)
+    return {**made.details, KEY: name}
 
 
 def _failure(item_id: str, key: str, status: str, message: str, details: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rcm_bench.canonical import bytes_digest
@@ -53,7 +53,7 @@ class Blobs:
         folders = [entry.path for entry in os.scandir(self.root) if entry.is_dir()]
         return {entry.name for folder in folders for entry in os.scandir(folder)}
 
-    def put(self, contents: Sequence[bytes], suffix: str) -> list[str]:
+    def put(self, contents: Sequence[bytes], suffix: Callable[[bytes], str]) -> list[str]:
         """Store files durably.
 
         Each is written to a temporary name, synced and renamed; then their folders are synced. A
@@ -61,12 +61,12 @@ class Blobs:
 
         Args:
             contents: The files.
-            suffix: Their suffix, such as ``".png"``.
+            suffix: Gives the suffix of a file, such as ``".png"``, from its bytes.
 
         Returns:
             Their names: digest and suffix.
         """
-        names = [bytes_digest(data) + suffix for data in contents]
+        names = [bytes_digest(data) + suffix(data) for data in contents]
         folders = {self.path(name).parent for name in names}
         for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)

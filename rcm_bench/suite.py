@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rcm_bench.unrecorded import ELSEWHERE, UNKNOWN, without_sampler
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1)]
@@ -63,23 +65,95 @@ class ConsistencySampler(Strict):
     )
 
 
+class RcmSampler(Strict):
+    """The stochastic sampler of the rCM paper on rectified flows, with its details named."""
+
+    kind: Literal["rcm"]
+    sigma_max: float = Field(default=80.0, gt=0, description="Noise over signal at the first step")
+    preset: Literal["paper", "repository"] = Field(
+        default="paper", description="Published list of the times after the first"
+    )
+    times: dict[Name, list[float]] | None = Field(
+        default=None,
+        description="Times after the first in TrigFlow, by number of steps; in place of the preset",
+    )
+    timestep_dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="What the network's timestep is rounded to; the published scripts round to "
+        "bfloat16, which moves it by up to 2 of 1000",
+    )
+    start: Literal["scaled", "plain"] = Field(
+        default="scaled",
+        description="The first state: noise times its time, as in NVlabs/rcm at 5b41aa9, or the "
+        "noise itself, as at 20207e5",
+    )
+
+
+class UnipcSampler(Strict):
+    """UniPC of order 2 on the rectified flow, as Wan2.1 ships it."""
+
+    kind: Literal["unipc"]
+    guidance: float = Field(default=1.0, ge=0, description="u + s (c - u); 1 is no guidance")
+    shift: float = Field(default=3.0, gt=0, description="Timestep shift; 1 is uniform")
+
+
+class SchedulerSampler(Strict):
+    """The scheduler that a pipeline's folder names, with its own settings."""
+
+    kind: Literal["scheduler"]
+    guidance: float = Field(default=1.0, ge=0, description="u + s (c - u); 1 is no guidance")
+
+
+class ElsewhereSampler(Strict):
+    """What sampled a folder of samples: it did not run here, and is what is said of it."""
+
+    kind: Literal["elsewhere"]
+    about: Name = Field(
+        default=UNKNOWN, description="Sampler and guidance in words, such as 'UniPC, guidance 5'"
+    )
+
+
 SAMPLERS: dict[str, type[Strict]] = {
     "euler": EulerSampler,
+    ELSEWHERE: ElsewhereSampler,
     "heun": HeunSampler,
     "consistency": ConsistencySampler,
+    "rcm": RcmSampler,
+    "scheduler": SchedulerSampler,
+    "unipc": UnipcSampler,
 }
 
 
 class Prompts(Strict):
     """Which prompts, and how many samples of each."""
 
-    set: Name | None = Field(default=None, description="A built-in set: lab")
+    set: Name | None = Field(default=None, description="A built-in set: lab, geneval, vbench")
     file: Name | None = Field(
         default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
     )
     per_task: Count | None = Field(default=None, description="Prompts of each task (set: lab)")
     seed: int = Field(default=0, ge=0, description="Which prompts are drawn (set: lab)")
-    samples_per_prompt: Count = Field(default=4, description="Seeds for each prompt")
+    preset: Name | None = Field(
+        default=None, description="Named convention of published numbers (set: vbench)"
+    )
+    info: Name | None = Field(
+        default=None, description="VBench_full_info.json, by default that of its environment"
+    )
+    rewritten: Name | None = Field(
+        default=None,
+        description="What models see of prompt i: line i (file, or set: vbench)",
+    )
+    samples_per_prompt: Count = Field(
+        default=4, description="Seeds for each prompt; 5 by default with 'set: vbench'"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _official_number(cls, data: Any) -> Any:
+        """Take VBench's own number of videos where none is given."""
+        if isinstance(data, dict) and data.get("set") == "vbench":
+            return {"samples_per_prompt": 5, **data}
+        return data
 
 
 class Protocol(Strict):
@@ -122,6 +196,12 @@ class Gate(Strict):
 
 class Suite(Strict):
     """A suite: models by samplers by steps by prompts, and what is measured on them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_elsewhere(cls, data: Any) -> Any:
+        """Let models that are not sampled here name no sampler."""
+        return without_sampler(data)
 
     suite: Name = Field(description="Name of the suite")
     version: Count = Field(default=1, description="Version of the suite")

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Tag, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from rcm_bench.errors import UserError, unknown
@@ -35,13 +35,16 @@ def validate(kind: type[T], data: Any, where: Callable[[KeyPath], str], at: KeyP
 
 
 def _line(kind: Any, error: ErrorDetails, where: Callable[[KeyPath], str], at: KeyPath) -> str:
-    inner = tuple(error["loc"])
+    loc = tuple(error["loc"])
+    inner, _ = _walk(kind, loc)
     key = str(inner[-1]) if inner else ""
     if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _keys_of(_inside(kind, inner[:-1]))
+        known = _keys_of(_walk(kind, loc[:-1])[1])
         return f"{_place(where, (*at, *inner[:-1]))}: {unknown('key', key, known)}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return f"{_place(where, (*at, *inner[:-1]))}: key '{key}' is missing"
+    if error["type"] == "value_error":  # a check of ours, in our own words
+        return f"{_place(where, (*at, *inner))}: {error['ctx']['error']}"
     return f"{_place(where, (*at, *inner))}: {_expectation(error)}, got {_show(error['input'])}"
 
 
@@ -78,16 +81,39 @@ def _show(value: Any) -> str:
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
 
 
-def _inside(kind: Any, path: KeyPath) -> Any:
-    """Follow a key path through the annotations of nested models."""
+def _walk(kind: Any, path: KeyPath) -> tuple[KeyPath, Any]:
+    """Follow a key path through the annotations of nested models.
+
+    Returns:
+        The path without what pydantic adds to tell the choices of a tagged union apart, and the
+        annotation at its end.
+    """
+    spoken: list[str | int] = []
     for part in path:
-        kind = _without_none(kind)
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            field = kind.model_fields.get(str(part))
-            kind = field.annotation if field else None
-        elif get_origin(kind) in (dict, list):
-            kind = get_args(kind)[-1]
-    return _without_none(kind)
+        branch = _branches(kind).get(part)
+        if branch is None:
+            spoken.append(part)
+        kind = _below(kind, part) if branch is None else branch
+    return tuple(spoken), _without_none(kind)
+
+
+def _below(kind: Any, part: str | int) -> Any:
+    kind = _without_none(kind)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        field = kind.model_fields.get(str(part))
+        return field.annotation if field else None
+    if is_dataclass(kind):
+        return {field.name: field.type for field in fields(kind)}.get(str(part))
+    return get_args(kind)[-1] if get_origin(kind) in (dict, list) else kind
+
+
+def _branches(kind: Any) -> dict[str | int, Any]:
+    """Return the choices of a tagged union by tag; none for anything else."""
+    union = get_args(kind)[0] if get_origin(kind) is Annotated else None
+    if get_origin(union) not in (Union, UnionType):
+        return {}
+    tagged = ((choice, mark) for choice in get_args(union) for mark in get_args(choice)[1:])
+    return {mark.tag: get_args(c)[0] for c, mark in tagged if isinstance(mark, Tag)}
 
 
 def _without_none(kind: Any) -> Any:

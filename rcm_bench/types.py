@@ -6,7 +6,7 @@ Nothing here imports a heavy package when it runs; every part of the harness may
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,7 +44,8 @@ class WorkItem:
         prompt: The prompt as given.
         prompt_rewritten: What the model sees; ``prompt`` itself unless a protocol rewrites it.
         seed_index: Which of the samples per prompt this is, from 0.
-        seed: Seed of the one random generator of this sample.
+        seed: Seed of the one random generator of this sample; ``NO_SEED`` where it was made
+            elsewhere.
         batch_id: The planned batch that the item belongs to.
     """
 
@@ -71,6 +72,7 @@ class Media:
         seconds: Time of each part of the generation, shared equally over the batch.
         fps: Frames per second of a video; None for an image.
         finite: False when the model gave values that are not finite (they are drawn as black).
+        made: How it was made beyond what the plan says, such as a smaller batch; recorded.
     """
 
     array: "NDArray[np.uint8]"
@@ -78,6 +80,20 @@ class Media:
     seconds: Mapping[str, float] = field(default_factory=dict)
     fps: float | None = None
     finite: bool = True
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Brought:
+    """A sample that was made elsewhere; its file is stored byte for byte.
+
+    Args:
+        data: The file.
+        flags: What is degenerate about it.
+    """
+
+    data: bytes
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +108,7 @@ class SampleRef:
         prompt: The prompt as given.
         task: Stratum of the prompt.
         metadata: What the prompt set knows about the prompt.
+        seed_index: Which of the samples of its prompt it is, from 0.
     """
 
     sample_key: str
@@ -101,6 +118,7 @@ class SampleRef:
     prompt: str
     task: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    seed_index: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,6 +133,8 @@ class Score:
         value: The value, or None where the sample could not be scored; never NaN.
         reason: Why there is no value, or a short explanation of it.
         details: What a reader wants to see beside the sample, such as boxes; plain JSON values.
+        features: (D,) vector that measures compare samples by; stored as a file of its own, whose
+            name ``details`` then hold as ``features``.
     """
 
     sample_digest: str
@@ -124,6 +144,7 @@ class Score:
     value: float | None
     reason: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    features: "NDArray[np.float32] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,6 +233,40 @@ class Scorer(Protocol):
         ...
 
 
+@runtime_checkable
+class CellScorer(Protocol):
+    """A scorer that takes all samples of a cell at once: a program that needs minutes to start.
+
+    Where it fails, all of them are unscored with its reason; it is never asked for single ones.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the scorer."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Version; changes whenever the same sample could get another score."""
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """Return all else that can change a score."""
+        ...
+
+    def applies(self, prompt: PromptRecord) -> bool:
+        """Say whether samples of a prompt are to be scored; others get no score and lack none."""
+        ...
+
+    def at(self, folder: Path) -> Scorer:
+        """Return the scorer with the run folder, where it may keep results and logs."""
+        ...
+
+    def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
+        """Score the samples of one cell."""
+        ...
+
+
 class Benchmark(Protocol):
     """A file of ``rcm_bench/benchmarks``: class ``Benchmark`` made from the suite's mapping."""
 
@@ -234,12 +289,14 @@ class Cost(NamedTuple):
     """Rough figures for ``plan``; nothing that is measured depends on them.
 
     Attributes:
-        seconds_per_evaluation: Time of one network evaluation of one sample on this machine.
+        seconds_per_evaluation: Time of one network evaluation of one sample.
         bytes_per_sample: Size of a stored sample.
+        machine: The machine that the time is meant for.
     """
 
     seconds_per_evaluation: float
     bytes_per_sample: float
+    machine: str = "on two CPU cores"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,10 +306,12 @@ class ModelContext:
     Args:
         place: File, line and key of the model, for messages.
         folder: Folder of the suite; relative paths start there.
+        pickles: SHA-256 of the pickles that the command line allows to be read.
     """
 
     place: str
     folder: Path
+    pickles: frozenset[str] = frozenset()
 
 
 class Model(Protocol):
@@ -276,7 +335,7 @@ class Model(Protocol):
         ...
 
     def evaluations(self, steps: int) -> int:
-        """Return the network evaluations that one sample of so many steps takes."""
+        """Return the network evaluations that one sample takes here; 0 if it was made elsewhere."""
         ...
 
     def cost(self) -> Cost:
@@ -291,6 +350,6 @@ class Model(Protocol):
         """Read the weights onto a device; raise UserError if they do not fit."""
         ...
 
-    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
+    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media | Brought]:
         """Generate one planned batch in order; its items share sampler and number of steps."""
         ...

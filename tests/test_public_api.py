@@ -20,8 +20,8 @@ SIGNATURES = {
     "rcm_distill.tangent.tangent": [
         *("denoiser", "x_t", "t_B", "dx", "dt_B", "cond", "*method", "*step")
     ],
-    "rcm_bench.run": ["suite", "out", "limit"],
-    "rcm_bench.plan": ["suite"],
+    "rcm_bench.run": ["suite", "out", "limit", "allow_pickle"],
+    "rcm_bench.plan": ["suite", "allow_pickle"],
     "rcm_bench.status": ["run"],
     "rcm_bench.score": ["run"],
     "rcm_bench.report": ["run"],

@@ -1,20 +1,34 @@
 """GenEval: does the image show what the prompt asks for? Six tasks, judged by GenEval's rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Discriminator, Tag
 
+from rcm_bench.detectors.settings import ColourSettings, Mask2FormerSettings
+from rcm_bench.errors import UserError
 from rcm_bench.geneval_rules import TASKS
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from rcm_bench.measured import Failures, Measured
-    from rcm_bench.types import Scorer
+    from rcm_bench.tables import RunTables
+    from rcm_bench.types import PromptRecord, Scorer
 
+
+def _kind(detector: Any) -> str:
+    return "lab" if isinstance(detector, str) else "mask2former"
+
+
+Detector = Annotated[
+    Annotated[Literal["lab"], Tag("lab")] | Annotated[Mask2FormerSettings, Tag("mask2former")],
+    Discriminator(_kind),
+]
 _TITLES = {
     "single_object": ("Single object", "the object is there"),
     "two_object": ("Two objects", "both objects are there"),
@@ -30,10 +44,13 @@ class Benchmark:
     """GenEval's rules on a detector.
 
     Args:
-        detector: Who finds the objects: ``"lab"`` is the shapes laboratory's oracle.
+        detector: Who finds the objects: ``"lab"`` is the shapes laboratory's oracle, ``{kind:
+            mask2former, ...}`` the detector of real images, with its weights.
+        colours: CLIP's weights, for Mask2Former.
     """
 
-    detector: Literal["lab"] = "lab"
+    detector: Detector = "lab"
+    colours: ColourSettings | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "geneval"
@@ -58,9 +75,81 @@ class Benchmark:
 
     def scorer(self) -> "Scorer":
         """Return the scorer that judges each image."""
-        from rcm_bench.scorers.lab import Scorer
+        if isinstance(self.detector, str):
+            from rcm_bench.scorers.lab import Scorer as LabScorer
 
-        return Scorer()
+            return LabScorer()
+        from rcm_bench.scorers.geneval import Scorer
+
+        return Scorer(detector=self.detector, colours=self.colours or ColourSettings())
+
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
+        """Refuse weights that are not there and prompts that are not GenEval's, before a run.
+
+        Args:
+            prompts: The prompts of the suite.
+            where: File, line and key of the benchmark.
+
+        Raises:
+            UserError: The first thing that is wrong.
+        """
+        if isinstance(self.detector, str):
+            if self.colours is not None:
+                raise UserError(f"{where}.colours: belongs to 'detector: {{kind: mask2former}}'")
+            return
+        from rcm_bench.scorers.geneval import Scorer, check_prompt
+
+        for prompt in prompts:
+            check_prompt(prompt.metadata, f"{where}: prompt {prompt.prompt_id}")
+        Scorer(detector=self.detector, colours=self.colours or ColourSettings()).check()
+
+    def deviation(self, prompts: "Sequence[PromptRecord]", samples_per_prompt: int) -> str:
+        """Say what differs from the official 553 prompts and 4 samples of each; else nothing.
+
+        Args:
+            prompts: The prompts of the suite.
+            samples_per_prompt: Samples of each.
+        """
+        if isinstance(self.detector, str):
+            return ""
+        from rcm_bench.geneval_prompts import SAMPLES_PER_PROMPT, official_metadata
+
+        official = {record["prompt"] for record in official_metadata()}
+        texts = {prompt.text for prompt in prompts}
+        said = []
+        if samples_per_prompt != SAMPLES_PER_PROMPT:
+            there = f"{SAMPLES_PER_PROMPT} samples a prompt are official"
+            said.append(f"{there}, here {samples_per_prompt}")
+        if texts != official:
+            own = len(texts - official)
+            said.append(f"{len(texts & official)} of its {len(official)} prompts")
+            said += [f"{own} prompts of others"] if own else []
+        return f"GenEval: {'; '.join(said)}" if said else ""
+
+    def receipt(self, scores: "pd.DataFrame") -> dict[str, str]:
+        """Say what stands beside the environment in the receipt: the detector's self-test.
+
+        Args:
+            scores: The scores table.
+        """
+        if isinstance(self.detector, str):
+            return {}
+        from rcm_bench.geneval_export import self_tests
+
+        return {"GenEval detector": self_tests(scores, self.name)}
+
+    def export(self, tables: "RunTables", prompts: "Sequence[PromptRecord]", out: "Path") -> None:
+        """Write each whole cell as GenEval's own result file; remove what is not whole any more.
+
+        Args:
+            tables: Samples and scores of the run.
+            prompts: Its prompts.
+            out: Folder of the run's tables.
+        """
+        if not isinstance(self.detector, str):
+            from rcm_bench.geneval_export import write_cells
+
+            write_cells(tables.samples, tables.scores, prompts, self.name, out)
 
     def measure(
         self,

@@ -39,6 +39,12 @@ class Model:
     Settings = LabSettings
 
     def __init__(self, settings: LabSettings, sampler: Sampler, context: ModelContext) -> None:
+        kind: str = sampler.kind
+        if kind not in ("euler", "heun", "consistency"):
+            raise UserError(
+                f"{context.place}.sampler: kind 'lab' is sampled by euler, heun or consistency, "
+                f"got a sampler of kind '{kind}'"
+            )
         self.sampler = sampler
         self._place = f"{context.place}.weights"
         self.path = find_weights(settings.weights, context.folder, self._place)
@@ -126,7 +132,7 @@ class Model:
         """Return images (B, C, S, S) in [-1, 1] on the CPU, and the evaluations per image."""
         import torch
 
-        from rcm_distill.denoiser import Denoiser, VelocityDenoiser, guided
+        from rcm_distill.denoiser import guided, network_denoiser
         from rcm_distill.lab.grammar import NULL, encode
         from rcm_distill.lab.render import DATA_SCALE
 
@@ -137,7 +143,7 @@ class Model:
         noise = torch.stack([torch.randn(shape, generator=rng) for rng in rngs]).to(self._device)
         tokens = encode([item.prompt_rewritten for item in items]).to(self._device)
         counted = _Counted(net)
-        denoiser: Denoiser = VelocityDenoiser(counted)
+        denoiser = network_denoiser(counted, end_time=config.end_time)
         cond = net.encode(tokens)
         if (guidance := _guidance(self.sampler)) != 1:
             denoiser = guided(denoiser, guidance, net.encode(torch.full_like(tokens, NULL)))
@@ -163,9 +169,9 @@ class _Counted:
         self.net = net
         self.rows = 0
 
-    def __call__(self, x_rf: "Tensor", t_rf: "Tensor", cond: Any) -> "Tensor":
+    def __call__(self, x_rf: "Tensor", t_rf: "Tensor", cond: Any, *s_rf: "Tensor") -> "Tensor":
         self.rows += len(x_rf)
-        velocity: Tensor = self.net(x_rf, t_rf, cond)
+        velocity: Tensor = self.net(x_rf, t_rf, cond, *s_rf)
         return velocity
 
 

@@ -38,11 +38,12 @@ class Check:
 
 
 def doctor() -> list[Check]:
-    """Look at Python, packages, device, memory, disk, suites, weights and fonts."""
+    """Look at Python, packages, device, memory, disk, suites, weights, fonts and the detector."""
     checks = [_python(), *map(_package, _NEEDED)]
     if installed("torch"):
         checks.append(_device())
-    return [*checks, _memory(), _disk(), _suites(), *_weights(), _font()]
+    checks += [_memory(), _disk(), _suites(), *_weights(), _font()]
+    return [*checks, _geneval(), *_vbench()]
 
 
 def _python() -> Check:
@@ -111,6 +112,24 @@ def _named_weights() -> set[str]:
         for entry in load_suite(str(path)).suite.models.values():
             named.add(str(entry.settings().get("weights")))
     return named
+
+
+def _vbench() -> list[Check]:
+    """Look at the environment of the package vbench; everything else works without it."""
+    from rcm_bench.vbench.environment import findings
+
+    return [
+        Check(name=f.name, good=f.good, found=f.found, mend=f.mend, optional=True)
+        for f in findings()
+    ]
+
+
+def _geneval() -> Check:
+    """Test GenEval's detector on known images, where a suite is named for it."""
+    from rcm_bench.geneval_selftest import doctors_finding
+
+    name, good, found, mend = doctors_finding()
+    return Check(name=name, good=good, found=found, mend=mend, optional=True)
 
 
 def _font() -> Check:

@@ -1,13 +1,14 @@
 """plan: what a run would do and cost, and what is missing for it."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rcm_bench.manifest import counts, default_folder
 from rcm_bench.planning import Plan
-from rcm_bench.prepare import check_disk, prepare
+from rcm_bench.prepare import check_disk, missing_weights, prepare
 from rcm_bench.scoring import unique_scorers
 from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
@@ -46,6 +47,8 @@ class PlanSummary:
         benchmarks: What is measured.
         out: The folder that ``run`` would use.
         present: Samples that are there already.
+        missing: What has to be brought to this machine before a run.
+        machine: What the times are meant for.
     """
 
     suite: str
@@ -55,21 +58,24 @@ class PlanSummary:
     benchmarks: list[str]
     out: Path
     present: int
+    missing: list[str]
+    machine: str
 
 
-def plan(suite: str) -> PlanSummary:
+def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
     """Expand a suite and check all that it needs, without sampling.
 
     Args:
         suite: Path of a suite, or the name of a shipped one.
+        allow_pickle: SHA-256 of weights in pickles that may be read.
 
     Raises:
         UserError: Something in the suite or in a file is wrong.
     """
-    prepared = prepare(load_suite(suite))
+    prepared = prepare(load_suite(suite), allow_pickle)
     unique_scorers(prepared.benchmarks)
     made, models = prepared.plan, prepared.models
-    per_cell = len(made.prompts) * made.suite.prompts.samples_per_prompt
+    per_cell = len(made.items) // len(list(made.cells()))
     cells = []
     size = 0.0
     for name, steps in made.cells():
@@ -96,6 +102,8 @@ def plan(suite: str) -> PlanSummary:
         benchmarks=[benchmark.name for benchmark in prepared.benchmarks],
         out=out,
         present=len(present),
+        missing=missing_weights(models),
+        machine=" and ".join(dict.fromkeys(m.cost().machine for m in models.values())),
     )
 
 

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 from rcm_bench.errors import unknown_name
+from rcm_bench.geneval_prompts import official_metadata
 from rcm_bench.prompt_sets import SETS, lab_metadata, write_official
 
 PER_TASK = 100
 
 
 def prompts(benchmark: str, out: str | Path) -> list[Path]:
-    """Write ``generation_prompts.txt`` and ``evaluation_metadata.jsonl`` as GenEval has them.
+    """Write a prompt set: the laboratory's as GenEval has them, VBench's as VBench has them.
 
     Args:
-        benchmark: Name of a built-in prompt set: ``"lab"``.
+        benchmark: Name of a built-in prompt set: ``"lab"``; ``"geneval"``, whose 553 prompts come
+            out byte for byte as published; ``"vbench"``, read from the package's own file.
         out: Folder to write into.
 
     Returns:
@@ -23,4 +25,11 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
     """
     if benchmark not in SETS:
         raise unknown_name("prompts", "prompt set", benchmark, SETS)
+    if benchmark == "vbench":
+        from rcm_bench.vbench.environment import find
+        from rcm_bench.vbench.prompts import write_prompts
+
+        return write_prompts(find().info, Path(out))
+    if benchmark == "geneval":
+        return write_official(official_metadata(), Path(out))
     return write_official(lab_metadata(PER_TASK, 0), Path(out))

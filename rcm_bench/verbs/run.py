@@ -2,6 +2,7 @@
 
 import shlex
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,28 +11,36 @@ from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, Outcome, conclude
 from rcm_bench.live import Asked, live
 from rcm_bench.manifest import default_folder, make_manifest
-from rcm_bench.prepare import Prepared, check_disk, prepare
+from rcm_bench.prepare import Prepared, check_disk, missing_weights, prepare
 from rcm_bench.reuse import adopt
 from rcm_bench.sampling import Work, missing_work, sample
-from rcm_bench.scoring import score, unique_scorers
+from rcm_bench.scoring import score, scores_per_sample, unique_scorers
 from rcm_bench.store import RunStore
 from rcm_bench.suite_load import load_suite
 
 
-def run(suite: str, out: str | Path | None = None, limit: int | None = None) -> Outcome:
+def run(
+    suite: str,
+    out: str | Path | None = None,
+    limit: int | None = None,
+    allow_pickle: Collection[str] = (),
+) -> Outcome:
     """Do what a suite asks for, or what is still missing of it.
 
     Args:
         suite: Path of a suite, or the name of a shipped one.
         out: Run folder; ``runs/<suite>-<short hash>`` by default.
         limit: Only so many prompts, in proportion over the tasks.
+        allow_pickle: SHA-256 of weights in pickles that may be read, with ``weights_only``.
 
     Raises:
         UserError: Something in the suite or in a file is wrong; nothing has been sampled.
     """
     if limit is not None and limit < 1:
         raise UserError(f"--limit: expected at least 1 prompt, got {limit}")
-    prepared = prepare(load_suite(suite))
+    prepared = prepare(load_suite(suite), allow_pickle)
+    if missing := missing_weights(prepared.models):
+        raise UserError("\n".join(missing))
     unique_scorers(prepared.benchmarks)
     root = Path(out) if out is not None else default_folder(prepared)
     device = environment.pick_device()
@@ -66,8 +75,10 @@ def _fill(
     asked = Asked(
         plan=plan,
         prompt_ids=plan.limited(limit),
-        evaluations={(m, n): prepared.models[m].evaluations(n) for m, n in plan.cells()},
-        scorers=len(unique_scorers(prepared.benchmarks)),
+        evaluations={
+            (m, n): count for m, n in plan.cells() if (count := prepared.models[m].evaluations(n))
+        },
+        scorers=scores_per_sample(prepared.plan, prepared.benchmarks),
         untimed=untimed,
         command=command,
     )
@@ -87,7 +98,7 @@ def _sample(
     name = environment.device_name(device)
     sample(prepared.plan, prepared.models, store, work, device=name)
     if untimed:
-        timing.measure(prepared.plan, prepared.models, store, name)
+        timing.measure(prepared.plan, prepared.models, store, name, device)
 
 
 def _reused(prepared: Prepared, position: int) -> Path:

@@ -21,8 +21,8 @@ from rcm_bench.exit_codes import explain
 from rcm_bench.verbs import run as run_module
 
 VERBS = {
-    "run": ["suite", "--out", "--limit"],
-    "plan": ["suite"],
+    "run": ["suite", "--out", "--limit", "--allow-pickle"],
+    "plan": ["suite", "--allow-pickle"],
     "status": ["run"],
     "score": ["run"],
     "report": ["runs", "--format", "--out", "--history"],

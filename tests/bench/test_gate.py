@@ -185,13 +185,13 @@ def test_the_file_is_small_and_the_same_every_time(runs, baseline, tmp_path):
 def test_a_baseline_of_geneval_has_about_50_kilobytes():
     """553 prompts with 4 images each, 7 configurations, overall and six tasks."""
     import pandas as pd
-    from geneval_prompts import official_metadata
 
     from rcm_bench.baseline_file import _body, _measured
     from rcm_bench.baseline_schema import MetricEntry
     from rcm_bench.benchmarks.geneval import TASKS, Benchmark
     from rcm_bench.canonical import canonical_json
     from rcm_bench.evidence import CellState, Evidence, Metric
+    from rcm_bench.geneval_prompts import official_metadata
     from rcm_bench.measured import Measured
     from rcm_bench.prompt_sets import _records, prompt_key
     from rcm_bench.types import Reference

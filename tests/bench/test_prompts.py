@@ -68,8 +68,8 @@ def test_official_format_can_be_read_back(suite, tmp_path):
     lines = records.read_text().splitlines()
     assert texts.read_text().splitlines() == [json.loads(line)["prompt"] for line in lines]
     assert json.loads(lines[0]).keys() >= {"tag", "include", "prompt"}
-    with pytest.raises(UserError, match="unknown prompt set 'geneval'. Available: lab"):
-        prompts("geneval", tmp_path)
+    with pytest.raises(UserError, match="unknown prompt set 'genevil'. Available: geneval, lab"):
+        prompts("genevil", tmp_path)
 
     from rcm_bench.prepare import prepare
     from rcm_bench.suite_load import load_suite

@@ -5,9 +5,9 @@ import json
 
 import pandas as pd
 import pytest
-from geneval_prompts import official_metadata
 
 import rcm_bench
+from rcm_bench.geneval_prompts import official_metadata
 from rcm_bench.prompt_sets import _records, prompt_key
 from rcm_bench.published import (
     COLUMNS,

@@ -77,7 +77,7 @@ def test_full_disk_leaves_records_as_they_were(tmp_path, monkeypatch):
 def test_blobs(tmp_path):
     blobs = Blobs(tmp_path)
     contents = [b"one", b"two", b"one"]
-    names = blobs.put(contents, ".png")
+    names = blobs.put(contents, lambda data: ".png")
     assert names == [bytes_digest(data) + ".png" for data in contents]
     assert [blobs.read(name) for name in names] == contents
     assert not [p for p in tmp_path.rglob("*") if p.name.endswith(".tmp")]
@@ -87,7 +87,7 @@ def test_blobs(tmp_path):
     blobs.discard(names[0])
     with pytest.raises(CorruptBlobError, match="no such file"):
         blobs.read(names[0])
-    assert blobs.put([b"one"], ".png") == names[:1] and blobs.read(names[0]) == b"one"
+    assert blobs.put([b"one"], lambda data: ".png") == names[:1] and blobs.read(names[0]) == b"one"
 
 
 def test_full_disk_leaves_no_half_file(tmp_path, monkeypatch):

@@ -62,7 +62,7 @@ FAULTS = {
         ("{brightness: {}}", "{brightnes: {}}"),
         [
             "DIR/tiny.yaml:10: benchmarks.brightnes: unknown benchmark 'brightnes'. Available: "
-            "brightness, detail, diversity, geneval, latency. Did you mean 'brightness'?"
+            "brightness, detail, diversity, geneval, latency, vbench. Did you mean 'brightness'?"
         ],
     ),
     "misspelt sampler": (
@@ -111,7 +111,7 @@ FAULTS = {
     ),
     "unknown prompt set": (
         ("file: prompts.txt", "set: lap, per_task: 2"),
-        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: lab. "
+        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: geneval, lab, vbench. "
          "Did you mean 'lab'?"],
     ),
     "undeclared variable": (
@@ -225,5 +225,6 @@ def test_extends(suite, tmp_path):
 def test_settings_of_benchmarks_are_strict(suite):
     path = suite(**{"{brightness: {}}": "{geneval: {detektor: lab}}"})
     assert message(path).startswith(
-        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: detector."
+        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: colours, "
+        "detector. Did you mean 'detector'?"
     )

@@ -12,6 +12,7 @@ _LATER_TIMES: dict[str, dict[int, tuple[float, ...]]] = {
         2: (1.3,),
         3: (1.3, 1.0),
         4: (1.3, 1.0, 0.6),
+        8: (1.3, 1.0, 1.0, 0.6, 0.6, 0.3, 0.3),
     },
     "repository": {
         1: (),
@@ -28,7 +29,7 @@ def consistency_times(
     """Return the published grid atan(sigma_max), later times, 0.
 
     Args:
-        steps: 1 to 4.
+        steps: 1 to 4; 8 too in ``"paper"``, which repeats times: fresh noise at the same level.
         sigma_max: Noise level of the first step; 80 for images, up to 1600 for video.
         preset: ``"paper"`` goes on with 1.3, 1.0, 0.6; ``"repository"`` with 1.5, 1.4, 1.0.
 
@@ -47,7 +48,7 @@ def consistency_times(
             f"Available: {', '.join(map(str, grids))}; give the times themselves for others."
         )
     times = (math.atan(sigma_max), *grids[steps], 0.0)
-    if sigma_max <= 0 or any(a <= b for a, b in zip(times, times[1:], strict=False)):
+    if sigma_max <= 0 or any(a <= b for a, b in zip(times[:1], times[1:], strict=False)):
         raise ValueError(
             f"sigma_max must lie above the later times {grids[steps]}, got {sigma_max}"
         )
@@ -74,13 +75,20 @@ def euler_times(steps: int, shift: float = 1.0) -> tuple[float, ...]:
     return tuple(math.atan2(t, 1 - t) for t in shifted)
 
 
-def check_times(times: Sequence[float]) -> None:
+def check_times(times: Sequence[float], *, repeats: bool = False) -> None:
     """Refuse time grids that do not run from noise to data.
+
+    Args:
+        times: The grid.
+        repeats: True where a time above 0 may come twice in a row, as a sampler that adds fresh
+            noise allows.
 
     Raises:
         ValueError: Fewer than two times, not decreasing, or not ending at 0.
     """
-    decreasing = all(a > b for a, b in zip(times, times[1:], strict=False))
+    decreasing = all(
+        a > b or (repeats and a == b > 0) for a, b in zip(times, times[1:], strict=False)
+    )
     if len(times) < 2 or not decreasing or times[-1] != 0 or times[0] > 1.5708:
         raise ValueError(
             f"times must fall from at most pi/2 to 0 in at least one step, got {tuple(times)}"

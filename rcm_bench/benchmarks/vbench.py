@@ -1,0 +1,236 @@
+"""VBench: sixteen dimensions of video, Quality, Semantic and Total, by its own prompts and rules.
+
+Seven dimensions run natively, on maintained libraries; nine only in the package vbench, each in a
+process of its own. A dimension or a video that is missing makes the Total missing, never zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import ConfigDict
+
+from rcm_bench.types import MetricInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rcm_bench.measured import Failures, Measured
+    from rcm_bench.types import PromptRecord, Scorer
+
+Dimension = Literal[
+    "subject_consistency",
+    "background_consistency",
+    "temporal_flickering",
+    "motion_smoothness",
+    "dynamic_degree",
+    "aesthetic_quality",
+    "imaging_quality",
+    "object_class",
+    "multiple_objects",
+    "human_action",
+    "color",
+    "spatial_relationship",
+    "scene",
+    "appearance_style",
+    "temporal_style",
+    "overall_consistency",
+]
+_TOTALS = {
+    "total": ("VBench", "Four parts Quality, one part Semantic; read it beside dynamic degree."),
+    "quality": ("Quality", "Weighted mean of seven normalised dimensions of the video itself."),
+    "semantic": ("Semantic", "Mean of nine normalised dimensions of video and prompt."),
+}
+_ABOUT = {
+    "subject_consistency": "DINO similarity of frames to the first and the one before.",
+    "background_consistency": "CLIP similarity of frames to the first and the one before.",
+    "temporal_flickering": "Likeness of neighbouring frames in static videos.",
+    "motion_smoothness": "Likeness of frames to those interpolated from their neighbours.",
+    "dynamic_degree": "Share of videos that move.",
+    "aesthetic_quality": "LAION aesthetic score of frames.",
+    "imaging_quality": "MUSIQ score of frames.",
+    "object_class": "Share of frames that show the object.",
+    "multiple_objects": "Share of frames that show both objects.",
+    "human_action": "Share of videos that show the action.",
+    "color": "Share of frames with the object in its colour; videos without it are left out.",
+    "spatial_relationship": "Whether two objects stand along the axis that the prompt says.",
+    "scene": "Share of frames whose caption names the scene.",
+    "appearance_style": "CLIP similarity of frames to the style's name.",
+    "temporal_style": "ViCLIP similarity of video and prompt, for camera and time.",
+    "overall_consistency": "ViCLIP similarity of video and prompt.",
+}
+_PROPORTIONS = (
+    *("dynamic_degree", "object_class", "multiple_objects", "human_action", "color", "scene"),
+)
+_ONLY_PACKAGE = (
+    *("motion_smoothness", "object_class", "multiple_objects", "human_action", "color"),
+    *("spatial_relationship", "scene", "temporal_style", "overall_consistency"),
+)
+_VERIFIED: Mapping[str, str] = {}
+"""Delegated dimensions whose real weights have run here, each with its report."""
+
+
+def _note(dimension: str) -> str:
+    """Say of a delegated dimension that nobody has run it here with its real weights."""
+    only = dimension in _ONLY_PACKAGE and dimension not in _VERIFIED
+    return " By the package vbench; unverified: no real weights have run here." if only else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Benchmark:
+    """VBench.
+
+    Args:
+        dimensions: What is scored; all sixteen by default. Without all there is no Total.
+        delegated: What the package computes, beside the nine that only it can.
+        mode: "vbench_standard" on VBench's prompts; "custom_input" on any, without totals.
+        device: Torch device of networks, here and in the package's processes.
+        hours: Time limit of one dimension of one model and number of steps.
+        weights: SHA-256 of files below the package's cache folder, such as ``amt_model/amt-s.pth``;
+            others are refused.
+    """
+
+    dimensions: tuple[Dimension, ...] | None = None
+    delegated: tuple[Dimension, ...] = ()
+    mode: Literal["vbench_standard", "custom_input"] = "vbench_standard"
+    device: str = "cuda"
+    hours: float = 24.0
+    weights: dict[str, str] = field(default_factory=dict)
+
+    __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
+    name: ClassVar[str] = "vbench"
+    metrics: ClassVar[Mapping[str, MetricInfo]] = {
+        **{
+            name: MetricInfo(
+                title=title,
+                unit="VBench score",
+                higher_is_better=True,
+                about=about,
+                headline=name == "total",
+            )
+            for name, (title, about) in _TOTALS.items()
+        },
+        **{
+            name: MetricInfo(
+                title=name.replace("_", " ").capitalize(),
+                unit="share" if name in _PROPORTIONS else "raw score",
+                higher_is_better=True,
+                about=about + _note(name),
+                # A nearly static video scores high: the Total is never shown without it.
+                headline=name == "dynamic_degree",
+            )
+            for name, about in _ABOUT.items()
+        },
+    }
+
+    def asked(self) -> tuple[str, ...]:
+        """Return the dimensions to be scored, in VBench's order."""
+        chosen = tuple(_ABOUT) if self.dimensions is None else self.dimensions
+        return tuple(name for name in _ABOUT if name in chosen)
+
+    def delegates(self) -> tuple[str, ...]:
+        """Return those that the package computes."""
+        return tuple(n for n in self.asked() if n in _ONLY_PACKAGE or n in self.delegated)
+
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
+        """Look at what the scorers will need, before anything is sampled.
+
+        Args:
+            prompts: The suite's prompts.
+            where: File and key of the benchmark, for messages.
+
+        Raises:
+            UserError: A dimension needs VBench's own prompts, weights are not there, or the package
+                cannot compute it.
+        """
+        from rcm_bench.errors import UserError, unknown_name
+        from rcm_bench.vbench.dimensions import CUSTOM, WEIGHTS
+        from rcm_bench.vbench.run import check_available
+
+        known = [path for name in _ABOUT for path in WEIGHTS[name]]
+        for path in self.weights:
+            if path not in known:
+                raise unknown_name(f"{where}.weights", "file", path, known)
+        foreign = [name for name in self.asked() if name not in CUSTOM]
+        if self.mode == "custom_input" and foreign:
+            raise UserError(
+                f"{where}: {', '.join(foreign)} are judged by what VBench's own prompts "
+                f"say beside the text; with 'mode: custom_input' give 'dimensions' out of: "
+                f"{', '.join(CUSTOM)}"
+            )
+        if self.mode == "vbench_standard" and not any("vbench" in p.metadata for p in prompts):
+            raise UserError(
+                f"{where}: is scored on VBench's own prompts; give "
+                "'prompts: {set: vbench}', or 'mode: custom_input' for others"
+            )
+        for name in self.delegates():
+            check_available(name)
+        for scorer in self.scorers():
+            # The native one holds its weights to their digests.
+            getattr(scorer, "check", lambda: None)()
+
+    def scorer(self) -> "Scorer | None":
+        """Return the first of the scorers."""
+        made = self.scorers()
+        return made[0] if made else None
+
+    def scorers(self) -> "list[Scorer]":
+        """Return one scorer for all native dimensions, and one for each delegated one."""
+        from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
+
+        delegated = self.delegates()
+        native = tuple(name for name in self.asked() if name not in delegated)
+        made: list[Scorer] = [_native(self, native)] if native else []
+        for name in delegated:
+            made.append(
+                Delegated(
+                    dimension=name,
+                    mode=self.mode,
+                    device=self.device,
+                    hours=self.hours,
+                    weights=self.weights,
+                )
+            )
+        return made
+
+    def measure(
+        self,
+        samples: "pd.DataFrame",
+        scores: "pd.DataFrame",
+        *,
+        failures: "Failures" = "exclude_and_flag",
+    ) -> "dict[str, Measured]":
+        """Sum every dimension per prompt, and the totals of them.
+
+        Args:
+            samples: The samples table.
+            scores: The scores table.
+            failures: Has no meaning here: what is missing is never zero, and takes the Total along.
+        """
+        from rcm_bench.vbench.measures import measure
+
+        return measure(samples, scores, self.asked(), mode=self.mode)
+
+
+def _native(benchmark: Benchmark, dimensions: tuple[str, ...]) -> "Scorer":
+    """Return the scorer of native dimensions."""
+    from importlib import import_module
+
+    from rcm_bench.errors import UserError
+
+    try:
+        module = import_module("rcm_bench.scorers.vbench_native")
+    except ModuleNotFoundError as fault:
+        if fault.name != "rcm_bench.scorers.vbench_native":
+            raise
+        raise UserError(
+            f"benchmarks.vbench: {', '.join(dimensions)}: not native in this version; name them "
+            "under 'delegated', or leave them out of 'dimensions'"
+        ) from None
+    scorer: Scorer = module.Scorer(
+        dimensions=dimensions,
+        weights=benchmark.weights,
+        device=benchmark.device,
+        mode=benchmark.mode,
+    )
+    return scorer

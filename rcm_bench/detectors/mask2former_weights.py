@@ -1,0 +1,210 @@
+"""Mask2Former with its weights, of the hub's checkpoint or mmdetection's file, never in part."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rcm_bench.canonical import file_digest
+from rcm_bench.detectors.mmdet_keys import listed, to_hub
+from rcm_bench.detectors.settings import Mask2FormerSettings
+from rcm_bench.errors import UserError
+from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXTRA = 'python -m pip install "rcm-bench[geneval]"'
+_FILES = ("config.json", "model.safetensors")
+_UNUSED = ("criterion.empty_weight", ".swin.layernorm.weight", ".swin.layernorm.bias")
+"""What no prediction depends on: the loss's class weights, a norm that the backbone leaves out."""
+
+
+def official_config() -> Any:
+    """Return the architecture of mmdetection's ``mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco``.
+
+    Swin-S, a pixel decoder of 6 layers, a decoder of 9, 100 queries, 80 classes.
+    """
+    transformers = _transformers()
+    backbone = transformers.SwinConfig(
+        image_size=224,
+        patch_size=4,
+        embed_dim=96,
+        depths=[2, 2, 18, 2],
+        num_heads=[3, 6, 12, 24],
+        window_size=7,
+        drop_path_rate=0.3,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    return transformers.Mask2FormerConfig(
+        backbone_config=backbone,
+        num_queries=100,
+        id2label=dict(enumerate(coco_names())),
+        label2id={name: place for place, name in enumerate(coco_names())},
+    )
+
+
+def coco_names() -> list[str]:
+    """Return COCO's own 80 names in COCO's order, as checkpoints have them."""
+    return [COCO_NAMES.get(name, name) for name in NAMES]
+
+
+def check_files(settings: Mask2FormerSettings, where: str) -> None:
+    """Refuse weights that are not there, without reading them; a hub id is left for `load_model`.
+
+    Raises:
+        UserError: A package or a file is missing.
+    """
+    _transformers()
+    if settings.revision is None:
+        for path in _paths(settings):
+            if not path.is_file():
+                raise UserError(f"{where}: {path}: no such file")
+
+
+def load_model(settings: Mask2FormerSettings, where: str) -> Any:
+    """Load Mask2Former in float32 on the CPU, in evaluation mode, with plain attention.
+
+    Nothing is executed in loading: safetensors, or a pickle of tensors only.
+
+    Args:
+        settings: Which weights.
+        where: Key of the suite, for messages.
+
+    Raises:
+        UserError: A package or a file is missing, a digest differs, a weight is missing, unexpected
+            or misshapen, or the classes are not COCO's in COCO's order.
+    """
+    check_files(settings, where)
+    if settings.layout == "mmdet":
+        (path,) = _paths(settings)
+        _check_digest(path, settings.sha256, where)
+        config = official_config()
+        return _filled(
+            None, config, to_hub(_pickled(path, where), config, f"{where}: {path}"), where
+        )
+    folder = Path(settings.weights)
+    if settings.revision is not None:
+        folder = _downloaded(settings, where)
+    for name, digest in zip(_FILES, (settings.config_sha256, settings.sha256), strict=True):
+        _check_digest(folder / name, digest, where)
+    return _filled(folder, None, None, where)
+
+
+def _paths(settings: Mask2FormerSettings) -> list[Path]:
+    path = Path(settings.weights)
+    return [path] if settings.layout == "mmdet" else [path / name for name in _FILES]
+
+
+def _check_digest(path: Path, expected: str | None, where: str) -> None:
+    if expected is not None and (got := file_digest(path)) != expected:
+        raise UserError(f"{where}: {path}: expected SHA-256 {expected}, got {got}")
+
+
+def _downloaded(settings: Mask2FormerSettings, where: str) -> Path:
+    """Return the folder of a hub id at its revision, from the cache or the hub."""
+    from huggingface_hub import snapshot_download
+
+    fetch = partial(
+        snapshot_download,
+        settings.weights,
+        revision=settings.revision,
+        allow_patterns=list(_FILES),
+    )
+    with suppress(Exception):  # not in the cache, or not whole: fetched below
+        cached = Path(fetch(local_files_only=True))
+        if all((cached / name).is_file() for name in _FILES):
+            return cached
+    try:
+        found = Path(fetch())
+    except Exception as fault:
+        raise UserError(
+            f"{where}: {settings.weights} at {settings.revision} cannot be fetched: {fault}"
+        ) from None
+    for name in _FILES:
+        if not (found / name).is_file():
+            raise UserError(f"{where}: {settings.weights}: holds no {name} at {settings.revision}")
+    return found
+
+
+def _pickled(path: Path, where: str) -> "dict[str, Tensor]":
+    import torch
+
+    try:
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:
+        first = str(fault).strip().splitlines()[0]
+        raise UserError(
+            f"{where}: {path}: expected a PyTorch file of plain tensors: {first}"
+        ) from None
+    weights = whole.get("state_dict", whole) if isinstance(whole, dict) else None
+    if not isinstance(weights, dict) or not all(torch.is_tensor(w) for w in weights.values()):
+        raise UserError(f"{where}: {path}: expected a 'state_dict' of tensors")
+    return weights
+
+
+def _filled(folder: Path | None, config: Any, weights: Any, where: str) -> Any:
+    """Build the model, and refuse all that does not fit."""
+    import torch
+
+    with _quiet():
+        made, found = _transformers().Mask2FormerForUniversalSegmentation.from_pretrained(
+            folder,
+            config=config,
+            state_dict=weights,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            attn_implementation="eager",
+        )
+    missing = [name for name in found["missing_keys"] if not name.endswith(_UNUSED)]
+    faults = [f"missing: {name}" for name in sorted(missing)]
+    faults += [f"unexpected: {name}" for name in sorted(found["unexpected_keys"])]
+    faults += [
+        f"misshapen: {name}: expected {tuple(here)}, got {tuple(there)}"
+        for name, there, here in sorted(found["mismatched_keys"])
+    ]
+    if faults:
+        raise UserError(listed(f"{where}: weights of another architecture", faults))
+    check_classes(made.config, where)
+    return made.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out transformers' progress bar and its table of names: ours says what is wrong."""
+    logging = _transformers().logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def check_classes(config: Any, where: str) -> None:
+    """Refuse a checkpoint whose classes are not COCO's 80 in COCO's order.
+
+    Raises:
+        UserError: The first class that differs is named.
+    """
+    names = coco_names()
+    if len(config.id2label) != len(names):
+        raise UserError(f"{where}: expected 80 classes, got {len(config.id2label)}")
+    for place, name in enumerate(names):
+        if (got := config.id2label.get(place)) != name:
+            raise UserError(f"{where}: expected class {place} to be {name!r}, got {got!r}")
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as fault:
+        raise UserError(f"GenEval's detector needs transformers ({fault}): {EXTRA}") from None
+    return transformers

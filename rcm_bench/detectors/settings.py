@@ -1,0 +1,84 @@
+"""What a suite may say about the weights of GenEval's detector and colour classifier."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rcm_bench.suite import Name, Strict
+
+Sha256 = Annotated[str, Field(description="SHA-256 of the weights file, 64 digits")]
+OFFICIAL_SHA256_START = "743b7d99"
+"""The official file's name ends with the first digits of its SHA-256."""
+_COMMIT = re.compile("[0-9a-f]{40}")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_WHENCE = "; if you trust the file, sha256sum says it"
+
+
+def _check_digests(*digests: str | None) -> None:
+    for digest in digests:
+        if digest is not None and not _SHA256.fullmatch(digest):
+            raise ValueError(f"a SHA-256 has 64 digits of 0-9 and a-f, got {digest!r}")
+
+
+class Mask2FormerSettings(Strict):
+    """Mask2Former Swin-S, with the weights of a hub folder or of mmdetection's file."""
+
+    kind: Literal["mask2former"]
+    weights: Name = Field(
+        description="Hub id, a folder with config.json and model.safetensors, or the .pth file; "
+        "relative paths start at the working folder"
+    )
+    layout: Literal["hub", "mmdet"] = Field(description="Whose names the weights have")
+    revision: str | None = Field(
+        default=None, description="Commit of the hub's repository (40 digits), for a hub id"
+    )
+    sha256: Sha256 | None = None
+    config_sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of a local folder's config.json"
+    )
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Mask2FormerSettings":
+        """Ask for what says which weights these are, so that a score's key can name them."""
+        if self.revision is not None:
+            if self.layout == "mmdet":
+                raise ValueError("'revision' belongs to a hub id; local files have 'sha256'")
+            if not _COMMIT.fullmatch(self.revision):
+                raise ValueError("'revision' must be a commit of 40 digits: a branch may move")
+        elif self.sha256 is None:
+            raise ValueError(f"a hub id needs 'revision', local weights 'sha256'{_WHENCE}")
+        elif self.layout == "hub" and self.config_sha256 is None:
+            raise ValueError(f"a local folder needs 'config_sha256'{_WHENCE}")
+        _check_digests(self.sha256, self.config_sha256)
+        if self.layout == "mmdet" and self.config_sha256 is not None:
+            raise ValueError("'config_sha256' belongs to 'layout: hub'")
+        return self
+
+    @property
+    def official(self) -> bool:
+        """Return True if the file is the one that the official evaluation downloads."""
+        return self.layout == "mmdet" and str(self.sha256).startswith(OFFICIAL_SHA256_START)
+
+
+class ColourSettings(Strict):
+    """CLIP ViT-L/14 by open_clip: its own download, or a local file."""
+
+    weights: Name = Field(
+        default="openai", description="open_clip's pretrained tag, or a .safetensors or .pt file"
+    )
+    sha256: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "ColourSettings":
+        _check_digests(self.sha256)
+        if self.is_file and self.sha256 is None:
+            raise ValueError(f"a local file needs 'sha256'{_WHENCE}")
+        if not self.is_file and self.sha256 is not None:
+            raise ValueError("'sha256' belongs to a local file, not to a pretrained tag")
+        return self
+
+    @property
+    def is_file(self) -> bool:
+        """Return True for a path, False for a pretrained tag."""
+        return self.weights.endswith((".safetensors", ".pt", ".pth", ".bin"))

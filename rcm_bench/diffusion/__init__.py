@@ -1,0 +1,1 @@
+"""Sampling of diffusers' own networks: where weights lie, text, samplers, decoding, memory."""

@@ -1,0 +1,270 @@
+"""The networks at work: loaded when first needed, kept within the device's memory.
+
+Shape legend: B batch, C latent channels, T latent frames, H and W latent height and width,
+L text tokens, D text width.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rcm_bench.canonical import text_digest
+from rcm_bench.checkpoints.files import Checkpoint, read_tensors
+from rcm_bench.checkpoints.lora import merge_lora
+from rcm_bench.diffusion import loading, memory
+from rcm_bench.diffusion.decode import decode, encode_image
+from rcm_bench.diffusion.grids import guidance_of
+from rcm_bench.diffusion.networks import CosmosVelocity, Known, WanVelocity
+from rcm_bench.diffusion.offload import Placement
+from rcm_bench.diffusion.schedulers import scheduler_maker
+from rcm_bench.diffusion.solvers import sample
+from rcm_bench.diffusion.text import TextCache
+from rcm_bench.errors import UserError
+from rcm_bench.types import Media, WorkItem
+
+if TYPE_CHECKING:
+    from rcm_bench.diffusion.model import DiffusionModel
+
+_PACKAGES = ("diffusers", "transformers", "accelerate", "imageio_ffmpeg")
+_RANDOM_TOKENS = 64
+
+
+def require_packages(place: str) -> None:
+    """Refuse to start without the packages of the extra.
+
+    Raises:
+        UserError: Names what is missing.
+    """
+    lost = [name for name in _PACKAGES if find_spec(name) is None]
+    if lost:
+        raise UserError(
+            f"{place}: needs {', '.join(lost)}; install with: pip install 'rcm-bench[diffusers]'"
+        )
+
+
+class Engine:
+    """One model entry at work on one device.
+
+    Args:
+        model: The model entry: settings, weights, sampler.
+        device: Where to sample.
+        place: For messages.
+    """
+
+    def __init__(self, model: "DiffusionModel", device: str, place: str) -> None:
+        self._model, self._device, self._place = model, device, place
+        self._encoder = model.text_encoder()
+        self._cache = TextCache(self._encoder.identity()) if self._encoder else None
+        self._placement: Placement | None = None
+        self.encoded = 0
+
+    def embed(self, texts: Sequence[str]) -> None:
+        """Compute the embeddings that are not there yet; the encoder is freed afterwards."""
+        if self._encoder is not None and self._cache is not None:
+            wanted = [*texts, *self._negative()]
+            self.encoded += self._cache.fill(wanted, self._encoder, self._device)
+
+    def unload(self) -> None:
+        """Drop the networks."""
+        self._placement = None
+        loading.free(self._device)
+
+    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
+        """Make one batch; where memory does not suffice, its halves, down to single samples."""
+        fault: BaseException | None = None
+        try:
+            made = self._batch(items)
+        except torch.OutOfMemoryError as caught:
+            if len(items) == 1:
+                raise
+            fault = caught.with_traceback(None)
+        if fault is None:
+            yield from made
+            return
+        loading.free(self._device)  # outside of 'except', which would keep the tensors alive
+        half = len(items) // 2
+        yield from self.generate(items[:half])
+        yield from self.generate(items[half:])
+
+    def _batch(self, items: Sequence[WorkItem]) -> list[Media]:
+        self.embed([item.prompt_rewritten for item in items])
+        placement = self._placed(len(items))
+        start = self._clock()
+        rngs = [torch.Generator().manual_seed(item.seed) for item in items]
+        shape = self._model.latent_shape
+        noise = torch.stack([torch.randn(shape, generator=rng) for rng in rngs])
+        with torch.inference_mode():
+            with placement.transformer() as net, self._first_frames(items, placement) as known:
+                velocity = self._velocity(net, items, known)
+                latents = sample(
+                    self._model.sampler,
+                    velocity,
+                    noise.to(self._device),
+                    rngs,
+                    items[0].steps,
+                    scheduler_maker(self._model, self._place),
+                )
+            sampled = self._clock()
+            with placement.vae() as vae:
+                pixels = [decode(vae, rows) for rows in latents]
+        decoded = self._clock()
+        parts = {"network": sampled - start, "decode": decoded - sampled}
+        seconds = {name: value / len(items) for name, value in parts.items()}
+        settings = self._model.settings
+        return [
+            Media(
+                array=pixel.frames if settings.frames > 1 else pixel.frames[0],
+                nfe=velocity.evaluations,
+                seconds=seconds,
+                fps=settings.fps,
+                finite=pixel.finite,
+                made={"batch": len(items), "memory": placement.mode},
+            )
+            for pixel in pixels
+        ]
+
+    def _velocity(
+        self, net: Any, items: Sequence[WorkItem], known: Known | None
+    ) -> WanVelocity | CosmosVelocity:
+        guidance = guidance_of(self._model.sampler)
+        text_BLD = self._texts([item.prompt_rewritten for item in items], net.dtype)
+        negative_BLD = None
+        if guidance != 1:
+            negative_BLD = self._texts(self._negative() * len(items), net.dtype)
+        if self._model.family.name == "wan":
+            return WanVelocity(
+                net=net, text_BLD=text_BLD, negative_BLD=negative_BLD, guidance=guidance
+            )
+        height, width = self._model.settings.resolution
+        fps = self._model.settings.fps
+        return CosmosVelocity(
+            net=net,
+            text_BLD=text_BLD,
+            negative_BLD=negative_BLD,
+            guidance=guidance,
+            size=(height, width),
+            fps=None if fps is None else round(fps),
+            known=known,
+        )
+
+    def _negative(self) -> list[str]:
+        guided = guidance_of(self._model.sampler) != 1
+        return [self._model.settings.negative_prompt] if guided else []
+
+    def _texts(self, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
+        """Return embeddings (B, L, D), padded with zeros."""
+        tokens = self._model.tokens
+        if self._cache is not None:
+            rows = [self._cache.read(text, tokens) for text in texts]
+        else:
+            width = int(self._model.weights.config[self._model.family.text_width])
+            rows = [_random_text(text, tokens, width) for text in texts]
+        return torch.stack(rows).to(self._device, dtype)
+
+    def _first_frames(self, items: Sequence[WorkItem], placement: Placement) -> Any:
+        """Return a context with the known latents, encoded while the autoencoder is there."""
+        from contextlib import nullcontext
+
+        if "VideoToWorld" not in self._model.weights.pipeline:
+            return nullcontext(None)
+        channels, frames, height, width = self._model.latent_shape
+        latents = torch.zeros(len(items), channels, frames, height, width, device=self._device)
+        images = self._model.images
+        if images is None:
+            return nullcontext(Known(latents, 0))
+        with placement.vae() as vae:
+            for row, item in zip(latents, items, strict=True):
+                row[:, :1] = encode_image(vae, images.read(item.prompt_id))
+        return nullcontext(Known(latents, 1))
+
+    def _placed(self, batch: int) -> Placement:
+        """Load the networks, and decide where their weights stay."""
+        if self._placement is None:
+            claim(self)
+            settings = self._model.settings
+            mode = settings.memory
+            if mode == "auto":
+                mode = _mode(self._model.peaks(batch), self._device, self._place)
+            root = self._model.weights.root
+            vae = loading.load_vae(root, settings.decode_dtype, self._place)
+            self._placement = Placement(
+                mode=mode, device=self._device, net=self._transformer(), autoencoder=vae
+            )
+        return self._placement
+
+    def _transformer(self) -> Any:
+        weights, dtype = self._model.weights, self._model.settings.dtype
+        family, root = self._model.family, weights.root
+        if root is None:
+            return loading.random_transformer(family, weights.config, dtype)
+        if weights.student is None and weights.lora is None:
+            import diffusers
+
+            kind = getattr(diffusers, family.transformer)
+            return loading.from_folder(kind, root, "transformer", dtype, self._place)
+        if weights.student is not None:
+            prefix, expected = self._model.settings.prefix, weights.expected
+            state = loading.student_tensors(weights.student, family, prefix, dict(expected))
+        else:
+            state = loading.folder_tensors(root, self._place)
+        if weights.lora is not None:
+            lora = Checkpoint(
+                path=weights.lora,
+                format="safetensors",
+                files=(weights.lora,),
+                place=f"{self._place}.lora",
+            )
+            scale = self._model.settings.lora_scale
+            state = merge_lora(state, read_tensors(lora), family.name, scale)
+        return loading.transformer_of(family, weights.config, state, dtype)
+
+    def _clock(self) -> float:
+        if self._device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+_working: list[Engine] = []
+
+
+def claim(engine: Engine) -> None:
+    """Give the device to one engine: others drop their networks where memory is scarce.
+
+    On a CPU all stay. On a GPU an engine stays if the next one fits beside it.
+    """
+    if engine._device.startswith("cuda"):
+        free, _ = torch.cuda.mem_get_info()
+        needed = engine._model.peaks(1).at("resident")
+        for other in [e for e in _working if e is not engine]:
+            if needed > memory.SHARE * free:
+                other.unload()
+                _working.remove(other)
+                free, _ = torch.cuda.mem_get_info()
+    if engine not in _working:
+        _working.append(engine)
+
+
+def _mode(peaks: memory.Peaks, device: str, place: str) -> memory.Mode:
+    if not device.startswith("cuda"):
+        return "resident"
+    free, total = torch.cuda.mem_get_info()
+    mode = memory.choose(peaks, float(free))
+    if mode is None:
+        raise UserError(
+            f"{place}: needs about {peaks.at('group') / 1e9:.0f} GB of GPU memory even block by "
+            f"block, got {free / 1e9:.0f} of {total / 1e9:.0f} GB free; use a smaller resolution, "
+            "fewer frames or run.batch_size: 1"
+        )
+    return mode
+
+
+def _random_text(text: str, tokens: int, width: int) -> Tensor:
+    rng = torch.Generator().manual_seed(int(text_digest(text)[:15], 16))
+    rows = torch.zeros(tokens, width)
+    count = min(_RANDOM_TOKENS, tokens)
+    rows[:count] = torch.randn(count, width, generator=rng)
+    return rows

@@ -1,0 +1,81 @@
+"""Time grids and counts of the samplers, in pure arithmetic: a plan is made without torch.
+
+Networks here are rectified flows: x_rf = (1 - t) x0 + t eps, v = eps - x0, x0 = x_rf - t v.
+"""
+
+import math
+from collections.abc import Sequence
+
+from rcm_bench.suite import (
+    ConsistencySampler,
+    EulerSampler,
+    RcmSampler,
+    SchedulerSampler,
+    Strict,
+    UnipcSampler,
+)
+
+Sampler = EulerSampler | RcmSampler | SchedulerSampler | UnipcSampler
+KINDS = ("euler", "rcm", "scheduler", "unipc")
+
+
+def guidance_of(sampler: Sampler) -> float:
+    """Return the guidance scale s of u + s (c - u); distilled students have theirs built in."""
+    return 1.0 if isinstance(sampler, RcmSampler) else sampler.guidance
+
+
+def evaluations(sampler: Sampler, steps: int) -> int:
+    """Return the network evaluations of one sample; guidance needs two a step."""
+    return steps * (2 if guidance_of(sampler) != 1 else 1)
+
+
+def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[float, ...]:
+    """Return the TrigFlow times of a stochastic sampler, from atan(sigma_max) to 0.
+
+    Raises:
+        ValueError: There is no such grid, or it does not fall.
+    """
+    from rcm_distill.samplers.times import check_times, consistency_times
+
+    if sampler.times is None:
+        return consistency_times(steps, sampler.sigma_max, sampler.preset)
+    if str(steps) not in sampler.times:
+        raise ValueError(f"'times' has no grid of {steps} steps, only {', '.join(sampler.times)}")
+    later = sampler.times[str(steps)]
+    if len(later) != steps - 1:
+        raise ValueError(f"expected {steps - 1} times after the first, got {later}")
+    times = (math.atan(sampler.sigma_max), *later, 0.0)
+    check_times(times, repeats=True)
+    return times
+
+
+def rf_times(sampler: EulerSampler | RcmSampler, steps: int) -> tuple[float, ...]:
+    """Return rectified-flow times sin t / (cos t + sin t), from noise to 0.
+
+    Raises:
+        ValueError: There is no such grid.
+    """
+    from rcm_distill.samplers.times import euler_times
+
+    if isinstance(sampler, EulerSampler):
+        trig: Sequence[float] = euler_times(steps, sampler.shift)
+    else:
+        trig = trig_times(sampler, steps)
+    return tuple(math.sin(t) / (math.cos(t) + math.sin(t)) for t in trig)
+
+
+def check_sampler(sampler: Strict, steps: Sequence[int]) -> None:
+    """Refuse a sampler that these networks do not have, and step counts without a grid.
+
+    Raises:
+        ValueError: Says which.
+    """
+    if not isinstance(sampler, Sampler):
+        kind = getattr(sampler, "kind", "?")
+        raise ValueError(f"expected a sampler of kind {', '.join(KINDS)}, got '{kind}'")
+    for count in steps:
+        if isinstance(sampler, EulerSampler | RcmSampler):
+            try:
+                rf_times(sampler, count)
+            except ValueError as fault:
+                raise ValueError(f"at {count} steps: {fault}") from None

@@ -1,0 +1,164 @@
+"""Building the networks: diffusers' classes, a student's weights, LoRA, random weights."""
+
+import gc
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rcm_bench.checkpoints.files import Checkpoint, read_tensors
+from rcm_bench.checkpoints.fit import check_fit
+from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
+from rcm_bench.diffusion.families import VAE, Family
+from rcm_bench.diffusion.quiet import quiet
+from rcm_bench.diffusion.source import part_files
+from rcm_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_RANDOM_SEED = 0
+_RANDOM_SCALE = 0.02
+
+
+def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any:
+    """Load one part of a pipeline's folder by its class's own ``from_pretrained``, strictly.
+
+    Libraries fill what a file lacks with random numbers and go on; here that is an error.
+
+    Args:
+        kind: Class of diffusers or transformers.
+        root: Folder of the pipeline.
+        part: Subfolder.
+        dtype: Of the weights.
+        place: For messages.
+
+    Raises:
+        UserError: Keys are missing, unexpected or misshapen.
+    """
+    import torch
+
+    name = "dtype" if kind.__module__.startswith("transformers.") else "torch_dtype"
+    try:
+        with quiet():
+            net, found = kind.from_pretrained(
+                root,
+                subfolder=part,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+                **{name: getattr(torch, dtype)},
+            )
+    except (RuntimeError, ValueError, OSError) as fault:
+        raise UserError(f"{place}.weights: {root / part}: cannot be loaded: {fault}") from None
+    faults = [
+        f"{len(keys)} {what}: {', '.join(map(str, list(keys)[:8]))}"
+        for what in ("missing", "unexpected", "mismatched")
+        if (keys := found.get(f"{what}_keys"))
+    ]
+    if faults:
+        raise UserError(f"{place}.weights: {root / part}: does not fit: {'; '.join(faults)}")
+    return net.eval()
+
+
+def load_vae(root: Path | None, dtype: str, place: str) -> Any:
+    """Return the autoencoder of a folder, or one with random weights."""
+    import torch
+    from diffusers import AutoencoderKLWan
+
+    if root is not None:
+        return from_folder(AutoencoderKLWan, root, "vae", dtype, place)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_RANDOM_SEED)
+        vae: Any = AutoencoderKLWan
+        return vae(**VAE).to(getattr(torch, dtype)).eval()
+
+
+def random_transformer(family: Family, config: Mapping[str, Any], dtype: str) -> Any:
+    """Return a network of real shapes with random weights: for throughput, never for quality."""
+    import torch
+
+    net = _empty(family, config)
+    rng = torch.Generator().manual_seed(_RANDOM_SEED)
+    state = {}
+    for name, value in net.state_dict().items():
+        tensor = torch.empty(value.shape, dtype=getattr(torch, dtype))
+        if value.ndim > 1:
+            tensor.normal_(0, _RANDOM_SCALE, generator=rng)
+        else:
+            tensor.fill_(1.0 if name.endswith("weight") else 0.0)
+        state[name] = tensor
+    return _filled(net, state, dtype)
+
+
+def transformer_of(
+    family: Family, config: Mapping[str, Any], state: "Mapping[str, Tensor]", dtype: str
+) -> Any:
+    """Return a network with the given weights, which have been checked against it."""
+    return _filled(_empty(family, config), state, dtype)
+
+
+def _empty(family: Family, config: Mapping[str, Any]) -> Any:
+    """Build the network without memory for its weights."""
+    import diffusers
+    from accelerate import init_empty_weights
+
+    arguments = {key: value for key, value in config.items() if not key.startswith("_")}
+    with init_empty_weights(include_buffers=False):
+        return getattr(diffusers, family.transformer)(**arguments)
+
+
+def _filled(net: Any, state: "Mapping[str, Tensor]", dtype: str) -> Any:
+    """Give a network its weights; what diffusers keeps in float32 stays there."""
+    import torch
+
+    kept = tuple(net._keep_in_fp32_modules or ())
+    cast = {
+        name: value.to(
+            torch.float32 if any(p in kept for p in name.split(".")) else getattr(torch, dtype)
+        )
+        for name, value in state.items()
+    }
+    net.load_state_dict(cast, strict=True, assign=True)
+    return net.requires_grad_(False).eval()
+
+
+def student_tensors(
+    checkpoint: Checkpoint,
+    family: Family,
+    prefix: str | None,
+    expected: Mapping[str, list[int]],
+) -> "dict[str, Tensor]":
+    """Read a student's tensors under diffusers' names and in diffusers' shapes.
+
+    Args:
+        checkpoint: Where they lie.
+        family: Family of the network.
+        prefix: Which network of several.
+        expected: Shapes by diffusers' name.
+
+    Raises:
+        UserError: They do not fit.
+    """
+    tensors = read_tensors(checkpoint)
+    names = diffusers_names(tensors, family.name, layout_of(tensors, prefix), prefix)
+    found = {new: tensors[old] for old, new in names.items()}
+    shapes = {name: list(value.shape) for name, value in found.items()}
+    check_fit(expected, shapes, f"{checkpoint.place}: {checkpoint.path}")
+    return {name: value.reshape(expected[name]) for name, value in found.items()}
+
+
+def free(device: str) -> None:
+    """Give memory back that nothing refers to any more."""
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def folder_tensors(root: Path, place: str) -> "dict[str, Tensor]":
+    """Read the tensors of a folder's own transformer."""
+    files = tuple(part_files(root / "transformer", place))
+    return read_tensors(
+        Checkpoint(path=root / "transformer", format="safetensors", files=files, place=place)
+    )

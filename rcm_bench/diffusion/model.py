@@ -1,0 +1,165 @@
+"""A transformer, an autoencoder and a sampler as a model of the harness.
+
+Shape legend: B batch, C latent channels, T latent frames, H and W latent height and width.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from rcm_bench.canonical import digest_of
+from rcm_bench.diffusion import shapes
+from rcm_bench.diffusion.families import Family, parameters
+from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
+from rcm_bench.diffusion.images import find_images
+from rcm_bench.diffusion.memory import Peaks, estimate
+from rcm_bench.diffusion.settings import DiffusionSettings
+from rcm_bench.diffusion.text import TextEncoder
+from rcm_bench.diffusion.weights import RANDOM, resolve
+from rcm_bench.errors import UserError
+from rcm_bench.planning import seen_by_model
+from rcm_bench.suite import Strict
+from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
+from rcm_bench.video_files import CODEC
+
+if TYPE_CHECKING:
+    from rcm_bench.diffusion.engine import Engine
+
+_FLOPS = 3e14  # what an H100 reaches in bfloat16 on these networks, for the plan's rough time
+_BITS_PER_PIXEL = 0.15  # of H.264 at crf 12
+_PNG_BYTES_PER_PIXEL = 1.6
+
+
+class DiffusionModel:
+    """What the kinds ``wan`` and ``cosmos`` share; each names its family.
+
+    Making one finds and checks files without torch; ``load`` computes the text embeddings of the
+    prompts that ``check`` has seen and frees the text encoder; the networks are loaded by the
+    first batch, since a run goes through its models one after the other.
+    """
+
+    Settings = DiffusionSettings
+    family: ClassVar[Family]
+
+    def __init__(self, settings: DiffusionSettings, sampler: Strict, context: ModelContext) -> None:
+        self.settings, self._context = settings, context
+        try:
+            check_sampler(sampler, [])
+        except ValueError as fault:
+            raise UserError(f"{context.place}.sampler: {fault}") from None
+        self.sampler: Any = sampler
+        self.weights = resolve(settings, self.family, context, context.pickles)
+        shapes.check_shape(settings, self.weights.config, context.place)
+        self.latent_shape = shapes.latent_shape(settings, self.weights.config)
+        self.tokens = settings.max_tokens or self.family.max_tokens
+        self.images = find_images(settings, self.weights.pipeline, context)
+        self._parts = self.weights.identity(context.place)
+        self._texts: list[str] = []
+        self._engine: Engine | None = None
+
+    def digest(self) -> str:
+        """Return one digest of all weights."""
+        return digest_of(self._parts)
+
+    def identity(self) -> dict[str, Any]:
+        """Return weights, architecture, size, dtypes, codec, and what guidance leads away from."""
+        kept = ("dtype", "text_dtype", "decode_dtype", "frames", "fps", "resolution")
+        guided = guidance_of(self.sampler) != 1
+        scale = self.settings.lora_scale if self.settings.lora else None
+        return {
+            "kind": self.family.name,
+            "weights": self.digest(),
+            "parts": self._parts,
+            "architecture": {k: v for k, v in self.weights.config.items() if k[0] != "_"},
+            **{key: getattr(self.settings, key) for key in kept},
+            "max_tokens": self.tokens,
+            "negative_prompt": self.settings.negative_prompt if guided else None,
+            "lora_scale": scale,
+            "images": self.images.digest() if self.images else None,
+            "codec": CODEC if self.settings.frames > 1 else None,
+        }
+
+    def card(self) -> dict[str, Any]:
+        """Return what is known of the weights' origin."""
+        source = self.weights.source
+        if source is None:
+            return {"weights": "random: shapes of the published model, for throughput only"}
+        return {"source": source.name, "revision": source.revision} if source.revision else {}
+
+    def evaluations(self, steps: int) -> int:
+        """Return network evaluations of one sample; guidance counts twice."""
+        return evaluations(self.sampler, steps)
+
+    def missing(self) -> list[str]:
+        """Say what has to be brought to this machine first."""
+        return self.weights.missing()
+
+    def trained(self) -> bool:
+        """Say whether its samples mean anything: random weights have no quality to measure."""
+        return self.settings.weights != RANDOM
+
+    def cost(self) -> Cost:
+        """Return rough costs on one H100: matrix products of all tokens, and attention."""
+        config = self.weights.config
+        _, frames, height, width = self.latent_shape
+        tokens = frames * height * width / 4
+        dim = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
+        flops = 2 * parameters(config) * tokens + 4 * int(config["num_layers"]) * dim * tokens**2
+        pixels = self.settings.resolution[0] * self.settings.resolution[1]
+        video = pixels * self.settings.frames * _BITS_PER_PIXEL
+        size = video if self.settings.frames > 1 else pixels * _PNG_BYTES_PER_PIXEL
+        return Cost(
+            seconds_per_evaluation=flops / _FLOPS, bytes_per_sample=size, machine="on one H100"
+        )
+
+    def peaks(self, batch: int) -> Peaks:
+        """Estimate peak memory of a batch."""
+        return estimate(
+            self.weights.config,
+            latent_shape=self.latent_shape,
+            pixels=self.settings.resolution[0] * self.settings.resolution[1],
+            frames=self.settings.frames,
+            batch=batch,
+            dtype=self.settings.dtype,
+            decode_dtype=self.settings.decode_dtype,
+        )
+
+    def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
+        """Refuse step counts without a grid, and prompts without their image."""
+        try:
+            check_sampler(self.sampler, steps)
+        except ValueError as fault:
+            raise UserError(f"{self._context.place}: sampler {fault}") from None
+        self._texts = [seen_by_model(prompt) for prompt in prompts]
+        if self.images is not None:
+            self.images.check([prompt.prompt_id for prompt in prompts])
+
+    def load(self, device: str) -> None:
+        """Compute the text embeddings that are not there yet; networks come with the first batch.
+
+        Raises:
+            UserError: Weights are missing or do not fit, or packages are not installed.
+        """
+        from rcm_bench.diffusion.engine import Engine, require_packages
+
+        require_packages(self._context.place)
+        if missing := self.missing():
+            raise UserError("\n".join(missing))
+        self._engine = Engine(self, device, self._context.place)
+        self._engine.embed(self._texts)
+
+    def text_encoder(self) -> TextEncoder | None:
+        """Return the text encoder; None with random weights."""
+        if self.weights.root is None:
+            return None
+        return TextEncoder(
+            root=self.weights.root,
+            pipeline=self.weights.pipeline,
+            max_tokens=self.tokens,
+            dtype=self.settings.text_dtype,
+            place=self._context.place,
+        )
+
+    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
+        """Generate one planned batch; smaller parts of it where memory does not suffice."""
+        assert self._engine is not None, "load comes before generate"
+        yield from self._engine.generate(items)

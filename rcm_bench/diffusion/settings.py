@@ -1,0 +1,57 @@
+"""Keys of a suite's model entry that belong to the kinds ``wan`` and ``cosmos``."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from rcm_bench.suite import Count, Name, Strict
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class DiffusionSettings(Strict):
+    """Where weights come from, and the shape of what is sampled."""
+
+    weights: Name = Field(
+        description="Folder in diffusers' layout, hub id (with 'revision'), or 'random'"
+    )
+    revision: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{40}$",
+        description="Commit of the hub id: a pinned one, never a branch",
+    )
+    architecture: Name | None = Field(
+        default=None, description="Published size, with 'weights: random'"
+    )
+    transformer: Name | None = Field(
+        default=None,
+        description="A student's transformer in place of the folder's: a folder, a .safetensors "
+        "file, a .pt file or a distributed checkpoint; in the layout of diffusers, of the original "
+        "code or of NVlabs/rcm",
+    )
+    prefix: Name | None = Field(
+        default=None,
+        description="Which of several networks in 'transformer', such as net_ema; net by default",
+    )
+    lora: Name | None = Field(default=None, description="A .safetensors file of LoRA weights")
+    lora_scale: float = Field(default=1.0, description="Factor on the LoRA's update")
+    resolution: list[Count] = Field(
+        min_length=2, max_length=2, description="Height and width in pixels, multiples of 16"
+    )
+    frames: Count = Field(default=1, description="Frames: 4k + 1; 1 for an image")
+    fps: float | None = Field(default=None, gt=0, description="Frames per second of a video")
+    negative_prompt: str = Field(default="", description="What guidance leads away from")
+    dtype: Dtype = Field(default="bfloat16", description="Of the transformer")
+    text_dtype: Dtype = Field(default="bfloat16", description="Of the text encoder")
+    decode_dtype: Dtype = Field(default="float32", description="Of the autoencoder")
+    max_tokens: Count | None = Field(
+        default=None, le=512, description="Text tokens [512, as the published models are trained]"
+    )
+    image_folder: Name | None = Field(
+        default=None,
+        description="Image-to-video: PNG files named as the prompt's id or its line from 00000",
+    )
+    memory: Literal["auto", "resident", "model", "group"] = Field(
+        default="auto",
+        description="Weights on the device all the time, one network at a time, or block by block",
+    )

@@ -1,0 +1,159 @@
+"""Where a pipeline's weights lie: a folder, or the hub's cache; nothing is ever downloaded."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.diffusion.families import PARAMETERS, Family, parameters
+from rcm_bench.errors import UserError
+from rcm_bench.weights_files import read_header
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_PARTS = ("text_encoder", "transformer", "vae")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """A pipeline in diffusers' layout.
+
+    Args:
+        name: As the suite says.
+        root: The folder, or None where the hub's cache does not have it.
+        missing: What is missing and how to get it; None where all is there.
+        revision: Commit of a hub id.
+    """
+
+    name: str
+    root: Path | None
+    missing: str | None = None
+    revision: str | None = None
+
+
+def find_source(
+    name: str, revision: str | None, family: Family, folder: Path, place: str
+) -> Source:
+    """Find a pipeline given as a folder or as a hub id with its commit.
+
+    Args:
+        name: Folder (relative to the suite's folder or to the working folder) or hub id.
+        revision: Commit of a hub id.
+        family: What it should be.
+        folder: Folder of the suite.
+        place: File, line and key, for messages.
+
+    Raises:
+        UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
+    """
+    for path in (folder / name, Path(name)):
+        if path.is_dir():
+            check_pipeline(path, family, place)
+            return Source(name=name, root=path)
+        if path.is_file():
+            raise UserError(
+                f"{place}.weights: {path}: expected a folder in diffusers' layout or a hub id, got "
+                "a file; the weights of a transformer alone belong under 'transformer'"
+            )
+    if not _HUB_ID.fullmatch(name):
+        raise UserError(
+            f"{place}.weights: {name}: no such folder, neither in {folder} nor in {Path.cwd()}"
+        )
+    if revision is None:
+        raise UserError(
+            f"{place}.revision: expected the commit of '{name}' on the hub (40 hexadecimal "
+            "digits), got none; a branch may change under the same name"
+        )
+    root = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots" / revision
+    if not (root / "model_index.json").is_file():
+        said = f"{name} at {revision[:12]} is not on this machine ({_size(family, name)}); get it"
+        command = f"hf download {name} --revision {revision} --exclude '*.pt' '*.pth' 'examples/*'"
+        return Source(name=name, root=None, missing=f"{said}: {command}", revision=revision)
+    check_pipeline(root, family, place)
+    return Source(name=name, root=root, revision=revision)
+
+
+def hub_cache() -> Path:
+    """Return the hub's cache folder, found as huggingface_hub finds it."""
+    if given := os.environ.get("HF_HUB_CACHE"):
+        return Path(given)
+    home = os.environ.get("HF_HOME")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(home) if home else cache / "huggingface") / "hub"
+
+
+def _size(family: Family, name: str) -> str:
+    """Say how large a published pipeline is, from its number of parameters."""
+    sizes = [(size, config) for size, config in family.architectures.items()]
+    found = [config for size, config in sizes if all(p in name for p in size.split("-"))]
+    count = parameters(found[0]) if found else 0.0
+    count += sum(PARAMETERS.values())
+    return f"about {2 * count / 1e9:.0f} GB as bfloat16, twice that where stored as float32"
+
+
+def check_pipeline(root: Path, family: Family, place: str) -> None:
+    """Refuse a folder of another family, one with parts missing, and damaged files.
+
+    Raises:
+        UserError: Says what is wrong.
+    """
+    index = read_json(root / "model_index.json", place)
+    if index.get("_class_name") not in family.pipelines:
+        raise UserError(
+            f"{place}.weights: {root}: expected {family.title} ({' or '.join(family.pipelines)}), "
+            f"got {index.get('_class_name')}"
+        )
+    for part in _PARTS:
+        config = read_json(root / part / "config.json", place)
+        expected = family.transformer if part == "transformer" else None
+        if expected and config.get("_class_name") != expected:
+            raise UserError(
+                f"{place}.weights: {root / part}: expected {expected}, "
+                f"got {config.get('_class_name')}"
+            )
+        for file in part_files(root / part, place):
+            read_header(file, f"{place}.weights")
+
+
+def read_json(path: Path, place: str) -> dict[str, Any]:
+    """Read a JSON object of a pipeline's folder.
+
+    Raises:
+        UserError: It is missing or something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{place}.weights: {path}: no such file; expected a pipeline in diffusers' layout"
+        ) from None
+    except (OSError, ValueError) as fault:
+        raise UserError(f"{place}.weights: {path}: cannot be read ({fault})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{place}.weights: {path}: expected a JSON object")
+    return value
+
+
+def part_files(folder: Path, place: str) -> list[Path]:
+    """Return the safetensors files of one part of a pipeline, all that its index names.
+
+    Raises:
+        UserError: A file is missing, or only a pickle is there.
+    """
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        names = set(read_json(index, place).get("weight_map", {}).values())
+        files = [folder / Path(str(name)).name for name in sorted(names)]
+        lost = [file.name for file in files if not file.is_file()]
+        if lost:
+            raise UserError(f"{place}.weights: {folder}: missing {', '.join(lost)}")
+        return files
+    files = sorted(folder.glob("*.safetensors"))
+    if len(files) == 1:
+        return files
+    pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in (".bin", ".pt")]
+    got = f"{len(files)} of them and no index" if files else (", ".join(pickles) or "none")
+    raise UserError(
+        f"{place}.weights: {folder}: expected one .safetensors file or several with an index, "
+        f"got {got}"
+    )

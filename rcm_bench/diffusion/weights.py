@@ -1,0 +1,188 @@
+"""Which weights a model entry means: found and checked at the plan, without torch."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rcm_bench.canonical import digest_of
+from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint, find_path
+from rcm_bench.checkpoints.fit import check_fit
+from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
+from rcm_bench.checkpoints.lora import check_lora
+from rcm_bench.diffusion.digests import files_digest, remembered_digest
+from rcm_bench.diffusion.families import Family
+from rcm_bench.diffusion.settings import DiffusionSettings
+from rcm_bench.diffusion.source import Source, find_source, part_files, read_json
+from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.types import ModelContext
+from rcm_bench.weights_files import read_header
+
+RANDOM = "random"
+_PARTS = ("vae", "text_encoder", "transformer")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weights:
+    """The resolved weights of a model entry.
+
+    Args:
+        source: The pipeline; None for random weights.
+        config: Configuration of the transformer; that of the published size where the pipeline
+            is not on this machine.
+        expected: Shapes of the transformer by diffusers' name; empty where they are not known.
+        student: Weights in place of the pipeline's transformer.
+        lora: A LoRA file.
+        pipeline: Name of diffusers' pipeline class.
+        lost: A student's weights that are not there yet; None where all are.
+    """
+
+    source: Source | None
+    config: Mapping[str, Any]
+    expected: Mapping[str, list[int]]
+    student: Checkpoint | None
+    lora: Path | None
+    pipeline: str
+    lost: str | None = None
+
+    @property
+    def root(self) -> Path | None:
+        """Folder of the pipeline, if there is one."""
+        return None if self.source is None else self.source.root
+
+    def missing(self) -> list[str]:
+        """Say what has to be brought to this machine before a run."""
+        told = (self.source.missing if self.source else None, self.lost)
+        return [text for text in told if text is not None]
+
+    def identity(self, place: str) -> dict[str, Any]:
+        """Return digests of all weights that decide a sample.
+
+        What is not on this machine stands under its name: for a plan, since no run starts.
+        """
+        if self.source is None:
+            return {"transformer": f"{RANDOM}-1", "vae": f"{RANDOM}-1", "text_encoder": RANDOM}
+        if self.root is None:
+            named = digest_of({"hub": self.source.name, "revision": self.source.revision})
+            parts = dict.fromkeys(_PARTS, named)
+        else:
+            files = {part: part_files(self.root / part, place) for part in _PARTS}
+            parts = {part: files_digest(own) for part, own in files.items()}
+        if self.student is not None:
+            parts["transformer"] = self.student.digest()
+        elif self.lost is not None:
+            parts["transformer"] = digest_of(self.lost)
+        if self.lora is not None:
+            parts["lora"] = remembered_digest(self.lora)
+        return parts
+
+
+def resolve(
+    settings: DiffusionSettings,
+    family: Family,
+    context: ModelContext,
+    pickles: Collection[str],
+) -> Weights:
+    """Find all weights of a model entry and check them as far as headers go.
+
+    Raises:
+        UserError: Something is missing, damaged, of another family, or does not fit.
+    """
+    place = context.place
+    if settings.weights == RANDOM:
+        return _random(settings, family, place)
+    if settings.architecture is not None:
+        raise UserError(f"{place}.architecture: belongs to 'weights: random'")
+    source = find_source(settings.weights, settings.revision, family, context.folder, place)
+    config, expected = _config(source, family), _expected(source, place)
+    pipeline = family.pipelines[0]
+    if source.root is not None:
+        pipeline = str(read_json(source.root / "model_index.json", place)["_class_name"])
+    elif int(config.get("in_channels", 16)) == 17:
+        pipeline = family.pipelines[-1]
+    student = lost = None
+    at = f"{place}.transformer"
+    if settings.transformer is None:
+        if settings.prefix is not None:
+            raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
+    elif find_path(settings.transformer, context.folder) is None:
+        lost = f"{at}: {settings.transformer}: no such file, neither in {context.folder} nor here"
+    else:
+        student = find_checkpoint(settings.transformer, context.folder, at, pickles)
+        _check_student(student, expected, family, settings.prefix)
+    return Weights(
+        source=source,
+        config=config,
+        expected=expected,
+        student=student,
+        lora=_lora(settings, family, context, expected),
+        pipeline=pipeline,
+        lost=lost,
+    )
+
+
+def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
+    size = settings.architecture or "none"
+    if size not in family.architectures:
+        what = f"size of {family.title}"
+        raise unknown_name(f"{place}.architecture", what, size, family.architectures)
+    for key in ("transformer", "lora", "prefix", "revision"):
+        if getattr(settings, key) is not None:
+            raise UserError(f"{place}.{key}: does not go with 'weights: random'")
+    config = family.architectures[size]
+    last = int(config["in_channels"]) == 17
+    pipeline = family.pipelines[-1 if last else 0]
+    return Weights(
+        source=None, config=config, expected={}, student=None, lora=None, pipeline=pipeline
+    )
+
+
+def _config(source: Source, family: Family) -> Mapping[str, Any]:
+    if source.root is not None:
+        return read_json(source.root / "transformer" / "config.json", source.name)
+    for size, config in family.architectures.items():
+        if all(part in source.name for part in size.split("-")):
+            return config
+    return next(iter(family.architectures.values()))
+
+
+def _expected(source: Source, place: str) -> dict[str, list[int]]:
+    if source.root is None:
+        return {}
+    shapes: dict[str, list[int]] = {}
+    for file in part_files(source.root / "transformer", place):
+        tensors = read_header(file, f"{place}.weights").tensors
+        shapes |= {name: list(tensor["shape"]) for name, tensor in tensors.items()}
+    return shapes
+
+
+def _check_student(
+    student: Checkpoint,
+    expected: Mapping[str, Sequence[int]],
+    family: Family,
+    prefix: str | None,
+) -> None:
+    shapes = student.shapes()
+    if shapes is None or not expected:
+        return  # a pickle, or a pipeline that is missing: checked when it is read
+    names = diffusers_names(shapes, family.name, layout_of(shapes, prefix), prefix)
+    found = {new: shapes[old] for old, new in names.items()}
+    check_fit(expected, found, f"{student.place}: {student.path}")
+
+
+def _lora(
+    settings: DiffusionSettings,
+    family: Family,
+    context: ModelContext,
+    expected: Mapping[str, Sequence[int]],
+) -> Path | None:
+    if settings.lora is None:
+        return None
+    place = f"{context.place}.lora"
+    name = settings.lora
+    path = next((p for p in (context.folder / name, Path(name)) if p.is_file()), None)
+    if path is None or path.suffix != ".safetensors":
+        raise UserError(f"{place}: {name}: expected a .safetensors file that exists")
+    if expected:
+        check_lora(path, family.name, expected, place)
+    return path

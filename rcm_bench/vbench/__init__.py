@@ -1,0 +1,1 @@
+"""VBench: its prompts, names and files, and the package itself in an environment of its own."""
