@@ -198,4 +198,3 @@ def test_a_14b_model_at_full_size_fits_one_gpu_of_80_gb(tmp_path):
                      decode_dtype="bfloat16")  # fmt: skip
     assert memory.choose(model.peaks(1), 79e9) == "resident"
     assert model.latent_shape == (16, 21, 60, 104)
-
