@@ -62,7 +62,8 @@ def test_names_as_they_are_published():
         "net.time_projection.1.weight": "condition_embedder.time_proj.weight",
     }  # fmt: skip
     assert diffusers_names(
-        ["net.blocks.0.adaln_modulation_mlp.2.weight", "net.pos_embedder.seq", "net.accum_iteration",
+        ["net.blocks.0.adaln_modulation_mlp.2.weight", "net.pos_embedder.seq",
+         "net.accum_iteration",
          "net.blocks.0.cross_attn.output_proj.weight", "net.t_embedding_norm.weight",
          "net.blocks.0.self_attn._extra_state"], "cosmos", "rcm",
     ) == {

@@ -107,7 +107,7 @@ def test_random_weights_are_timed_and_never_scored(suite, tmp_path):
     ]  # fmt: skip
     suite.write_text("\n".join(lines))
     with pytest.raises(UserError, match="models.teacher.weights: random weights are for throughput "
-                       r"only \(latency or throughput\); 'geneval' would measure noise"):  # fmt: skip
+                       r"only \(latency or throughput\); 'geneval' would"):  # fmt: skip
         rcm_bench.plan(str(suite))
 
 

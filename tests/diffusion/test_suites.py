@@ -9,11 +9,17 @@ import pytest
 import rcm_bench
 from rcm_bench.errors import UserError
 from rcm_bench.prepare import prepare
+from rcm_bench.statistics.vbench_dimensions import GROUPS
 from rcm_bench.suite_load import load_suite
+from rcm_bench.vbench.dimensions import WITH_AUXILIARY
 
 INFO = [
-    {"prompt_en": f"{dimension} number {i}", "dimension": [dimension]}
-    for dimension in ("subject_consistency", "temporal_flickering", "human_action")
+    {
+        "prompt_en": f"{names[0]} number {i}",
+        "dimension": list(names),
+        "auxiliary_info": {name: {name: "x"} for name in names if name in WITH_AUXILIARY},
+    }
+    for _, names in GROUPS
     for i in range(2)
 ]
 
@@ -39,10 +45,16 @@ def test_geneval_says_all_that_is_missing():
 
 
 @pytest.mark.parametrize("name", ["vbench_wan", "reproduce_wan"])
-def test_vbench_with_its_prompts(name, tmp_path):
+def test_vbench_with_its_prompts(name, tmp_path, monkeypatch):
     """The package's own file of prompts is all that a plan needs; here a small one of its form."""
+    from rcm_bench.canonical import file_digest
+    from rcm_bench.vbench import prompts
+
     (tmp_path / "info.json").write_text(json.dumps(INFO))
     (tmp_path / "long.txt").write_text("".join(f"{i}: a long story\n" for i in range(len(INFO))))
+    monkeypatch.setattr(prompts, "INFO_SHA256", file_digest(tmp_path / "info.json"))
+    digest = file_digest(tmp_path / "long.txt")
+    monkeypatch.setitem(prompts.REWRITTEN, "gpt-4o", ("long.txt", digest))
     suite = tmp_path / "small.yaml"
     suite.write_text(
         f"suite: small\nextends: {name}\n"
