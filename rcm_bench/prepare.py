@@ -56,11 +56,11 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
     _refuse_quality_of_random(loaded, models)
     missing = missing_weights(models)
-    for benchmark in benchmarks:
-        with _told(missing):
-            getattr(benchmark, "check", lambda: None)()
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
+    for benchmark in benchmarks:
+        with _told(missing):
+            getattr(benchmark, "check", lambda prompts: None)(prompts)
     for name, model in models.items():
         model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
     for benchmark in benchmarks:

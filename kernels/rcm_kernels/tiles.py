@@ -2,8 +2,8 @@
 """What the Triton kernels share: loading tiles, matrix products, rounding.
 
 Under Triton's interpreter products of bfloat16 multiply the bits as integers, and conversions to
-bfloat16 cut off instead of rounding (Triton 3.6 and 3.8); both are mended here, so that the
-arithmetic of every dtype can be tested on a CPU.
+bfloat16 cut off instead of rounding (Triton 3.6 and 3.8); both are mended here, as is the order of
+its sums, so that the arithmetic of every dtype can be tested on a CPU.
 """
 
 import os
@@ -93,14 +93,19 @@ def narrow(x, DTYPE: tl.constexpr):
 @triton.jit
 def product(a, b):
     """Return a @ b in float32; float32 operands are not cut to TF32."""
-    if INTERPRETED:
-        a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, input_precision="ieee")
+    return add_product(None, a, b)
 
 
 @triton.jit
 def add_product(total, a, b):
     """Return total + a @ b in float32."""
     if INTERPRETED:
-        a, b = a.to(tl.float32), b.to(tl.float32)
-    return tl.dot(a, b, total, input_precision="ieee")
+        # A GPU adds the terms of one element in one order, whichever operand comes first, so that
+        # scores come out the same bits in all kernels. The BLAS behind the interpreter does not:
+        # float64 makes the order immaterial.
+        WIDE: tl.constexpr = tl.float64 if a.dtype == tl.float32 else tl.float32
+        ab = tl.dot(a.to(WIDE), b.to(WIDE), out_dtype=WIDE).to(tl.float32)
+        result = ab if total is None else total + ab
+    else:
+        result = tl.dot(a, b, total, input_precision="ieee")
+    return result

@@ -161,7 +161,15 @@ class Scorer:
             UserError: The models cannot be loaded, the detector's self-test fails here, or a
                 prompt's metadata is not GenEval's.
         """
-        models = load(self.detector, self.colours, pick_device())
+        yield from self.scored(samples, load(self.detector, self.colours, pick_device()))
+
+    def scored(self, samples: Sequence[SampleRef], models: Models) -> Iterator[Score]:
+        """Score samples with models that are loaded already.
+
+        Args:
+            samples: As in `__call__`.
+            models: What finds, names, and how its self-test went.
+        """
         for sample in samples:
             check_prompt(sample.metadata, f"sample {sample.item_id}")
         with ThreadPoolExecutor(THREADS) as pool:

@@ -62,7 +62,7 @@ FAULTS = {
         ("{brightness: {}}", "{brightnes: {}}"),
         [
             "DIR/tiny.yaml:10: benchmarks.brightnes: unknown benchmark 'brightnes'. Available: "
-            "brightness, detail, diversity, geneval, latency. Did you mean 'brightness'?"
+            "brightness, detail, diversity, geneval, latency, vbench. Did you mean 'brightness'?"
         ],
     ),
     "misspelt sampler": (
@@ -225,5 +225,6 @@ def test_extends(suite, tmp_path):
 def test_settings_of_benchmarks_are_strict(suite):
     path = suite(**{"{brightness: {}}": "{geneval: {detektor: lab}}"})
     assert message(path).startswith(
-        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: detector."
+        "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: colours, "
+        "detector. Did you mean 'detector'?"
     )

@@ -5,7 +5,6 @@ the pipeline, TMA in hardware, large tensors) is marked ``gpu``.
 """
 
 import os
-import secrets
 
 import pytest
 import torch
@@ -24,13 +23,6 @@ pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() == INTERPRETED, reason="TRITON_INTERPRET contradicts the device"
 )
 DISTRIBUTIONS = ("iid", "aligned", "offset", "biased", "sharp")
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)
@@ -113,20 +105,20 @@ def plain_autograd(primals, tangents, pulls, hidden, *, backwards=False):
     return *(x.detach() for x in result), *torch.autograd.grad(loss, leaves)
 
 
-def hold_to_budget(got, primals, tangents, pulls, hidden, num_held=8):
+def hold_to_budget(got, primals, tangents, pulls, hidden):
     names = ("O", "tO", "dQ", "dK", "dV", "dtQ", "dtK", "dtV")
     plain = [
         plain_autograd(primals, tangents, pulls, hidden, backwards=backwards)
         for backwards in (False, True)
     ]
     wide = [tuple(x.double() for x in part) for part in (primals, tangents, pulls)]
-    rows = list(zip(names, got, *plain, written_out(*wide, hidden), strict=True))
-    for name, x, *own, truth in rows[:num_held]:
+    rows = zip(names, got, *plain, written_out(*wide, hidden), strict=True)
+    for name, x, *own, truth in rows:
         for found in budget.compare(x, own, truth):
             assert found.passed, (name, found)
 
 
-def check(rng, dtype, configuration, *, causal=False, lengths=None, num_held=8, **shape):
+def check(rng, dtype, configuration, *, causal=False, lengths=None, **shape):
     primals, tangents = draw(rng, dtype, **shape)
     out = (*primals[0].shape[:3], primals[2].shape[3])
     pulls = tuple(torch.randn(out, generator=rng).to(dtype).to(DEVICE) for _ in range(2))
@@ -134,25 +126,13 @@ def check(rng, dtype, configuration, *, causal=False, lengths=None, num_held=8, 
     how = {"is_causal": causal, "key_lengths": key_lengths}
     hidden = masking(*primals[:2], attn_mask=None, **how)
     got = everything(primals, tangents, pulls, configuration, **how)
-    hold_to_budget(got, primals, tangents, pulls, hidden, num_held)
+    hold_to_budget(got, primals, tangents, pulls, hidden)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)
 def test_every_distribution_is_within_the_budget(rng, dtype, kind):
     check(rng, dtype, blocks(32, 32), kind=kind)
-
-
-@pytest.mark.xfail(reason="float32 gradients miss the budget by up to 1.7 on some inputs")
-@pytest.mark.parametrize("kind", DISTRIBUTIONS)
-def test_every_distribution_is_within_the_budget_in_float32(rng, kind):
-    """A known fault: `kernels check` finds it too, mostly on sharp and biased inputs."""
-    check(rng, torch.float32, blocks(32, 32), kind=kind)
-
-
-@pytest.mark.parametrize("kind", DISTRIBUTIONS)
-def test_float32_output_and_tangent_are_within_the_budget(rng, kind):
-    check(rng, torch.float32, blocks(32, 32), kind=kind, num_held=2)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +153,7 @@ def test_float32_output_and_tangent_are_within_the_budget(rng, kind):
     ids=str,
 )
 def test_shapes_that_straddle_blocks(rng, shape, configuration):
-    check(rng, torch.float16, configuration, **shape)
-    check(rng, torch.float32, configuration, num_held=2, **shape)
+    check(rng, torch.float32, configuration, **shape)
 
 
 def test_a_single_key_is_its_value(rng):

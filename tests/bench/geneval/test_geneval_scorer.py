@@ -1,7 +1,9 @@
 """GenEval as a benchmark on Mask2Former: suites, scores, results as upstream has them, receipts."""
 
 import json
+import re
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -322,3 +324,21 @@ def test_the_benchmark_needs_no_torch_to_be_named(environment):
     )
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     assert Benchmark().detector == "lab"
+
+
+def test_the_readmes_suite_is_accepted_by_plan(suite, tmp_path, monkeypatch):
+    """The example of the README, beside two models that can draw."""
+    from rcm_bench.verbs.plan import plan
+
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(prompts: \{set: geneval\}.*?)```", readme, re.DOTALL)
+    (tmp_path / "m.pth").write_bytes(b"weights")
+    monkeypatch.setenv("DETECTOR", str(tmp_path / "m.pth"))
+    monkeypatch.setenv("DETECTOR_SHA256", DIGEST)
+    path = suite(**{
+        "prompts: {file: prompts.txt, samples_per_prompt: 3}\nbenchmarks: {brightness: {}}\n":
+        example + "variables: {DETECTOR: null, DETECTOR_SHA256: null}\n",
+    })  # fmt: skip
+    summary = plan(str(path))
+    assert summary.benchmarks == ["geneval"]
+    assert summary.counts["num_prompts"] == 553 and summary.counts["samples_per_prompt"] == 4

@@ -18,6 +18,7 @@ from rcm_bench.detectors.mask2former import (
     sizes_of,
     tight_boxes,
 )
+from rcm_bench.detectors.opencv_resize import resize
 from rcm_bench.geneval_prompts import NAMES
 
 
@@ -93,10 +94,65 @@ def test_preprocessing_pixel_by_pixel(monkeypatch):
         assert torch.allclose(made[:, c, 40:], torch.tensor(grey))
         assert torch.allclose(made[:, c, :, 54:], torch.tensor(grey))
         levels = made[1, c, :40, :54].double().numpy() * std[c] + mean[c]
-        np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
-        slow = bilinear(image[1, :, :, c].astype(float), 40, 54)
-        far = np.abs(slow - np.floor(slow) - 0.5) > 1e-3  # a tie may round either way
-        np.testing.assert_array_equal(np.round(levels)[far], np.round(slow)[far])
+        slow = opencv_levels(image[1, :, :, c].tolist(), 40, 54)
+        np.testing.assert_allclose(levels, slow, atol=1e-3)
+
+
+def opencv_levels(image, height, width):
+    """OpenCV's bilinear resize of 8-bit levels in whole numbers, pixel by pixel."""
+
+    def place(k, new, old):
+        x = np.float32((k + 0.5) * (old / new) - 0.5)
+        low = math.floor(x)
+        return low, x - np.float32(low)
+
+    def weights(part):
+        return round(float((1 - part) * np.float32(2048))), round(float(part * np.float32(2048)))
+
+    old_height, old_width = len(image), len(image[0])
+    made = np.zeros((height, width), int)
+    for i in range(height):
+        y, part = place(i, height, old_height)
+        rows = [image[min(max(y + k, 0), old_height - 1)] for k in (0, 1)]
+        b0, b1 = weights(part)
+        for j in range(width):
+            x, part = place(j, width, old_width)
+            if not 0 <= x < old_width - 1:
+                x, part = min(max(x, 0), old_width - 1), np.float32(0)
+            a0, a1 = weights(part)
+            right = min(x + 1, old_width - 1)
+            top, bottom = ((row[x] * a0 + row[right] * a1) >> 4 for row in rows)
+            made[i, j] = (((b0 * top) >> 16) + ((b1 * bottom) >> 16) + 2) >> 2
+    return made
+
+
+def test_resizing_gives_opencvs_levels():
+    """Written down from cv2 5.0.0 and 4.8.1: cv2.resize(image, (6, 5), INTER_LINEAR)."""
+    image = [[168, 171, 20, 153], [37, 206, 6, 96], [118, 161, 42, 16]]
+    opencv = [
+        [168, 169, 146, 45, 86, 153], [116, 150, 157, 43, 72, 130], [37, 122, 173, 39, 51, 96],
+        [86, 132, 154, 53, 38, 48], [118, 139, 141, 62, 29, 16],
+    ]  # fmt: skip
+    pixels = torch.tensor(image, dtype=torch.uint8)[None, :, :, None].expand(1, 3, 4, 3)
+    assert resize(pixels, 5, 6)[0, :, :, 0].tolist() == opencv
+    rounded = np.round(bilinear(np.array(image, float), 5, 6)).astype(int).tolist()
+    assert rounded != opencv, "rounding would do; the test is too easy"
+
+
+def test_halving_takes_the_mean_of_four():
+    pixels = torch.tensor([[0, 1, 9, 9], [0, 1, 8, 8]], dtype=torch.uint8)[None, :, :, None]
+    halved = resize(pixels.expand(1, 2, 4, 3), 1, 2)
+    assert halved[0, 0, :, 2].tolist() == [1, 9]  # 2/4 and 34/4, halves upwards
+
+
+@pytest.mark.parametrize("size", [(1024, 1024), (768, 1360), (1600, 1600), (97, 211)])
+def test_resizing_is_opencvs(size):
+    cv2 = pytest.importorskip("cv2")
+    image = np.random.default_rng().integers(0, 256, (*size, 3), dtype=np.uint8)
+    height, width = sizes_of(*size).resized
+    there = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    here = resize(torch.from_numpy(image)[None], height, width)[0].numpy()
+    np.testing.assert_array_equal(here, there)
 
 
 def slow_detections(class_logits, mask_logits, sizes, threshold):

@@ -1,0 +1,68 @@
+"""The static filter: which videos temporal flickering is measured on, by RAFT's optical flow."""
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from rcm_bench.vbench.native.flow import Flow
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TOP = 0.02
+PIXELS_AT_256 = 3.0
+KEPT = 5
+"""Static videos that count for each prompt."""
+
+
+def stands(
+    neighbours: Iterable[float],
+    far: Iterable[float],
+    num_frames: int,
+    shorter_side: int,
+) -> bool:
+    """Say whether a video is static: few pairs are fast, and its ends are near each other.
+
+    The two far pairs are looked at first: both conditions must hold, so the order changes nothing,
+    and a video that ends elsewhere needs no more.
+
+    Args:
+        neighbours: Speed of each pair of neighbouring frames, in pixels.
+        far: Speed from the first frame to the last, and back.
+        num_frames: Number of all frames.
+        shorter_side: Shorter side of the video in pixels.
+    """
+    threshold = PIXELS_AT_256 * shorter_side / 256
+    allowed = round(2 * num_frames / 16)
+    if any(magnitude > threshold * allowed * 2 for magnitude in far):
+        return False
+    fast = (magnitude for magnitude in neighbours if magnitude > threshold)
+    return len(list(islice(fast, allowed + 1))) <= allowed
+
+
+def is_static(frames: "NDArray[np.uint8]", flow: Flow) -> bool:
+    """Say whether VBench's filter keeps a video.
+
+    Args:
+        frames: uint8 of shape (T, H, W, 3), T at least 2, converted as OpenCV does.
+        flow: RAFT.
+    """
+    last = len(frames) - 1
+    far = flow.magnitudes(frames, [(0, last), (last, 0)], TOP)
+    neighbours = flow.magnitudes(frames, [(t, t + 1) for t in range(last)], TOP)
+    return stands(neighbours, far, len(frames), min(frames.shape[1:3]))
+
+
+def first_static(static: Mapping[str, bool]) -> list[str]:
+    """Return the videos of one prompt that count: the first five static ones by file name.
+
+    The order is of text, not of numbers: ``-0, -1, -10, -11, ..., -19, -2, -20, ...``.
+
+    Args:
+        static: Whether each video is static, by file name.
+
+    Returns:
+        At most five names; fewer where fewer are static, which VBench only warns of.
+    """
+    return [name for name in sorted(static) if static[name]][:KEPT]

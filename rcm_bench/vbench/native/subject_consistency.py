@@ -1,0 +1,70 @@
+"""Subject consistency: DINO's view of each frame against the first and the one before."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from rcm_bench.vbench.native.consistency import consistency
+from rcm_bench.vbench.native.parts import Parts
+from rcm_bench.vbench.native.pixels import chunks, dino_pixels
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+BATCH = 16
+
+
+def subject_consistency(frames: "NDArray[np.uint8]", dino: Any, device: str) -> Parts:
+    """Return a video's subject consistency, weighted by its frames.
+
+    Args:
+        frames: uint8 of shape (T, H, W, 3), T at least 2.
+        dino: timm's vision transformer with DINO's weights.
+        device: Where it lies.
+    """
+    import torch
+
+    with torch.inference_mode():
+        found = [class_token(dino, dino_pixels(part, device)) for part in chunks(frames, BATCH)]
+        return consistency(torch.cat(found))
+
+
+def class_token(dino: Any, pixels: "Tensor") -> "Tensor":
+    """Return the class token of shape (T, D) of frames of any size.
+
+    Args:
+        dino: timm's vision transformer.
+        pixels: Of shape (T, 3, H, W); what is left over by patches is not seen.
+    """
+    import torch
+
+    grid = dino.patch_embed.proj(pixels)
+    positions = dino_positions(dino.pos_embed, *grid.shape[-2:])
+    patches = grid.flatten(2).transpose(1, 2)
+    tokens = torch.cat((dino.cls_token.expand(len(patches), -1, -1), patches), dim=1) + positions
+    token: Tensor = dino.norm(dino.blocks(tokens))[:, 0]
+    return token
+
+
+def dino_positions(embedding: "Tensor", rows: int, columns: int) -> "Tensor":
+    """Return DINO's position embedding for a grid of patches, of shape (1, 1 + rows * columns, D).
+
+    Bicubic from a square grid, by DINO's own scale factors (rows + 0.1) / side: timm and
+    transformers interpolate to a size, with antialiasing in timm's case, which gives other values.
+
+    Args:
+        embedding: Of shape (1, 1 + side * side, D), the class token's first.
+        rows: Number of rows of patches.
+        columns: Number of columns of patches.
+    """
+    import torch
+    from torch.nn.functional import interpolate
+
+    side = math.isqrt(embedding.shape[1] - 1)
+    if rows == columns == side:
+        return embedding
+    square = embedding[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    factors = ((rows + 0.1) / side, (columns + 0.1) / side)
+    stretched = interpolate(square, scale_factor=factors, mode="bicubic")
+    return torch.cat((embedding[:, :1], stretched.flatten(2).transpose(1, 2)), dim=1)

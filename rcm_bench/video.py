@@ -1,0 +1,119 @@
+"""Reading a video file once: all frames, and the frame rate.
+
+Frames equal those that VBench's own readers give, bit by bit (measured, see
+``reports/gallery/vbench_parity``). Its two readers differ on one kind of file: decord follows the
+colour matrix that the file names, OpenCV takes BT.601 whatever the file says. For a file that names
+another matrix a video therefore holds both conversions; otherwise they are one array.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rcm_bench.errors import UserError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BT601 = 5
+"""FFmpeg's number of the matrix; 5 and 6 are the same matrix, 2 is "not said" and taken as it."""
+_AS_BT601 = (2, 5, 6)
+_RGB = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """A decoded video.
+
+    Args:
+        frames: uint8 of shape (T, H, W, 3), RGB, in the order of presentation.
+        fps: Frames per second, as the file says.
+        frames_bt601: The same pictures converted by BT.601, as OpenCV does; ``frames`` itself
+            unless the file names another matrix.
+    """
+
+    frames: "NDArray[np.uint8]"
+    fps: float
+    frames_bt601: "NDArray[np.uint8]"
+
+
+def read_video(path: Path, least_frames: int = 1) -> Video:
+    """Read all frames of an MP4 file.
+
+    Args:
+        path: The file. Its contents decide, not its name.
+        least_frames: Fewer frames than these are refused.
+
+    Raises:
+        UserError: The file cannot be read, is damaged, cut off or empty, has no picture or no
+            frame rate, too few frames, or frames of different sizes; or PyAV is not installed.
+    """
+    av = _pyav()
+    try:
+        size = path.stat().st_size
+        if size == 0:
+            raise UserError(f"{path}: expected an MP4 video, got an empty file")
+        # The format is fixed, so that no playlist or list of files can name other files.
+        with av.open(str(path), format="mp4", options={"protocol_whitelist": "file"}) as container:
+            return _decode(container, path, least_frames)
+    except OSError as fault:
+        if isinstance(fault, av.error.FFmpegError):
+            raise UserError(f"{path}: expected an MP4 video; damaged or another format") from None
+        raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
+    except av.error.FFmpegError:
+        raise UserError(f"{path}: expected an MP4 video; damaged or another format") from None
+
+
+def _pyav() -> Any:
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise UserError(
+            "reading videos needs PyAV. Install it with: pip install 'rcm-bench[vbench]'"
+        ) from None
+    return av
+
+
+def _decode(container: Any, path: Path, least_frames: int) -> Video:
+    if not container.streams.video:
+        raise UserError(f"{path}: expected a video, got a file without pictures")
+    stream = container.streams.video[0]
+    if not stream.average_rate:
+        raise UserError(f"{path}: expected a frame rate, the file names none")
+    stream.thread_type = "AUTO"
+    pairs = list(_pictures(container, stream, path))
+    if stream.frames and len(pairs) != stream.frames:
+        raise UserError(
+            f"{path}: the file names {stream.frames} frames, {len(pairs)} could be decoded; "
+            "it is cut off or damaged"
+        )
+    if len(pairs) < least_frames:
+        raise UserError(f"{path}: expected at least {least_frames} frames, got {len(pairs)}")
+    frames = np.stack([named for named, _ in pairs])
+    same = all(named is other for named, other in pairs)
+    bt601 = frames if same else np.stack([other for _, other in pairs])
+    return Video(frames=frames, fps=float(stream.average_rate), frames_bt601=bt601)
+
+
+def _pictures(
+    container: Any, stream: Any, path: Path
+) -> Iterator[tuple["NDArray[np.uint8]", "NDArray[np.uint8]"]]:
+    """Yield every frame twice: by the matrix that the file names, and by BT.601."""
+    size: tuple[int, int] | None = None
+    for index, frame in enumerate(container.decode(stream)):
+        if frame.is_corrupt:
+            raise UserError(f"{path}: frame {index} is damaged")
+        size = size or (frame.width, frame.height)
+        if (frame.width, frame.height) != size:
+            raise UserError(
+                f"{path}: expected all frames at {size[0]}x{size[1]} px, frame {index} has "
+                f"{frame.width}x{frame.height}"
+            )
+        named = frame.to_ndarray(format="rgb24")
+        if frame.colorspace in (*_AS_BT601, _RGB):
+            yield named, named
+        else:
+            yield named, frame.to_ndarray(format="rgb24", src_colorspace=BT601)

@@ -1,0 +1,64 @@
+"""Small videos that meet the readers' and the networks' corners; run in the harness's environment.
+
+Usage: python make_videos.py FOLDER (parity | speed)
+
+Names are those of prompts of appearance_style, so that all seven dimensions take them.
+"""
+
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+
+STYLES = ("Van Gogh style", "oil painting", "black and white", "watercolor painting")
+PARITY = (
+    # width, height, frames, rate, pixels a frame, colour matrix that the file names
+    (208, 160, 9, 16, 3, None),
+    (202, 150, 10, 8, 0, None),
+    (640, 360, 4, 24, 5, None),
+    (176, 144, 6, 16, 2, 1),
+)
+SPEED = ((256, 160, 25, 16, 2, None),)
+
+
+def textured(width, height, frames, speed, seed):
+    """Return frames of a smooth random texture that slides, with a little noise."""
+    random = np.random.default_rng(seed)
+    side = max(width, height) + speed * frames
+    coarse = random.integers(0, 256, (side // 12, side // 12, 3), dtype=np.uint8)
+    whole = np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+    for index in range(frames):
+        x = speed * index
+        frame = whole[x // 2 : x // 2 + height, x : x + width].astype(np.float64)
+        yield np.clip(frame + random.normal(0, 4, frame.shape), 0, 255).astype(np.uint8)
+
+
+def write(path, frames, rate, matrix):
+    """Write H.264 in MP4."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = None
+        for frame in frames:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                if matrix is not None:
+                    stream.codec_context.colorspace = matrix
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if matrix is not None:
+                picture = picture.reformat(format="yuv420p", dst_colorspace=matrix)
+                picture.colorspace = matrix
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, (width, height, frames, rate, speed, matrix) in enumerate(
+        {"parity": PARITY, "speed": SPEED}[sys.argv[2]]
+    ):
+        name = f"A beautiful coastal beach in spring, waves lapping on sand, {STYLES[index]}-0.mp4"
+        write(folder / name, textured(width, height, frames, speed, index), rate, matrix)
