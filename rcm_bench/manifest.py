@@ -17,6 +17,7 @@ from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.suite_load import shipped
 from rcm_bench.types import Benchmark, Model
+from rcm_bench.unrecorded import UNKNOWN, is_brought, stated
 
 AGGREGATION = "prompt-clustered-2"
 _SHORT = 12
@@ -103,6 +104,10 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
     """Return everything that can change a score."""
     suite = plan.suite
     convention = convention_of(plan.prompts)
+
+    def said(part: str, own: Any) -> Any:
+        return stated(plan.identities, part, own)
+
     return {
         "name": suite.protocol.name,
         "prompts": {
@@ -111,26 +116,20 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
             **convention,
             **deviation(plan, benchmarks),
         },
-        "rewriting": convention.get("rewriting", suite.protocol.rewriting),
-        "negative_prompt": _negative_prompts(plan),
-        "seeds": convention.get("seeds", suite.protocol.seeds),
-        "noise": NOISE,
+        "rewriting": said("rewriting", convention.get("rewriting", suite.protocol.rewriting)),
+        "negative_prompt": said("negative_prompt", _negative_prompts(plan)),
+        "seeds": said("seeds", convention.get("seeds", suite.protocol.seeds)),
+        "noise": said("noise", NOISE),
         "samplers": suite.samplers,
         "steps": {name: list(_steps(suite, name)) for name in suite.models},
         "resolution": sorted({str(i.get("resolution")) for i in plan.identities.values()}),
         "dtype": sorted({str(i.get("dtype")) for i in plan.identities.values()}),
-        "codec": CODEC,
+        "codec": _codec(plan),
         "scorers": _scorers(benchmarks),
         "failures": suite.run.failures,
         "aggregation": AGGREGATION,
         "population": suite.protocol.population,
     }
-
-
-def _negative_prompts(plan: Plan) -> list[str] | None:
-    """Return what guided models were told to avoid; None where none was told anything."""
-    told = {i.get("negative_prompt") for i in plan.identities.values()}
-    return sorted(text for text in told if text is not None) or None
 
 
 def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
@@ -142,6 +141,22 @@ def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
         and (words := of(plan.prompts, plan.suite.prompts.samples_per_prompt))
     ]
     return {"deviation": "; ".join(said)} if said else {}
+
+
+def _codec(plan: Plan) -> Any:
+    """Return how samples were written; of those from elsewhere only the files' format is known."""
+    found = {
+        name: f"{UNKNOWN} ({' and '.join(i['formats'])} as brought)" if is_brought(i) else CODEC
+        for name, i in plan.identities.items()
+    }
+    values = list(dict.fromkeys(found.values()))
+    return values[0] if len(values) == 1 else found
+
+
+def _negative_prompts(plan: Plan) -> list[str] | None:
+    """Return what guided models were told to avoid; None where none was told anything."""
+    told = {i.get("negative_prompt") for i in plan.identities.values() if not is_brought(i)}
+    return sorted(text for text in told if text is not None) or None
 
 
 def _steps(suite: Suite, name: str) -> Sequence[int]:

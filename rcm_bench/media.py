@@ -16,9 +16,25 @@ CODEC = "png-1"  # PNG, RGB, 8 bits, zlib level 6, no metadata
 SUFFIX = ".png"
 
 
+# What a stored sample begins with: (suffix, offset, bytes).
+_MAGIC = (
+    (SUFFIX, 0, b"\x89PNG\r\n\x1a\n"),
+    (".jpg", 0, b"\xff\xd8\xff"),
+    (".mp4", 4, b"ftyp"),
+    (".json", 0, b"{"),
+)
+
+
 def suffix_of(data: bytes) -> str:
-    """Return the suffix of an encoded sample, told by its first bytes."""
-    return ".mp4" if data[4:8] == b"ftyp" else SUFFIX
+    """Return the suffix of a sample's file, told by its first bytes.
+
+    Raises:
+        ValueError: It is none of PNG, JPEG, MP4, and no JSON object.
+    """
+    for suffix, offset, magic in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return suffix
+    raise ValueError("expected a PNG or JPEG image, an MP4 video, or a JSON object")
 
 
 def encode(media: Media) -> bytes:
@@ -47,23 +63,24 @@ def encode(media: Media) -> bytes:
 
 
 def decode(path: "Path") -> "NDArray[np.uint8]":
-    """Read an image file as uint8 of shape (H, W, 3)."""
-    from PIL import Image
+    """Read a PNG or JPEG file upright, as uint8 of shape (H, W, 3)."""
+    from PIL import Image, ImageOps
 
-    with Image.open(path, formats=["PNG"]) as image:
-        return np.asarray(image.convert("RGB"))
+    with Image.open(path, formats=["PNG", "JPEG"]) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def flags_of(media: Media) -> list[str]:
     """Name what is degenerate about a sample: ``non_finite``, ``one_colour``, ``frozen``."""
-    flags = [] if media.finite else ["non_finite"]
-    pixels = media.array.reshape(-1, media.array.shape[-1])
+    return [*([] if media.finite else ["non_finite"]), *picture_flags(media.array)]
+
+
+def picture_flags(array: "NDArray[np.uint8]") -> list[str]:
+    """Name what is degenerate about pixels of shape ([T,] H, W, 3)."""
+    flags = []
+    pixels = array.reshape(-1, array.shape[-1])
     if bool((pixels == pixels[0]).all()):
         flags.append("one_colour")
-    if (
-        media.array.ndim == 4
-        and len(media.array) > 1
-        and bool((media.array == media.array[0]).all())
-    ):
+    if array.ndim == 4 and len(array) > 1 and bool((array == array[0]).all()):
         flags.append("frozen")
     return flags

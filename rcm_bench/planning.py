@@ -10,6 +10,7 @@ from rcm_bench.media import CODEC
 from rcm_bench.seeds import seed_of
 from rcm_bench.suite import ModelEntry, Suite
 from rcm_bench.types import PromptRecord, Reference, WorkItem
+from rcm_bench.unrecorded import NO_SEED, is_brought
 
 KEY_SCHEMA = 1
 NOISE = "torch-cpu-float32"  # one torch.Generator on the CPU per sample, standard normal in float32
@@ -78,6 +79,7 @@ def make_plan(
     cells = [(n, m, steps) for n, m in suite.models.items() for steps in steps_of(suite, m)]
     seeds = {prompt.prompt_id: seeds_of(prompt, suite) for prompt in prompts}
     for cell, (name, entry, steps) in enumerate(cells):
+        brought = is_brought(identities[name])
         pairs = ((p, i) for p in prompts for i in range(len(seeds[p.prompt_id])))
         for chunk, batch in enumerate(_chunks(pairs, suite.run.batch_size)):
             for prompt, index in batch:
@@ -86,7 +88,9 @@ def make_plan(
                 items.append(
                     WorkItem(
                         item_id=_item_id(name, entry.sampler, steps, prompt.prompt_id, index),
-                        sample_key=sample_key(
+                        sample_key=brought_key(identities[name], steps, prompt.text, index)
+                        if brought
+                        else sample_key(
                             suite, identities[name], entry.sampler, steps, prompt.text, seed, seen
                         ),
                         model=name,
@@ -96,7 +100,7 @@ def make_plan(
                         prompt=prompt.text,
                         prompt_rewritten=seen,
                         seed_index=index,
-                        seed=seed,
+                        seed=NO_SEED if brought else seed,
                         batch_id=f"{cell:03d}.{chunk:06d}",
                     )
                 )
@@ -153,3 +157,17 @@ def sample_key(
             "codec": CODEC,
         }
     )
+
+
+def brought_key(identity: Mapping[str, Any], steps: int, prompt: str, index: int) -> str:
+    """Return the key of a sample that was made elsewhere.
+
+    Its model's identity holds a digest of all its files; what made them is not known.
+
+    Args:
+        identity: ``Model.identity()``.
+        steps: Number of steps.
+        prompt: The prompt as given.
+        index: Which of the samples of its prompt it is, from 0.
+    """
+    return digest_of([KEY_SCHEMA, dict(identity), steps, prompt, index])

@@ -9,13 +9,13 @@ from typing import Any
 
 from rcm_bench import components
 from rcm_bench.errors import UserError, unknown_name
-from rcm_bench.planning import Plan, make_plan, steps_of
+from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
 from rcm_bench.suite import SAMPLERS, Suite
 from rcm_bench.suite_faults import validate
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.suite_yaml import KeyPath, spell
-from rcm_bench.types import Benchmark, Model, ModelContext
+from rcm_bench.types import Benchmark, Model, ModelContext, PromptRecord
 
 _DISK_MARGIN = 1.2
 TIMINGS = ("latency", "throughput")
@@ -60,9 +60,8 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     prompts = load_prompts(loaded)
     for benchmark in benchmarks:
         with _told(missing):
-            getattr(benchmark, "check", lambda prompts: None)(prompts)
-    for name, model in models.items():
-        model.check(prompts, steps_of(loaded.suite, loaded.suite.models[name]))
+            getattr(benchmark, "check", lambda: None)()
+    _check_models(loaded, models, prompts)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
         if check is not None:
@@ -84,9 +83,27 @@ def _told(missing: list[str]) -> Iterator[None]:
         missing.append(str(fault))
 
 
+def _check_models(
+    loaded: LoadedSuite, models: Mapping[str, Model], prompts: Sequence[PromptRecord]
+) -> None:
+    """Check every model, so that what is wrong with any is said at once."""
+    faults = []
+    suite = loaded.suite
+    samples = {prompt.prompt_id: len(seeds_of(prompt, suite)) for prompt in prompts}
+    for name, model in models.items():
+        steps = steps_of(suite, suite.models[name])
+        try:
+            getattr(model, "bring", lambda *given: None)(prompts, samples, steps)
+            model.check(prompts, steps)
+        except UserError as fault:
+            faults.append(str(fault))
+    if faults:
+        raise UserError("\n".join(faults))
+
+
 def missing_weights(models: Mapping[str, Model]) -> list[str]:
     """Say for each model what has to be brought to this machine before a run, each thing once."""
-    said: list[list[str]] = [getattr(model, "missing", list)() for model in models.values()]
+    said: list[list[str]] = [getattr(m, "missing", list)() for m in models.values()]
     return list(dict.fromkeys(text for texts in said for text in texts))
 
 

@@ -13,9 +13,10 @@ from rcm_bench.media import encode, flags_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import Advance, progress
 from rcm_bench.store import Index, RunStore, now
-from rcm_bench.types import Media, Model, WorkItem
+from rcm_bench.types import Brought, Media, Model, WorkItem
 
 _WAITING_BATCHES = 2
+Made = tuple[WorkItem, Media | Brought]
 
 
 class StoppedByFailureError(UserError):
@@ -76,9 +77,7 @@ class _BatchWriter:
 
     def __init__(self, store: RunStore, advance: Advance, device: str) -> None:
         self._store, self._advance, self._device = store, advance, device
-        self._queue: queue.Queue[list[tuple[WorkItem, Media]] | None] = queue.Queue(
-            _WAITING_BATCHES
-        )
+        self._queue: queue.Queue[list[Made] | None] = queue.Queue(_WAITING_BATCHES)
         self._fault: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="batch-writer", daemon=True)
 
@@ -95,7 +94,7 @@ class _BatchWriter:
         if self._fault is not None and (fault is None or fault is not self._fault):
             raise self._fault
 
-    def put(self, made: list[tuple[WorkItem, Media]]) -> None:
+    def put(self, made: "list[Made]") -> None:
         """Hand over a batch; raises what went wrong with an earlier one."""
         if self._fault is not None:
             raise self._fault
@@ -108,17 +107,19 @@ class _BatchWriter:
             try:
                 self._store.add_samples(
                     [_record(item, media, self._device) for item, media in made],
-                    [encode(media) for _, media in made],
+                    [m.data if isinstance(m, Brought) else encode(m) for _, m in made],
                 )
                 self._advance(len(made))
             except BaseException as fault:  # handed to the sampling thread, which raises it
                 self._fault = fault
 
 
-def _record(item: WorkItem, media: Media, device: str) -> dict[str, Any]:
+def _record(item: WorkItem, media: Media | Brought, device: str) -> dict[str, Any]:
+    named = {"key": item.sample_key, "item_id": item.item_id}
+    if isinstance(media, Brought):
+        return {**named, "nfe": None, "flags": list(media.flags), "seconds": {}, "device": None}
     return {
-        "key": item.sample_key,
-        "item_id": item.item_id,
+        **named,
         "nfe": media.nfe,
         "flags": flags_of(media),
         "seconds": {part: round(value, 6) for part, value in media.seconds.items()},
@@ -187,7 +188,7 @@ def _fill(
 
 def _attempt(
     model: Model, group: list[WorkItem], attempts: int
-) -> tuple[list[tuple[WorkItem, Media]] | None, Exception | None]:
+) -> tuple[list[Made] | None, Exception | None]:
     fault: Exception | None = None
     for _ in range(attempts):
         try:

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rcm_bench.unrecorded import ELSEWHERE, UNKNOWN, without_sampler
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -102,8 +104,18 @@ class SchedulerSampler(Strict):
     guidance: float = Field(default=1.0, ge=0, description="u + s (c - u); 1 is no guidance")
 
 
+class ElsewhereSampler(Strict):
+    """What sampled a folder of samples: it did not run here, and is what is said of it."""
+
+    kind: Literal["elsewhere"]
+    about: Name = Field(
+        default=UNKNOWN, description="Sampler and guidance in words, such as 'UniPC, guidance 5'"
+    )
+
+
 SAMPLERS: dict[str, type[Strict]] = {
     "euler": EulerSampler,
+    ELSEWHERE: ElsewhereSampler,
     "heun": HeunSampler,
     "consistency": ConsistencySampler,
     "rcm": RcmSampler,
@@ -184,6 +196,12 @@ class Gate(Strict):
 
 class Suite(Strict):
     """A suite: models by samplers by steps by prompts, and what is measured on them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _made_elsewhere(cls, data: Any) -> Any:
+        """Let models that are not sampled here name no sampler."""
+        return without_sampler(data)
 
     suite: Name = Field(description="Name of the suite")
     version: Count = Field(default=1, description="Version of the suite")

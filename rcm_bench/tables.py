@@ -18,6 +18,7 @@ from rcm_bench.scoring import (
 )
 from rcm_bench.store import Index
 from rcm_bench.types import Benchmark, Scorer, WorkItem
+from rcm_bench.unrecorded import NO_SEED
 
 SAMPLES = [
     *("sample_key", "item_id", "model", "sampler", "steps", "prompt_id", "prompt", "task"),
@@ -72,7 +73,8 @@ def _sample_row(item: WorkItem, task: str, index: Index) -> tuple[Any, ...]:
         there = (None, None, "failed" if item.item_id in index.failures else "missing", "")
     return (
         *(item.sample_key, item.item_id, item.model, item.sampler, item.steps),
-        *(item.prompt_id, item.prompt, task, item.seed_index, item.seed, *there),
+        *(item.prompt_id, item.prompt, task, item.seed_index),
+        *(None if item.seed == NO_SEED else item.seed, *there),
     )
 
 

@@ -13,7 +13,8 @@ from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
 from rcm_bench.throughput import Peak, parts_of
-from rcm_bench.types import Model, WorkItem
+from rcm_bench.types import Media, Model, WorkItem
+from rcm_bench.unrecorded import is_brought
 
 BENCHMARK = "latency"
 ROUNDS = 8
@@ -32,7 +33,12 @@ def cell_id(model: str, steps: int) -> str:
 
 def is_timed(plan: Plan, index: Index) -> bool:
     """Say whether every cell of the plan has been timed in this run."""
-    return all(cell_id(*cell) in index.timings for cell in plan.cells())
+    return all(cell_id(*cell) in index.timings for cell in sampled_cells(plan))
+
+
+def sampled_cells(plan: Plan) -> list[tuple[str, int]]:
+    """Return the cells that are sampled here: of others there is no time to measure."""
+    return [cell for cell in plan.cells() if not is_brought(plan.identities[cell[0]])]
 
 
 def measure(
@@ -54,7 +60,7 @@ def measure(
         device: Name of the device, recorded with each timing.
         torch_device: torch's name of the device, whose memory is watched.
     """
-    cells = list(plan.cells())
+    cells = sampled_cells(plan)
     items = {cell: [i for i in plan.items if (i.model, i.steps) == cell] for cell in cells}
     rounds: dict[tuple[str, int], list[_Round]] = {cell: [] for cell in cells}
     peak = Peak(torch_device)
@@ -100,6 +106,7 @@ def _once(model: Model, item: WorkItem, peak: Peak) -> _Round:
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
     (media,) = model.generate([item])
     seconds = time.perf_counter() - start
+    assert isinstance(media, Media), "samples from elsewhere are not timed"
     frames = len(media.array) if media.array.ndim == 4 else 1
     return _Round(seconds, media.seconds, frames, peak.bytes())
 

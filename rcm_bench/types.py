@@ -44,7 +44,8 @@ class WorkItem:
         prompt: The prompt as given.
         prompt_rewritten: What the model sees; ``prompt`` itself unless a protocol rewrites it.
         seed_index: Which of the samples per prompt this is, from 0.
-        seed: Seed of the one random generator of this sample.
+        seed: Seed of the one random generator of this sample; ``NO_SEED`` where it was made
+            elsewhere.
         batch_id: The planned batch that the item belongs to.
     """
 
@@ -80,6 +81,19 @@ class Media:
     fps: float | None = None
     finite: bool = True
     made: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Brought:
+    """A sample that was made elsewhere; its file is stored byte for byte.
+
+    Args:
+        data: The file.
+        flags: What is degenerate about it.
+    """
+
+    data: bytes
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -321,7 +335,7 @@ class Model(Protocol):
         ...
 
     def evaluations(self, steps: int) -> int:
-        """Return the network evaluations that one sample of so many steps takes."""
+        """Return the network evaluations that one sample takes here; 0 if it was made elsewhere."""
         ...
 
     def cost(self) -> Cost:
@@ -336,6 +350,6 @@ class Model(Protocol):
         """Read the weights onto a device; raise UserError if they do not fit."""
         ...
 
-    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
+    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media | Brought]:
         """Generate one planned batch in order; its items share sampler and number of steps."""
         ...

@@ -1,6 +1,6 @@
 """CLIPScore: how near an image lies to its prompt in CLIP's space."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rcm_bench.measured import Failures, Measured
     from rcm_bench.scorers.preference import Scorer
+    from rcm_bench.types import PromptRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +45,12 @@ class Benchmark:
 
         return Scorer(name=self.name, judge=self.network)
 
-    def check(self) -> None:
-        """Refuse weights that are not there, before anything is sampled."""
+    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+        """Refuse weights that are not there, before anything is sampled.
+
+        Args:
+            prompts: Unused: any prompt can be scored.
+        """
         self.scorer().check()
 
     def measure(

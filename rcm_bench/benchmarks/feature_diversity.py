@@ -4,7 +4,7 @@ On the very samples that are scored for quality. Long prompts suppress diversity
 prompts measures another number, and belongs in a run of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rcm_bench.measured import Failures, Measured
     from rcm_bench.scorers.features import Scorer
+    from rcm_bench.types import PromptRecord
 
 KINDS = ("dino", "clip", "lpips", "pixels")
 _TITLES = {"dino": "DINO", "clip": "CLIP", "lpips": "LPIPS", "pixels": "pixel"}
@@ -87,8 +88,11 @@ class Benchmark:
             for kind, settings in self.kinds().items()
         ]
 
-    def check(self) -> None:
+    def check(self, prompts: "Sequence[PromptRecord]") -> None:
         """Refuse a suite without features, or weights that are not there.
+
+        Args:
+            prompts: Unused: samples of any prompt can be compared.
 
         Raises:
             UserError: What is missing.

@@ -1,6 +1,6 @@
 """FID: how far the samples' law lies from the teacher's, in Inception's features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rcm_bench.measured import Failures, Measured
     from rcm_bench.scorers.features import Scorer
+    from rcm_bench.types import PromptRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,12 @@ class Benchmark:
 
         return Scorer(kind="inception", features=self.inception, benchmark=self.name)
 
-    def check(self) -> None:
-        """Refuse weights that are not there, before anything is sampled."""
+    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+        """Refuse weights that are not there, before anything is sampled.
+
+        Args:
+            prompts: Unused: any prompt can be scored.
+        """
         self.scorer().check()
 
     def measure(

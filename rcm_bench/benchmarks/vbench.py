@@ -132,11 +132,12 @@ class Benchmark:
         """Return those that the package computes."""
         return tuple(n for n in self.asked() if n in _ONLY_PACKAGE or n in self.delegated)
 
-    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.
 
         Args:
             prompts: The suite's prompts.
+            where: File and key of the benchmark, for messages.
 
         Raises:
             UserError: A dimension needs VBench's own prompts, weights are not there, or the package
@@ -149,18 +150,18 @@ class Benchmark:
         known = [path for name in _ABOUT for path in WEIGHTS[name]]
         for path in self.weights:
             if path not in known:
-                raise unknown_name("benchmarks.vbench.weights", "file", path, known)
+                raise unknown_name(f"{where}.weights", "file", path, known)
         foreign = [name for name in self.asked() if name not in CUSTOM]
         if self.mode == "custom_input" and foreign:
             raise UserError(
-                f"benchmarks.vbench: {', '.join(foreign)} are judged by what VBench's own prompts "
+                f"{where}: {', '.join(foreign)} are judged by what VBench's own prompts "
                 f"say beside the text; with 'mode: custom_input' give 'dimensions' out of: "
                 f"{', '.join(CUSTOM)}"
             )
         if self.mode == "vbench_standard" and not any("vbench" in p.metadata for p in prompts):
             raise UserError(
-                "benchmarks.vbench: is scored on VBench's own prompts; give 'prompts: {set: "
-                "vbench}', or 'mode: custom_input' for others"
+                f"{where}: is scored on VBench's own prompts; give "
+                "'prompts: {set: vbench}', or 'mode: custom_input' for others"
             )
         for name in self.delegates():
             check_available(name)

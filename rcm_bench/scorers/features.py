@@ -9,7 +9,6 @@ details of a video: mean distance of neighbouring frames among them.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -134,6 +133,9 @@ def spaced_frames(path: "Path", frames: int) -> "NDArray[np.uint8]":
     """Read an image, or uniformly spaced frames of a video with both ends, shape (F, H, W, 3)."""
     if path.suffix == ".png":
         return decode(path)[None]
-    every: NDArray[np.uint8] = import_module("rcm_bench.video").read_video(path).frames
+    from rcm_bench.video import read_video
+
+    every = read_video(path).frames
     chosen = np.linspace(0, len(every) - 1, min(frames, len(every))).round().astype(int)
-    return every[chosen]
+    spaced: NDArray[np.uint8] = every[chosen]
+    return spaced

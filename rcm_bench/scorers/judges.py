@@ -45,7 +45,7 @@ class ClipScoreSettings(ClipSettings):
 
     def load(self, where: str, device: str) -> Any:
         """Load CLIP."""
-        return _Aligned(ClipSettings.load(self, where, device), 100.0, 0.0)  # type: ignore[arg-type]
+        return _Aligned(ClipSettings.load(self, where, device), 100.0, 0.0)
 
 
 class HpsSettings(ClipSettings):
@@ -58,7 +58,7 @@ class HpsSettings(ClipSettings):
 
     def load(self, where: str, device: str) -> Any:
         """Load the checkpoint."""
-        return _Aligned(ClipSettings.load(self, where, device), 1.0, -1.0)  # type: ignore[arg-type]
+        return _Aligned(ClipSettings.load(self, where, device), 1.0, -1.0)
 
 
 class PickSettings(PinnedFolder):

@@ -75,7 +75,9 @@ def _fill(
     asked = Asked(
         plan=plan,
         prompt_ids=plan.limited(limit),
-        evaluations={(m, n): prepared.models[m].evaluations(n) for m, n in plan.cells()},
+        evaluations={
+            (m, n): count for m, n in plan.cells() if (count := prepared.models[m].evaluations(n))
+        },
         scorers=scores_per_sample(prepared.plan, prepared.benchmarks),
         untimed=untimed,
         command=command,

@@ -1,5 +1,6 @@
 """status: what of a run is done, failed and still to do."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,7 +139,7 @@ class _Pace(NamedTuple):
 
 def _pace(index: Index) -> _Pace | None:
     stored = sorted(
-        (datetime.fromisoformat(record["at"]).timestamp(), int(record["nfe"]))
+        (datetime.fromisoformat(record["at"]).timestamp(), _evaluations(record))
         for record in index.samples.values()
         if "from" not in record
     )
@@ -153,5 +154,10 @@ def _pace(index: Index) -> _Pace | None:
         idle=datetime.now(UTC).timestamp() - last,
         rate=len(later) / seconds if later else None,
         speed=sum(later) / seconds if later else None,
-        evaluations=sum(int(record["nfe"]) for record in index.samples.values()),
+        evaluations=sum(map(_evaluations, index.samples.values())),
     )
+
+
+def _evaluations(record: Mapping[str, Any]) -> int:
+    """Return what a sample cost this run: nothing if it was made elsewhere."""
+    return int(record["nfe"] or 0)

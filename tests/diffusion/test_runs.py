@@ -106,8 +106,8 @@ def test_random_weights_are_timed_and_never_scored(suite, tmp_path):
         for line in text.splitlines()
     ]  # fmt: skip
     suite.write_text("\n".join(lines))
-    with pytest.raises(UserError, match="models.teacher.weights: random weights are for throughput "
-                       r"only \(latency or throughput\); 'geneval' would"):  # fmt: skip
+    why = r"only \(latency or throughput\); 'geneval' would measure noise"
+    with pytest.raises(UserError, match=f"weights: random weights are for throughput {why}"):
         rcm_bench.plan(str(suite))
 
 

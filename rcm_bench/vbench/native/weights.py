@@ -110,7 +110,8 @@ def _archive(path: Path) -> Any:
     """
     import torch
 
-    state = torch.jit.load(str(path), map_location="cpu").state_dict()
+    loaded: Any = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
+    state = loaded.state_dict()
     sizes = ("input_resolution", "context_length", "vocab_size")
     return {name: value for name, value in state.items() if name not in sizes}
 

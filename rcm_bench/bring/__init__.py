@@ -1,0 +1,1 @@
+"""Bring what you have: samples and scores that were made elsewhere."""
