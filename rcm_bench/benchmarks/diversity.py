@@ -11,7 +11,7 @@ K independent seeds make an unbiased estimate for each prompt; the prompt is the
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from operator import getitem
