@@ -60,7 +60,7 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     prompts = load_prompts(loaded)
     for benchmark in benchmarks:
         with _told(missing):
-            getattr(benchmark, "check", lambda: None)()
+            getattr(benchmark, "check", lambda prompts: None)(prompts)
     _check_models(loaded, models, prompts)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
