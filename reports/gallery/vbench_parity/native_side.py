@@ -42,7 +42,7 @@ def weight_files(folder):
 
 
 def measure(paths, files):
-    """Return parts by dimension and video, decisions of the filter, and processor seconds of each step."""
+    """Return parts by dimension and video, the filter's decisions, and processor seconds by step."""
     seconds, parts, kept = {}, {name: {} for name in NEEDED}, {}
     networks = Networks(files, "cpu")
 
@@ -117,7 +117,7 @@ def fastest(flows):
 
 
 def speed(paths, files, out):
-    """Write processor seconds of both sides; the filter and dynamic degree also without leaving early."""
+    """Write processor seconds of both sides; natively also without leaving early."""
     package = json.loads((out / "package.json").read_text())["seconds"]
     _, _, seconds, networks = measure(paths, files)
     for path in paths:
