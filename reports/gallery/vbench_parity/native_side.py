@@ -42,7 +42,7 @@ def weight_files(folder):
 
 
 def measure(paths, files):
-    """Return parts by dimension and video, the filter's decisions, and processor seconds by step."""
+    """Return parts by dimension and video, the filter's decisions, and seconds by step."""
     seconds, parts, kept = {}, {name: {} for name in NEEDED}, {}
     networks = Networks(files, "cpu")
 
