@@ -127,4 +127,5 @@ class Teacher:
         finally:
             hook.remove()
         found: NDArray[np.float32] = torch.cat(kept).numpy()
-        return found - found.mean(1, keepdims=True)
+        centred: NDArray[np.float32] = found - found.mean(1, keepdims=True)
+        return centred

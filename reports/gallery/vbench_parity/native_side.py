@@ -42,7 +42,7 @@ def weight_files(folder):
 
 
 def measure(paths, files):
-    """Return parts by dimension and video, the filter's decisions, and seconds by step."""
+    """Return parts by dimension and video, what the filter kept, and processor seconds."""
     seconds, parts, kept = {}, {name: {} for name in NEEDED}, {}
     networks = Networks(files, "cpu")
 
@@ -117,7 +117,7 @@ def fastest(flows):
 
 
 def speed(paths, files, out):
-    """Write processor seconds of both sides; natively also without leaving early."""
+    """Write processor seconds of both sides; two dimensions also without leaving early."""
     package = json.loads((out / "package.json").read_text())["seconds"]
     _, _, seconds, networks = measure(paths, files)
     for path in paths:
