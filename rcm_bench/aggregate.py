@@ -97,6 +97,12 @@ def reference_cell(found: Iterable[Key], reference: Reference) -> Key:
     raise UserError(f"{what}, got {there or 'no samples'}")
 
 
+def marked(samples: pd.DataFrame, reference: Reference) -> pd.DataFrame:
+    """Mark the samples of the reference in a column ``is_reference``, for measures between sets."""
+    own = (samples["model"] == reference.model) & (samples["steps"] == reference.steps)
+    return samples.assign(is_reference=own)
+
+
 def _kept(cell: Cell) -> Clusters:
     return cell.clusters.take(cell.clusters.denominator.sum(1) > 0)
 
@@ -274,6 +280,7 @@ def aggregate(
     teacher = reference_cell(
         [(str(m), str(s), int(n)) for m, s, n in cell_keys.itertuples(index=False)], reference
     )
+    samples = marked(samples, reference)
     rows: list[dict[str, Any]] = []
     pairs: list[dict[str, Any]] = []
     for benchmark in benchmarks:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from rcm_bench.aggregate import marked
 from rcm_bench.canonical import digest_of
 from rcm_bench.conditions import conditions_of
 from rcm_bench.finish import OpenRun, lacking_scores, open_run
@@ -155,12 +156,13 @@ def evidence_of(run: OpenRun, label: str, only: Collection[str] | None = None) -
 
 def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> dict[str, Metric]:
     policy = run.plan.suite.run.failures
+    samples = marked(tables.samples, run.plan.reference())
     found = {}
     for benchmark in run.benchmarks:
         if only is not None and benchmark.name not in only:
             continue
         measured = benchmark.measure(  # type: ignore[attr-defined]
-            tables.samples,
+            samples,
             tables.scores,
             failures="score_zero" if policy == "score_zero" else "exclude_and_flag",
         )

@@ -43,7 +43,7 @@ class Asked:
         plan: The plan.
         prompt_ids: The prompts that it asks for.
         evaluations: Network evaluations of one sample, by (model, steps).
-        scorers: How many different scorers run over each sample.
+        scorers: How many different scorers run over a sample, on average.
         untimed: True if times are still to be measured.
         command: What goes on with the run if it is stopped.
     """
@@ -51,7 +51,7 @@ class Asked:
     plan: Plan
     prompt_ids: frozenset[str]
     evaluations: Mapping[Cell, int]
-    scorers: int
+    scorers: float
     untimed: bool
     command: str
 
@@ -149,7 +149,7 @@ class Watch:
             return "Sampling", dealt_with, total, "samples"
         if self._asked.untimed and not counts.timed:
             return "Timing", 0, 0, "images"
-        scores = len(counts.sampled) * self._asked.scorers
+        scores = round(len(counts.sampled) * self._asked.scorers)
         if len(counts.scored) < scores:
             return "Scoring", len(counts.scored), scores, "scores"
         return _LAST_STAGE, 0, 0, ""

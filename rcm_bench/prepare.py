@@ -52,10 +52,10 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     models = {name: _model(name, loaded, allowed) for name in loaded.suite.models}
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
     _refuse_quality_of_random(loaded, models)
-    for benchmark in benchmarks:
-        getattr(benchmark, "check", lambda: None)()
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
+    for benchmark in benchmarks:
+        getattr(benchmark, "check", lambda: None)()
     _check_models(loaded, models, prompts)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
@@ -86,8 +86,8 @@ def _check_models(
 
 def missing_weights(models: Mapping[str, Model]) -> list[str]:
     """Say for each model what has to be brought to this machine before a run, each thing once."""
-    said = [getattr(model, "missing", lambda: None)() for model in models.values()]
-    return [text for text in dict.fromkeys(said) if text is not None]
+    said = [getattr(model, "missing", list)() for model in models.values()]
+    return list(dict.fromkeys(text for texts in said for text in texts))
 
 
 def _refuse_quality_of_random(loaded: LoadedSuite, models: Mapping[str, Model]) -> None:

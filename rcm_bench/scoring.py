@@ -7,10 +7,11 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
+from rcm_bench.feature_files import KEY, SUFFIX, encode_features
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
-from rcm_bench.store_blobs import CorruptBlobError
+from rcm_bench.store_blobs import Blobs, CorruptBlobError
 from rcm_bench.types import (
     Benchmark,
     CellScorer,
@@ -70,6 +71,13 @@ def unique_scorers(benchmarks: Sequence[Benchmark]) -> dict[str, Scorer]:
     return found
 
 
+def scores_per_sample(plan: Plan, benchmarks: Sequence[Benchmark]) -> float:
+    """Return how many scorers owe a score to a sample, on average over the plan."""
+    scorers = unique_scorers(benchmarks).values()
+    owed = {p.prompt_id: sum(applies(s, p) for s in scorers) for p in plan.prompts}
+    return sum(owed[item.prompt_id] for item in plan.items) / max(1, len(plan.items))
+
+
 def sample_digest(record: Mapping[str, Any]) -> str:
     """Return the digest in the name of a sample's file."""
     return str(record["blob"]).partition(".")[0]
@@ -96,7 +104,7 @@ def score(plan: Plan, store: RunStore, index: Index, benchmarks: Sequence[Benchm
         ):
             for group in groups:
                 refs = _references(group, store)
-                made = _score_batch(scorer, refs) if refs is not None else []
+                made = _score_batch(scorer, refs, store.blobs) if refs is not None else []
                 store.add([row for row in made if row["item_id"] in group.pending])
                 advance(len(group.pending))
 
@@ -187,13 +195,15 @@ def _references(group: _Group, store: RunStore) -> dict[str, SampleRef] | None:
     return refs if whole else None
 
 
-def _score_batch(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, Any]]:
+def _score_batch(
+    scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs
+) -> list[dict[str, Any]]:
     """Score a batch; if that fails, each sample alone, so that one cannot spoil all."""
     try:
-        return _records(scorer, refs)
+        return _records(scorer, refs, blobs)
     except Exception:  # any fault of a scorer is a record, not the end of the run
         if len(refs) > 1 and not isinstance(scorer, CellScorer):
-            return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref})]
+            return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref}, blobs)]
         text = traceback.format_exc()
         message = f"{scorer.name}: {text.strip().splitlines()[-1]}"
         return [
@@ -201,7 +211,7 @@ def _score_batch(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str
         ]
 
 
-def _records(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, Any]]:
+def _records(scorer: Scorer, refs: Mapping[str, SampleRef], blobs: Blobs) -> list[dict[str, Any]]:
     # A scorer names a sample by its file; two samples of one batch may share one.
     groups: list[list[tuple[str, SampleRef]]] = []
     for key, ref in refs.items():
@@ -217,11 +227,14 @@ def _records(scorer: Scorer, refs: Mapping[str, SampleRef]) -> list[dict[str, An
         for made in scorer([ref for _, ref in group]):
             by_digest.setdefault(made.sample_digest, []).append(made)
         for key, ref in group:
-            records.append(_record(key, ref, scorer, by_digest.get(ref.digest, [])))
+            made_of_it = by_digest.get(ref.digest, [])
+            records.append(_record(key, ref, scorer, made_of_it, blobs))
     return records
 
 
-def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -> dict[str, Any]:
+def _record(
+    key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score], blobs: Blobs
+) -> dict[str, Any]:
     if not scores:
         raise ValueError(f"expected at least one score for sample {ref.item_id}, got none")
     values = [
@@ -229,7 +242,7 @@ def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -
             "metric": made.metric,
             "value": made.value,
             "reason": made.reason,
-            "details": dict(made.details),
+            "details": _details(made, blobs),
         }
         for made in scores
     ]
@@ -244,6 +257,17 @@ def _record(key: str, ref: SampleRef, scorer: Scorer, scores: Sequence[Score]) -
         "version": scorer.version,
         "scores": values,
     }
+
+
+def _details(made: Score, blobs: Blobs) -> dict[str, Any]:
+    """Return the details of a score; its features become a file first, so that records stay small.
+
+    A worker that dies in between leaves a file that no record names.
+    """
+    if made.features is None:
+        return dict(made.details)
+    (name,) = blobs.put([encode_features(made.features)], SUFFIX)
+    return {**made.details, KEY: name}
 
 
 def _failure(item_id: str, key: str, status: str, message: str, details: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 from rcm_bench.canonical import canonical_json
 from rcm_bench.errors import UserError
+from rcm_bench.feature_files import feature_names
 from rcm_bench.media import suffix_of
 from rcm_bench.store_blobs import Blobs, fsync_folder, write_file
 from rcm_bench.store_records import RecordWriter, read_records
@@ -40,6 +41,7 @@ class Index:
         failures: Failure records by item id, in no order.
         timings: Timing records by item id.
         faults: Lines that are damaged.
+        files: Where a stored file of a name lies.
     """
 
     samples: dict[str, dict[str, Any]]
@@ -47,6 +49,7 @@ class Index:
     failures: dict[str, list[dict[str, Any]]]
     timings: dict[str, list[dict[str, Any]]]
     faults: list[str]
+    files: Callable[[str], Path]
 
 
 class RunStore:
@@ -120,7 +123,7 @@ class RunStore:
             raise UserError(f"{path}: cannot be read: {fault}") from None
 
     def index(self) -> Index:
-        """Read all records; a sample whose file is gone does not count."""
+        """Read all records; a sample or score whose file is gone does not count."""
         read = read_records(self.root / "records")
         present = self.blobs.names()
         faults = list(read.faults)
@@ -136,6 +139,8 @@ class RunStore:
                 known = samples.setdefault(record["key"], record)
                 if record["blob"] < known["blob"]:
                     samples[record["key"]] = record
+            elif record["kind"] == "score" and (gone := feature_names(record) - present):
+                faults.append(f"{self.blobs.path(min(gone))}: features of a sample are missing")
             elif record["kind"] == "score":
                 scores.setdefault(record["key"], record)
             elif record["kind"] == "failure":
@@ -148,6 +153,7 @@ class RunStore:
             failures=dict(failures),
             timings=dict(timings),
             faults=faults,
+            files=self.blobs.path,
         )
 
     def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:

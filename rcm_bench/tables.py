@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from rcm_bench.canonical import canonical_json
+from rcm_bench.feature_files import with_path
 from rcm_bench.planning import Plan
 from rcm_bench.scoring import (
     applies,
@@ -89,19 +90,22 @@ def _score_rows(
         for benchmark, scorer in ((name, s) for name, scorers in scored.items() for s in scorers):
             if scorer not in found:
                 key = score_key(sample_digest(sample), scorer, prompts[item.prompt_id])
-                found[scorer] = list(_spelled(index.scores.get(key)))
+                found[scorer] = list(_spelled(index.scores.get(key), index))
             for row in found[scorer]:
                 yield (item.sample_key, item.item_id, benchmark, *row)
 
 
-def _spelled(record: Mapping[str, Any] | None) -> Iterable[tuple[Any, ...]]:
-    """Yield the values of a score record, spelled once for all benchmarks that share a scorer."""
+def _spelled(record: Mapping[str, Any] | None, index: Index) -> Iterable[tuple[Any, ...]]:
+    """Yield the values of a score record, spelled once for all benchmarks that share a scorer.
+
+    The name of a file of features becomes its path, which measures can open.
+    """
     if record is None:
         return
     for made in record["scores"]:
         yield (
             *(record["scorer"], record["version"], made["metric"], made["value"], made["reason"]),
-            canonical_json(made["details"]),
+            canonical_json(with_path(made["details"], index.files)),
         )
 
 

@@ -2,15 +2,17 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from rcm_bench import throughput
 from rcm_bench.canonical import digest_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
+from rcm_bench.throughput import Peak, parts_of
 from rcm_bench.types import Model, WorkItem
 from rcm_bench.unrecorded import is_brought
 
@@ -39,7 +41,13 @@ def sampled_cells(plan: Plan) -> list[tuple[str, int]]:
     return [cell for cell in plan.cells() if not is_brought(plan.identities[cell[0]])]
 
 
-def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: str) -> None:
+def measure(
+    plan: Plan,
+    models: Mapping[str, Model],
+    store: RunStore,
+    device: str,
+    torch_device: str = "cpu",
+) -> None:
     """Time every cell of the plan and record it; never taken from another run.
 
     Rounds are interleaved: each goes once through all cells, so that a slow moment of the machine
@@ -50,16 +58,18 @@ def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: st
         models: Loaded models.
         store: The run.
         device: Name of the device, recorded with each timing.
+        torch_device: torch's name of the device, whose memory is watched.
     """
     cells = sampled_cells(plan)
     items = {cell: [i for i in plan.items if (i.model, i.steps) == cell] for cell in cells}
-    seconds: dict[tuple[str, int], list[float]] = {cell: [] for cell in cells}
+    rounds: dict[tuple[str, int], list[_Round]] = {cell: [] for cell in cells}
+    peak = Peak(torch_device)
     with progress("Timing", len(cells) * (ROUNDS + 1), "images") as advance:
         for turn in range(ROUNDS + 1):
             for cell in cells:
-                spent = _once(models[cell[0]], items[cell][turn % len(items[cell])])
+                found = _once(models[cell[0]], items[cell][turn % len(items[cell])], peak)
                 if turn:
-                    seconds[cell].append(round(spent, 6))
+                    rounds[cell].append(found)
                 advance()
     store.add(
         [
@@ -68,7 +78,11 @@ def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: st
                 "status": "ok",
                 "key": cell_id(*cell),
                 "item_id": cell_id(*cell),
-                "seconds": seconds[cell],
+                "seconds": [round(each.seconds, 6) for each in rounds[cell]],
+                "parts": parts_of([each.parts for each in rounds[cell]]),
+                "frames": rounds[cell][-1].frames,
+                "peak_bytes": max(each.peak_bytes for each in rounds[cell]),
+                "memory": peak.kind,
                 "device": device,
                 "at": now(),
             }
@@ -77,37 +91,54 @@ def measure(plan: Plan, models: Mapping[str, Model], store: RunStore, device: st
     )
 
 
-def _once(model: Model, item: WorkItem) -> float:
+class _Round(NamedTuple):
+    """What one sample took."""
+
+    seconds: float
+    parts: Mapping[str, float]
+    frames: int
+    peak_bytes: int
+
+
+def _once(model: Model, item: WorkItem, peak: Peak) -> _Round:
+    peak.start()
     start = time.perf_counter()
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
-    for _ in model.generate([item]):
-        pass
-    return time.perf_counter() - start
+    (media,) = model.generate([item])
+    seconds = time.perf_counter() - start
+    frames = len(media.array) if media.array.ndim == 4 else 1
+    return _Round(seconds, media.seconds, frames, peak.bytes())
 
 
 def timing_table(plan: Plan, index: Index) -> pd.DataFrame:
-    """Return median seconds per image with its interval, for every cell that was timed."""
-    rows = []
+    """Return median seconds per image with its interval, and throughput if it is asked for."""
+    rows: list[dict[str, Any]] = []
+    asked = plan.suite.benchmarks
     for model, steps in plan.cells():
         for record in index.timings.get(cell_id(model, steps), [])[:1]:
-            low, value, high = median_interval(record["seconds"])
-            rows.append(
-                {
-                    "benchmark": BENCHMARK,
-                    "metric": "seconds_per_image",
-                    "model": model,
-                    "sampler": plan.suite.models[model].sampler,
-                    "steps": steps,
-                    "n": len(record["seconds"]),
-                    "value": value,
-                    "low": low,
-                    "high": high,
-                    "unit": "s/image",
-                    "method": "median of interleaved rounds, batch 1; bootstrap interval",
-                    "device": record["device"],
-                }
-            )
+            shared = {
+                "model": model,
+                "sampler": plan.suite.models[model].sampler,
+                "steps": steps,
+                "n": len(record["seconds"]),
+                "device": record["device"],
+            }
+            if BENCHMARK in asked or throughput.BENCHMARK not in asked:
+                rows.append({"benchmark": BENCHMARK, **shared, **_latency(record)})
+            if throughput.BENCHMARK in asked:
+                name = throughput.BENCHMARK
+                made = throughput.throughput_rows(record)
+                rows += [{"benchmark": name, **shared, **each} for each in made]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _latency(record: Mapping[str, Any]) -> dict[str, Any]:
+    low, value, high = median_interval(record["seconds"])
+    return {
+        "metric": "seconds_per_image",
+        **{"value": value, "low": low, "high": high, "unit": "s/image"},
+        "method": "median of interleaved rounds, batch 1; bootstrap interval",
+    }
 
 
 def median_interval(seconds: Sequence[float]) -> tuple[float, float, float]:
@@ -121,4 +152,4 @@ def median_interval(seconds: Sequence[float]) -> tuple[float, float, float]:
 
 def has_timing(benchmarks: Mapping[str, Any]) -> bool:
     """Say whether a suite asks for times."""
-    return BENCHMARK in benchmarks
+    return BENCHMARK in benchmarks or throughput.BENCHMARK in benchmarks

@@ -133,6 +133,8 @@ class Score:
         value: The value, or None where the sample could not be scored; never NaN.
         reason: Why there is no value, or a short explanation of it.
         details: What a reader wants to see beside the sample, such as boxes; plain JSON values.
+        features: (D,) vector that measures compare samples by; stored as a file of its own, whose
+            name ``details`` then hold as ``features``.
     """
 
     sample_digest: str
@@ -142,6 +144,7 @@ class Score:
     value: float | None
     reason: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    features: "NDArray[np.float32] | None" = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

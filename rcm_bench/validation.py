@@ -10,7 +10,7 @@ from rcm_bench.types import Detection
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from rcm_distill.denoiser import VelocityDenoiser
+    from rcm_distill.denoiser import Denoiser
     from rcm_distill.lab.grammar import Prompt
     from rcm_distill.lab.oracle import SceneReading
 
@@ -35,7 +35,7 @@ class Validation:
     teacher: bool
     per_task: int = 24
 
-    def __call__(self, denoiser: "VelocityDenoiser", step: int) -> dict[str, float]:
+    def __call__(self, denoiser: "Denoiser", step: int) -> dict[str, float]:
         """Sample, read and judge.
 
         Args:
@@ -53,9 +53,7 @@ class Validation:
             figures[f"geneval_{steps}_steps"] = round(_accuracy(prompts, read(images)), 4)
         return figures
 
-    def _sample(
-        self, denoiser: "VelocityDenoiser", prompts: "list[Prompt]", steps: int
-    ) -> "Tensor":
+    def _sample(self, denoiser: "Denoiser", prompts: "list[Prompt]", steps: int) -> "Tensor":
         """Return images (B, C, S, S) in [-1, 1]."""
         import torch
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor
 
-from rcm_distill.denoiser import Prediction
+from rcm_distill.denoiser import MeanVelocityDenoiser, Prediction
 from rcm_distill.time import trig
 
 Number = float | Tensor
@@ -68,6 +68,32 @@ class GaussianConsistency:
         return Prediction(
             slope * centred - sin_t * self.mean, self.mean + self.std * centred / root
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GaussianMeanFlow:
+    """The exact average velocity of N(mean, std^2 I): where a MeanFlow student should end.
+
+    In rectified-flow times t and s, with w(t) = std^2 (1 - t)^2 + t^2 and
+    z = (x_rf - (1 - t) mean) / sqrt(w(t)): u = ((t + s)(1 + std^2) - 2 std^2)
+    / (sqrt(w(t)) + sqrt(w(s))) z - mean. Without an end time it is ``GaussianConsistency``.
+    """
+
+    mean: Number
+    std: Number
+
+    def __call__(
+        self, x_t: Tensor, t_B: Tensor, cond: Any, *, s_B: Tensor | None = None
+    ) -> Prediction:
+        """Predict F and x0 from samples (B, ...), times (B,) and end times (B,); None ends at 0."""
+        return MeanVelocityDenoiser(self._velocity)(x_t, t_B, cond, s_B=s_B)
+
+    def _velocity(self, x_rf: Tensor, t_rf: Tensor, cond: Any, s_rf: Tensor) -> Tensor:
+        t, s = (time.reshape(-1, *[1] * (x_rf.ndim - 1)) for time in (t_rf, s_rf))
+        roots = [((self.std * (1 - time)) ** 2 + time**2) ** 0.5 for time in (t, s)]
+        z = (x_rf - (1 - t) * self.mean) / roots[0]
+        slope = ((t + s) * (1 + self.std**2) - 2 * self.std**2) / (roots[0] + roots[1])
+        return slope * z - self.mean
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -81,6 +81,38 @@ class VelocityDenoiser:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class MeanVelocityDenoiser:
+    """A network of average velocities ``net(x_rf, t_rf, cond, s_rf) -> u``, as MeanFlow trains it.
+
+    u is the mean of the rectified-flow velocity along the flow from t to s, so that
+    x_rf(s) = x_rf(t) - (t_rf - s_rf) u (Geng et al. 2025, 2505.13447, equation 3). F and x0 are
+    made of u as ``VelocityDenoiser`` makes them of v: at s = t they are a teacher's, at s = 0 x0 is
+    the consistency function, in between u = (cos t + sin t) F - (cos t - sin t) x_t takes x to s.
+
+    Attributes:
+        net: Network of average velocities; x_rf (B, ...), t_rf and s_rf (B,) in [0, 1].
+    """
+
+    net: Callable[[Tensor, Tensor, Any, Tensor], Tensor]
+
+    def __call__(
+        self, x_t: Tensor, t_B: Tensor, cond: Any, *, s_B: Tensor | None = None
+    ) -> Prediction:
+        """Predict F and x0 from samples (B, ...), times (B,) and end times (B,); None ends at 0."""
+        end_B = torch.zeros_like(t_B) if s_B is None else s_B
+
+        def to_the_end(x_rf: Tensor, t_rf: Tensor, cond: Any) -> Tensor:
+            return self.net(x_rf, t_rf, cond, rf_from_trig(end_B.to(t_rf.dtype)))
+
+        return VelocityDenoiser(to_the_end)(x_t, t_B, cond)
+
+
+def network_denoiser(net: Callable[..., Tensor], *, end_time: bool) -> Denoiser:
+    """Wrap a network of velocities, or of average velocities where it is told end times."""
+    return MeanVelocityDenoiser(net) if end_time else VelocityDenoiser(net)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Guided:
     denoiser: Denoiser
     weight: float

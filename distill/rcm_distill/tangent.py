@@ -26,6 +26,7 @@ def tangent(
     dt_B: Tensor,
     cond: Any,
     *,
+    s_B: Tensor | None = None,
     method: Method = "exact",
     step: float | None = None,
 ) -> Tangent:
@@ -45,6 +46,7 @@ def tangent(
         dx: Direction in x (B, ...).
         dt_B: Direction in t (B,).
         cond: Condition per sample, held constant.
+        s_B: End times (B,) of a trajectory model, held constant; None for others.
         method: How the derivative is taken.
         step: h of the differences; 1e-3 central, 1e-4 semi-continuous if not given.
 
@@ -56,27 +58,34 @@ def tangent(
             raise ValueError(f"method 'exact' takes no step, got {step}")
         own = getattr(denoiser, "tangent", None)
         if own is not None:
-            return Tangent(*own(x_t, t_B, dx, dt_B, cond))
-        return _exact(denoiser, x_t, t_B, dx, dt_B, cond)
+            ends = {} if s_B is None else {"s_B": s_B}
+            return Tangent(*own(x_t, t_B, dx, dt_B, cond, **ends))
+        return _exact(denoiser, x_t, t_B, dx, dt_B, cond, s_B)
     if method not in _STEPS:
         raise ValueError(
             f"unknown tangent method '{method}'. Available: exact, {', '.join(_STEPS)}."
         )
     h = _STEPS[method] if step is None else step
     if method == "semi_continuous":
-        F, in_x = _exact(denoiser, x_t, t_B, dx, torch.zeros_like(dt_B), cond)
-        in_t = (F - denoiser(x_t, t_B - h, cond).F) / h
+        F, in_x = _exact(denoiser, x_t, t_B, dx, torch.zeros_like(dt_B), cond, s_B)
+        in_t = (F - denoiser(x_t, t_B - h, cond, s_B=s_B).F) / h
         return Tangent(F, in_x + dt_B.reshape(-1, *[1] * (F.ndim - 1)) * in_t)
-    forward = denoiser(x_t + h * dx, t_B + h * dt_B, cond).F
-    backward = denoiser(x_t - h * dx, t_B - h * dt_B, cond).F
-    return Tangent(denoiser(x_t, t_B, cond).F, (forward - backward) / (2 * h))
+    forward = denoiser(x_t + h * dx, t_B + h * dt_B, cond, s_B=s_B).F
+    backward = denoiser(x_t - h * dx, t_B - h * dt_B, cond, s_B=s_B).F
+    return Tangent(denoiser(x_t, t_B, cond, s_B=s_B).F, (forward - backward) / (2 * h))
 
 
 def _exact(
-    denoiser: Denoiser, x_t: Tensor, t_B: Tensor, dx: Tensor, dt_B: Tensor, cond: Any
+    denoiser: Denoiser,
+    x_t: Tensor,
+    t_B: Tensor,
+    dx: Tensor,
+    dt_B: Tensor,
+    cond: Any,
+    s_B: Tensor | None = None,
 ) -> Tangent:
     def F_of(x: Tensor, t: Tensor) -> Tensor:
-        return denoiser(x, t, cond).F
+        return denoiser(x, t, cond, s_B=s_B).F
 
     both: tuple[Tensor, Tensor] = torch.func.jvp(F_of, (x_t, t_B), (dx, dt_B))  # type: ignore[assignment]
     return Tangent(*both)

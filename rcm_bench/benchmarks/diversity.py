@@ -13,7 +13,8 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, permutations
+from operator import getitem
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from rcm_bench.types import Scorer
 
 ATTRIBUTES = ("color", "place", "size", "background")
+FEW = 4
+"""So many objects are matched by trying every order: as fast, and nothing heavy is imported."""
 Scene = Mapping[str, Any]
 """Details of the scorer's metric ``scene``."""
 
@@ -54,10 +57,12 @@ def _assignment(a: Sequence[Scene], b: Sequence[Scene], exchangeable: bool) -> l
     """Return for each object of a its object of b: by name, or nearest in total among equals."""
     if not exchangeable:
         return list(range(len(b)))
+    distance = [[math.dist(one["xy"], other["xy"]) for other in b] for one in a]
+    if len(b) <= FEW:
+        orders = permutations(range(len(b)))
+        return list(min(orders, key=lambda order: sum(map(getitem, distance, order))))
     from scipy.optimize import linear_sum_assignment
 
-    xy_a, xy_b = (np.array([slot["xy"] for slot in slots]) for slots in (a, b))
-    distance = np.linalg.norm(xy_a[:, None] - xy_b[None], axis=-1)
     return [int(j) for j in linear_sum_assignment(distance)[1]]
 
 

@@ -4,7 +4,7 @@ Seven dimensions run natively, on maintained libraries; nine only in the package
 process of its own. A dimension or a video that is missing makes the Total missing, never zero.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rcm_bench.measured import Failures, Measured
-    from rcm_bench.types import Scorer
+    from rcm_bench.types import PromptRecord, Scorer
 
 Dimension = Literal[
     "subject_consistency",
@@ -84,7 +84,7 @@ class Benchmark:
         dimensions: What is scored; all sixteen by default. Without all there is no Total.
         delegated: What the package computes, beside the nine that only it can.
         mode: "vbench_standard" on VBench's prompts; "custom_input" on any, without totals.
-        device: Torch device of the package's processes.
+        device: Torch device of networks, here and in the package's processes.
         hours: Time limit of one dimension of one model and number of steps.
         weights: SHA-256 of files below the package's cache folder, such as ``amt_model/amt-s.pth``;
             others are refused.
@@ -132,11 +132,16 @@ class Benchmark:
         """Return those that the package computes."""
         return tuple(n for n in self.asked() if n in _ONLY_PACKAGE or n in self.delegated)
 
-    def check(self) -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.
 
+        Args:
+            prompts: The suite's prompts.
+            where: File and key of the benchmark, for messages.
+
         Raises:
-            UserError: A dimension needs VBench's own prompts, or the package cannot compute it.
+            UserError: A dimension needs VBench's own prompts, weights are not there, or the package
+                cannot compute it.
         """
         from rcm_bench.errors import UserError, unknown_name
         from rcm_bench.vbench.dimensions import CUSTOM, WEIGHTS
@@ -145,16 +150,24 @@ class Benchmark:
         known = [path for name in _ABOUT for path in WEIGHTS[name]]
         for path in self.weights:
             if path not in known:
-                raise unknown_name("benchmarks.vbench.weights", "file", path, known)
+                raise unknown_name(f"{where}.weights", "file", path, known)
         foreign = [name for name in self.asked() if name not in CUSTOM]
         if self.mode == "custom_input" and foreign:
             raise UserError(
-                f"benchmarks.vbench: {', '.join(foreign)} are judged by what VBench's own prompts "
+                f"{where}: {', '.join(foreign)} are judged by what VBench's own prompts "
                 f"say beside the text; with 'mode: custom_input' give 'dimensions' out of: "
                 f"{', '.join(CUSTOM)}"
             )
+        if self.mode == "vbench_standard" and not any("vbench" in p.metadata for p in prompts):
+            raise UserError(
+                f"{where}: is scored on VBench's own prompts; give "
+                "'prompts: {set: vbench}', or 'mode: custom_input' for others"
+            )
         for name in self.delegates():
             check_available(name)
+        for scorer in self.scorers():
+            # The native one holds its weights to their digests.
+            getattr(scorer, "check", lambda: None)()
 
     def scorer(self) -> "Scorer | None":
         """Return the first of the scorers."""
@@ -167,7 +180,7 @@ class Benchmark:
 
         delegated = self.delegates()
         native = tuple(name for name in self.asked() if name not in delegated)
-        made: list[Scorer] = [_native(native)] if native else []
+        made: list[Scorer] = [_native(self, native)] if native else []
         for name in delegated:
             made.append(
                 Delegated(
@@ -199,7 +212,7 @@ class Benchmark:
         return measure(samples, scores, self.asked(), mode=self.mode)
 
 
-def _native(dimensions: tuple[str, ...]) -> "Scorer":
+def _native(benchmark: Benchmark, dimensions: tuple[str, ...]) -> "Scorer":
     """Return the scorer of native dimensions."""
     from importlib import import_module
 
@@ -207,10 +220,17 @@ def _native(dimensions: tuple[str, ...]) -> "Scorer":
 
     try:
         module = import_module("rcm_bench.scorers.vbench_native")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as fault:
+        if fault.name != "rcm_bench.scorers.vbench_native":
+            raise
         raise UserError(
             f"benchmarks.vbench: {', '.join(dimensions)}: not native in this version; name them "
             "under 'delegated', or leave them out of 'dimensions'"
         ) from None
-    scorer: Scorer = module.Scorer(dimensions=dimensions)
+    scorer: Scorer = module.Scorer(
+        dimensions=dimensions,
+        weights=benchmark.weights,
+        device=benchmark.device,
+        mode=benchmark.mode,
+    )
     return scorer

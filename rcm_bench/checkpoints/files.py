@@ -56,6 +56,11 @@ class Checkpoint:
         return found
 
 
+def find_path(name: str, folder: Path) -> Path | None:
+    """Return where weights lie, relative to the suite's folder or to the working folder."""
+    return next((p for p in (folder / name, Path(name)) if p.exists()), None)
+
+
 def find_checkpoint(
     name: str, folder: Path, place: str, pickles: Collection[str] = ()
 ) -> Checkpoint:
@@ -70,7 +75,7 @@ def find_checkpoint(
     Raises:
         UserError: There is no such path, it is damaged, or a pickle that was not allowed.
     """
-    path = next((p for p in (folder / name, Path(name)) if p.exists()), None)
+    path = find_path(name, folder)
     if path is None:
         raise UserError(f"{place}: {name}: no such file, neither in {folder} nor in {Path.cwd()}")
     if path.is_dir() and (path / METADATA).is_file():

@@ -108,8 +108,6 @@ class Engine:
                     items[0].steps,
                     scheduler_maker(self._model, self._place),
                 )
-                if known is not None and known.frames:
-                    latents[:, :, : known.frames] = known.latents[:, :, : known.frames]
             sampled = self._clock()
             with placement.vae() as vae:
                 pixels = [decode(vae, rows) for rows in latents]

@@ -89,9 +89,9 @@ class DiffusionModel:
         """Return network evaluations of one sample; guidance counts twice."""
         return evaluations(self.sampler, steps)
 
-    def missing(self) -> str | None:
-        """Say what has to be brought to this machine first; None where all is there."""
-        return None if self.weights.source is None else self.weights.source.missing
+    def missing(self) -> list[str]:
+        """Say what has to be brought to this machine first."""
+        return self.weights.missing()
 
     def trained(self) -> bool:
         """Say whether its samples mean anything: random weights have no quality to measure."""
@@ -142,8 +142,8 @@ class DiffusionModel:
         from rcm_bench.diffusion.engine import Engine, require_packages
 
         require_packages(self._context.place)
-        if (missing := self.missing()) is not None:
-            raise UserError(f"{self._context.place}.weights: {missing}")
+        if missing := self.missing():
+            raise UserError("\n".join(missing))
         self._engine = Engine(self, device, self._context.place)
         self._engine.embed(self._texts)
 

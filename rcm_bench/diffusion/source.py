@@ -113,7 +113,7 @@ def check_pipeline(root: Path, family: Family, place: str) -> None:
                 f"got {config.get('_class_name')}"
             )
         for file in part_files(root / part, place):
-            read_header(file, place)
+            read_header(file, f"{place}.weights")
 
 
 def read_json(path: Path, place: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.canonical import digest_of
-from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint
+from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint, find_path
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora
@@ -19,6 +19,7 @@ from rcm_bench.types import ModelContext
 from rcm_bench.weights_files import read_header
 
 RANDOM = "random"
+_PARTS = ("vae", "text_encoder", "transformer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,7 @@ class Weights:
         student: Weights in place of the pipeline's transformer.
         lora: A LoRA file.
         pipeline: Name of diffusers' pipeline class.
+        lost: A student's weights that are not there yet; None where all are.
     """
 
     source: Source | None
@@ -41,25 +43,35 @@ class Weights:
     student: Checkpoint | None
     lora: Path | None
     pipeline: str
+    lost: str | None = None
 
     @property
     def root(self) -> Path | None:
         """Folder of the pipeline, if there is one."""
         return None if self.source is None else self.source.root
 
+    def missing(self) -> list[str]:
+        """Say what has to be brought to this machine before a run."""
+        told = (self.source.missing if self.source else None, self.lost)
+        return [text for text in told if text is not None]
+
     def identity(self, place: str) -> dict[str, Any]:
-        """Return digests of all weights that decide a sample."""
+        """Return digests of all weights that decide a sample.
+
+        What is not on this machine stands under its name: for a plan, since no run starts.
+        """
         if self.source is None:
             return {"transformer": f"{RANDOM}-1", "vae": f"{RANDOM}-1", "text_encoder": RANDOM}
-        if self.root is None:  # only for a plan: a run refuses to start
-            named = {"hub": self.source.name, "revision": self.source.revision}
-            return dict.fromkeys(("transformer", "vae", "text_encoder"), digest_of(named))
-        parts = {
-            part: files_digest(part_files(self.root / part, place))
-            for part in ("vae", "text_encoder")
-        }
-        own = part_files(self.root / "transformer", place)
-        parts["transformer"] = self.student.digest() if self.student else files_digest(own)
+        if self.root is None:
+            named = digest_of({"hub": self.source.name, "revision": self.source.revision})
+            parts = dict.fromkeys(_PARTS, named)
+        else:
+            files = {part: part_files(self.root / part, place) for part in _PARTS}
+            parts = {part: files_digest(own) for part, own in files.items()}
+        if self.student is not None:
+            parts["transformer"] = self.student.digest()
+        elif self.lost is not None:
+            parts["transformer"] = digest_of(self.lost)
         if self.lora is not None:
             parts["lora"] = remembered_digest(self.lora)
         return parts
@@ -88,13 +100,16 @@ def resolve(
         pipeline = str(read_json(source.root / "model_index.json", place)["_class_name"])
     elif int(config.get("in_channels", 16)) == 17:
         pipeline = family.pipelines[-1]
-    student = None
-    if settings.transformer is not None:
-        at = f"{place}.transformer"
+    student = lost = None
+    at = f"{place}.transformer"
+    if settings.transformer is None:
+        if settings.prefix is not None:
+            raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
+    elif find_path(settings.transformer, context.folder) is None:
+        lost = f"{at}: {settings.transformer}: no such file, neither in {context.folder} nor here"
+    else:
         student = find_checkpoint(settings.transformer, context.folder, at, pickles)
         _check_student(student, expected, family, settings.prefix)
-    elif settings.prefix is not None:
-        raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
     return Weights(
         source=source,
         config=config,
@@ -102,6 +117,7 @@ def resolve(
         student=student,
         lora=_lora(settings, family, context, expected),
         pipeline=pipeline,
+        lost=lost,
     )
 
 
@@ -135,7 +151,7 @@ def _expected(source: Source, place: str) -> dict[str, list[int]]:
         return {}
     shapes: dict[str, list[int]] = {}
     for file in part_files(source.root / "transformer", place):
-        tensors = read_header(file, place).tensors
+        tensors = read_header(file, f"{place}.weights").tensors
         shapes |= {name: list(tensor["shape"]) for name, tensor in tensors.items()}
     return shapes
 

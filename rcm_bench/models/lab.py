@@ -132,7 +132,7 @@ class Model:
         """Return images (B, C, S, S) in [-1, 1] on the CPU, and the evaluations per image."""
         import torch
 
-        from rcm_distill.denoiser import Denoiser, VelocityDenoiser, guided
+        from rcm_distill.denoiser import guided, network_denoiser
         from rcm_distill.lab.grammar import NULL, encode
         from rcm_distill.lab.render import DATA_SCALE
 
@@ -143,7 +143,7 @@ class Model:
         noise = torch.stack([torch.randn(shape, generator=rng) for rng in rngs]).to(self._device)
         tokens = encode([item.prompt_rewritten for item in items]).to(self._device)
         counted = _Counted(net)
-        denoiser: Denoiser = VelocityDenoiser(counted)
+        denoiser = network_denoiser(counted, end_time=config.end_time)
         cond = net.encode(tokens)
         if (guidance := _guidance(self.sampler)) != 1:
             denoiser = guided(denoiser, guidance, net.encode(torch.full_like(tokens, NULL)))
@@ -169,9 +169,9 @@ class _Counted:
         self.net = net
         self.rows = 0
 
-    def __call__(self, x_rf: "Tensor", t_rf: "Tensor", cond: Any) -> "Tensor":
+    def __call__(self, x_rf: "Tensor", t_rf: "Tensor", cond: Any, *s_rf: "Tensor") -> "Tensor":
         self.rows += len(x_rf)
-        velocity: Tensor = self.net(x_rf, t_rf, cond)
+        velocity: Tensor = self.net(x_rf, t_rf, cond, *s_rf)
         return velocity
 
 

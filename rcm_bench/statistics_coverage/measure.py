@@ -57,8 +57,8 @@ class Row:
     truth: float
     coverage: float
     mean_width: float
-    telling: float
-    step: float
+    telling: float = float("nan")
+    step: float = 0.0
     runs: int
 
     @property
@@ -91,6 +91,38 @@ def covered(intervals: Sequence[Interval], truth: float) -> tuple[float, float]:
         return float("nan"), float("nan")
     inside = (ends[:, 0] <= truth) & (truth <= ends[:, 1])
     return float(inside.mean()), float((ends[:, 1] - ends[:, 0]).mean())
+
+
+def measured(
+    what: tuple[str, str, str],
+    sizes: Sequence[int],
+    intervals: Sequence[Interval],
+    truth: float,
+    **more: float,
+) -> Row:
+    """Make a row of the intervals of all simulated runs.
+
+    Args:
+        what: Design, number and method.
+        sizes: Prompts in each stratum.
+        intervals: One for each run.
+        truth: True value of the number.
+        more: ``telling`` and ``step``, where the number has them.
+    """
+    design, number, method = what
+    coverage, width = covered(intervals, truth)
+    return Row(
+        design=design,
+        number=number,
+        method=method,
+        prompts=sum(sizes),
+        strata=len(sizes),
+        truth=truth,
+        coverage=coverage,
+        mean_width=width,
+        runs=len(intervals),
+        **more,
+    )
 
 
 def _telling(counts: NDArray[np.int64], full: int) -> float:
@@ -130,24 +162,11 @@ def single_rows(design: Design, runs: int, rng: np.random.Generator) -> list[Row
     drawn = [arranged(count[0], strata) for count in counts]
     truth = design.truths()[0]
     step = step_of([value_of(c) for c in drawn])
+    telling = _telling(counts, 4)
     rows = []
     for name, method in METHODS.items():
-        coverage, width = covered([method(c) for c in drawn], truth)
-        rows.append(
-            Row(
-                design=design.name,
-                number="accuracy",
-                method=name,
-                prompts=len(strata),
-                strata=len(design.prompts),
-                truth=truth,
-                coverage=coverage,
-                mean_width=width,
-                telling=_telling(counts, 4),
-                step=step,
-                runs=runs,
-            )
-        )
+        what, intervals = (design.name, "accuracy", name), [method(c) for c in drawn]
+        rows.append(measured(what, design.prompts, intervals, truth, telling=telling, step=step))
     return rows
 
 
@@ -177,25 +196,12 @@ def paired_rows(
             )
     top, bottom = design.truths()
     truths = {"difference": (top - bottom, differences), "ratio": (top / bottom, ratios)}
+    telling = _telling(counts, 4)
     rows = []
     for (number, method), intervals in found.items():
         truth, values = truths[number]
-        coverage, width = covered(intervals, truth)
-        rows.append(
-            Row(
-                design=design.name,
-                number=number,
-                method=method,
-                prompts=len(strata),
-                strata=len(design.prompts),
-                truth=truth,
-                coverage=coverage,
-                mean_width=width,
-                telling=_telling(counts, 4),
-                step=step_of(values),
-                runs=runs,
-            )
-        )
+        what, step = (design.name, number, method), step_of(values)
+        rows.append(measured(what, design.prompts, intervals, truth, telling=telling, step=step))
     return rows
 
 
@@ -229,22 +235,8 @@ def resampled_rows(
     truths = {"value": true[0], "difference": true[0] - true[1], "ratio": true[0] / true[1]}
     if metric == "PSNR":
         del found["ratio", f"{OURS}: MOVER"]
-    rows = []
-    for (number, method), intervals in found.items():
-        coverage, width = covered(intervals, truths[number])
-        rows.append(
-            Row(
-                design=f"{metric} of {cell[0]} at {cell[1]}, prompts drawn from the laboratory",
-                number=number,
-                method=method,
-                prompts=sum(prompts),
-                strata=len(prompts),
-                truth=truths[number],
-                coverage=coverage,
-                mean_width=width,
-                telling=float("nan"),
-                step=0.0,
-                runs=draws.runs,
-            )
-        )
-    return rows
+    name = f"{metric} of {cell[0]} at {cell[1]}, prompts drawn from the laboratory"
+    return [
+        measured((name, number, method), prompts, intervals, truths[number])
+        for (number, method), intervals in found.items()
+    ]

@@ -1,6 +1,6 @@
 """The table's description: how much lies inside 93 to 97 %, and by name what does not."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -28,41 +28,45 @@ def verdict(row: Row) -> str:
     return f"{side}: within two standard errors of the band" if near else f"{side}: unexplained"
 
 
+def _table(head: Sequence[str], lines: Iterable[Sequence[object]]) -> Iterator[str]:
+    yield f"| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
+    for line in lines:
+        yield f"| {' | '.join(str(cell) for cell in line)} |"
+
+
 def _summary(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| number | method | lines | inside | below | above | no interval | least | mean | most |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
+    head = ("number", "method", "lines", "inside", "below", "above", "no interval")
+    lines = []
     for number, method in dict.fromkeys((row.number, row.method) for row in rows):
         own = [row for row in rows if (row.number, row.method) == (number, method)]
         found = np.array([row.coverage for row in own if not np.isnan(row.coverage)])
-        yield (
-            f"| {number} | {method} | {len(own)} | {((found >= LOW) & (found <= HIGH)).sum()} | "
-            f"{(found < LOW).sum()} | {(found > HIGH).sum()} | {len(own) - len(found)} | "
-            f"{found.min():.3f} | {found.mean():.3f} | {found.max():.3f} |"
-        )
+        inside = ((found >= LOW) & (found <= HIGH)).sum()
+        counts = (inside, (found < LOW).sum(), (found > HIGH).sum(), len(own) - len(found))
+        spread = (f"{v:.3f}" for v in (found.min(), found.mean(), found.max()))
+        lines.append((number, method, len(own), *counts, *spread))
+    return _table((*head, "least", "mean", "most"), lines)
 
 
 def _outside(rows: Sequence[Row]) -> Iterator[str]:
-    yield "| design | number | prompts | truth | telling | step | coverage | why |"
-    yield "|---|---|---|---|---|---|---|---|"
+    head = ("design", "number", "prompts", "truth", "telling", "step", "coverage", "why")
+    lines = []
     for row in rows:
         why = verdict(row)
         if why not in ("inside", "no interval"):
-            yield (
-                f"| {row.design} | {row.number} | {row.prompts} | {row.truth:.3f} | "
-                f"{'' if np.isnan(row.telling) else f'{row.telling:.1f}'} | {row.step:.3f} | "
-                f"{row.coverage:.3f} | {why} |"
-            )
+            telling = "" if np.isnan(row.telling) else f"{row.telling:.1f}"
+            numbers = (f"{row.truth:.3f}", telling, f"{row.step:.3f}", f"{row.coverage:.3f}")
+            lines.append((row.design, row.number, row.prompts, *numbers, why))
+    return _table(head, lines)
 
 
 def _alarms(alarms: Sequence[Alarm]) -> Iterator[str]:
-    yield "| teacher against itself | test | alarms | of | rate | 95 % |"
-    yield "|---|---|---|---|---|---|"
+    lines = []
     for row in alarms:
-        yield (
-            f"| {row.design} | {row.what} | {row.alarms} | {row.trials} | "
-            f"{100 * row.alarms / row.trials:.1f} % | "
-            f"{100 * row.low:.1f} to {100 * row.high:.1f} % |"
-        )
+        rate = f"{100 * row.alarms / row.trials:.1f} %"
+        ends = f"{100 * row.low:.1f} to {100 * row.high:.1f} %"
+        lines.append((row.design, row.what, row.alarms, row.trials, rate, ends))
+    return _table(("teacher against itself", "test", "alarms", "of", "rate", "95 %"), lines)
 
 
 def readme(rows: Sequence[Row], alarms: Sequence[Alarm], made: str) -> str:

@@ -17,7 +17,7 @@ from rcm_bench.statistics.paired import correlated, mover_difference
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
 from rcm_bench.statistics.vbench_total import component, interval
 from rcm_bench.statistics_coverage.designs import LEVELS
-from rcm_bench.statistics_coverage.measure import OURS, Interval, Row, covered
+from rcm_bench.statistics_coverage.measure import OURS, Interval, Row, measured
 
 Floats = NDArray[np.float64]
 VIDEOS = 5
@@ -41,7 +41,8 @@ STUDENT = (
 CORRELATION_WITHIN_GROUP = 0.5
 CORRELATION_OF_MODELS = 0.7
 ICC = 0.5
-STRATA = np.repeat(np.arange(len(GROUPS)), [number for number, _ in GROUPS])
+GROUP_SIZES = [number for number, _ in GROUPS]
+STRATA = np.repeat(np.arange(len(GROUPS)), GROUP_SIZES)
 
 
 def _prompt_law(name: str, mean: float) -> Floats:
@@ -171,22 +172,9 @@ def rows(label: str, means: tuple[float, ...], runs: int, rng: np.random.Generat
     for (name, number, method), intervals in found.items():
         a, b = float(true[0][name]), float(true[1][name])
         truth = {"value": a, "difference": a - b, "ratio": a / b}[number]
-        coverage, width = covered(intervals, truth)
-        made.append(
-            Row(
-                design=f"VBench {label}: {name}",
-                number=number,
-                method=method,
-                prompts=946 if name in TOTALS else _prompts_of(name),
-                strata=11 if name in TOTALS else 1,
-                truth=truth,
-                coverage=coverage,
-                mean_width=width,
-                telling=float("nan"),
-                step=0.0,
-                runs=runs,
-            )
-        )
+        sizes = GROUP_SIZES if name in TOTALS else (_prompts_of(name),)
+        what = (f"VBench {label}: {name}", number, method)
+        made.append(measured(what, sizes, intervals, truth))
     return made
 
 

@@ -206,6 +206,11 @@ def _video(dimension: str, row: Any, at: str) -> VideoResult:
         raise UserError(f"{at}.video_path: expected text, got {_kind(path)}")
     value = _number(row.get("video_results"), f"{at}.video_results", "a number")
     numerator, denominator = _parts(dimension, row, value, at)
+    if abs(numerator / denominator - value * scale_of(dimension)) > AGREEMENT:
+        raise UserError(
+            f"{at}.video_results: expected what its frames give, {numerator / denominator:g}, "
+            f"got {value:g}"
+        )
     prompt, index = split_name(path)
     fields = {key: entry for key, entry in row.items() if key != "video_path"}
     return VideoResult(
@@ -324,7 +329,11 @@ def _texts(value: Any, at: str, *, empty: bool = False) -> tuple[str, ...]:
 def _number(value: Any, at: str, what: str) -> float:
     if not isinstance(value, bool | int | float):
         raise UserError(f"{at}: expected {what}, got {_kind(value)}")
-    if not math.isfinite(value):
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:
+        raise UserError(f"{at}: expected {what}, got one that no float can hold") from None
+    if not finite:
         raise UserError(
             f"{at}: expected {what}, got {value}: VBench writes that where it scored no video, or "
             "where a network gave no number"

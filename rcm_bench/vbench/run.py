@@ -189,6 +189,8 @@ def _concluded(job: Job, folder: Path, attempt: Path, status: Status, code: int)
         why = f"took more than {job.seconds:g} s and was ended"
     elif status == "killed":
         why = f"ended by signal {-code} ({signal.Signals(-code).name})"
+    elif job.filtered and _none_static(attempt / "output" / STATIC):
+        why = f"the static filter kept none of {len(job.videos)} videos"
     else:
         why = f"ended with exit code {code}"
     end = log_end(folder / "log.txt")
@@ -244,6 +246,11 @@ def _check_static(data: Any, path: Path) -> dict[str, list[str]]:
             raise UserError(f"{path}: {prompt!r}: expected a list of videos under 'static_path'")
         found[prompt] = paths
     return found
+
+
+def _none_static(path: Path) -> bool:
+    """Say whether the filter has run and kept nothing; the package then ends with an IndexError."""
+    return path.is_file() and not any(_check_static(read_json(path), path).values())
 
 
 def _unfiltered(

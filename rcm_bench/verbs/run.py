@@ -14,7 +14,7 @@ from rcm_bench.manifest import default_folder, make_manifest
 from rcm_bench.prepare import Prepared, check_disk, missing_weights, prepare
 from rcm_bench.reuse import adopt
 from rcm_bench.sampling import Work, missing_work, sample
-from rcm_bench.scoring import score, unique_scorers
+from rcm_bench.scoring import score, scores_per_sample, unique_scorers
 from rcm_bench.store import RunStore
 from rcm_bench.suite_load import load_suite
 
@@ -78,7 +78,7 @@ def _fill(
         evaluations={
             (m, n): count for m, n in plan.cells() if (count := prepared.models[m].evaluations(n))
         },
-        scorers=len(unique_scorers(prepared.benchmarks)),
+        scorers=scores_per_sample(prepared.plan, prepared.benchmarks),
         untimed=untimed,
         command=command,
     )
@@ -98,7 +98,7 @@ def _sample(
     name = environment.device_name(device)
     sample(prepared.plan, prepared.models, store, work, device=name)
     if untimed:
-        timing.measure(prepared.plan, prepared.models, store, name)
+        timing.measure(prepared.plan, prepared.models, store, name, device)
 
 
 def _reused(prepared: Prepared, position: int) -> Path:

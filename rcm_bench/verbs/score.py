@@ -6,7 +6,7 @@ from pathlib import Path
 from rcm_bench.finish import Outcome, conclude, open_run
 from rcm_bench.live import Asked, live
 from rcm_bench.scoring import score as score_missing
-from rcm_bench.scoring import unique_scorers
+from rcm_bench.scoring import scores_per_sample
 
 
 def score(run: str | Path) -> Outcome:
@@ -23,7 +23,7 @@ def score(run: str | Path) -> Outcome:
         plan=opened.plan,
         prompt_ids=opened.plan.limited(None),
         evaluations={},
-        scorers=len(unique_scorers(opened.benchmarks)),
+        scorers=scores_per_sample(opened.plan, opened.benchmarks),
         untimed=False,
         command=f"python -m rcm_bench score {shlex.quote(str(run))}",
     )

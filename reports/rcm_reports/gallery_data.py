@@ -96,7 +96,8 @@ def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> li
     """Return one sample; trailing zeros are left out.
 
     In order: column, prompt, seed, state, file, reason, score, width, height, key in the store,
-    boxes, frames, frames per second; 0 stands for what is not there.
+    boxes that count, how many more there are, frames, frames per second; 0 stands for what is not
+    there.
     """
     judged = shot.judged
     row = [
@@ -110,7 +111,7 @@ def _sample(shot: Shot, column: int, prompt: int, reasons: dict[str, int]) -> li
         shot.thumbnail.width,
         shot.thumbnail.height,
         shot.sample_key[:KEY_LENGTH],
-        boxes(judged.noted) if shot.medium else 0,
+        *(boxes(judged.noted, judged.threshold) if shot.medium else (0, 0)),
         *(round(value, 6) if known(value) else 0 for value in shot.frames),
     ]
     while row[-1] == 0 and row[-1] is not None:

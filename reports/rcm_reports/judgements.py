@@ -11,8 +11,6 @@ from rcm_reports.study import Study
 
 State = Literal["right", "wrong", "scored", "unscored", "missing"]
 MOST_BOXES = 60
-LEAST_SCORE = 0.05
-"""Detectors name things they hardly believe in; no rule counts those, and they hide the picture."""
 
 
 class Judgement(NamedTuple):
@@ -23,12 +21,26 @@ class Judgement(NamedTuple):
         reason: Why, in the scorer's words.
         noted: Boxes as the scorer noted them; ``boxes`` reads them.
         value: The score; NaN where there is none.
+        threshold: Confidence that a box must exceed to count.
     """
 
     state: State
     reason: str
     noted: Any
     value: float
+    threshold: float = -math.inf
+
+
+class Boxes(NamedTuple):
+    """Boxes of a sample.
+
+    Attributes:
+        counted: Those that count, as (x0, y0, x1, y1, score or None, name), in pixels.
+        more: How many more the scorer noted that do not count.
+    """
+
+    counted: list[list[Any]]
+    more: int
 
 
 NOT_JUDGED = Judgement("unscored", "", None, math.nan)
@@ -44,13 +56,27 @@ def judgements(report: ReportInput, study: Study) -> dict[str, Judgement]:
     reasons = list(mine["reason"]) if "reason" in mine.columns else nothing
     notes = list(mine["details"]) if "details" in mine.columns else nothing
     found: dict[str, Judgement] = {}
+    least = _thresholds(report, study.quality.benchmark)
     for item, value, reason, raw in zip(
         mine["item_id"], mine["value"], reasons, notes, strict=True
     ):
         details = _details(raw)
         if str(item) not in found or "correct" in details:
-            found[str(item)] = _judgement(value, reason, details, binary=binary)
+            judged = _judgement(value, reason, details, binary=binary)
+            found[str(item)] = judged._replace(threshold=least.get(str(item), -math.inf))
     return found
+
+
+def _thresholds(report: ReportInput, benchmark: str) -> dict[str, float]:
+    """Return the confidence that counts by item, as the protocol's rules have it for its task."""
+    scorer = report.manifest.get("protocol", {}).get("scorers", {}).get(benchmark) or {}
+    rules = scorer.get("settings", {}).get("rules", {})
+    if "threshold" not in rules or "task" not in report.samples.columns:
+        return {}
+    return {
+        str(item): float(rules.get(f"{task}_threshold", rules["threshold"]))
+        for item, task in zip(report.samples["item_id"], report.samples["task"], strict=True)
+    }
 
 
 def _judgement(given: Any, reason: Any, details: Mapping[str, Any], *, binary: bool) -> Judgement:
@@ -78,18 +104,20 @@ def _details(raw: Any) -> Mapping[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def boxes(raw: Any) -> list[list[Any]]:
-    """Return boxes as (x0, y0, x1, y1, score or None, name), in pixels.
+def boxes(raw: Any, threshold: float = -math.inf) -> Boxes:
+    """Read boxes, and tell those that count from the rest: detectors name much they doubt.
 
     Args:
         raw: What a scorer noted: a list of boxes, or such lists by the name of what was found;
-            what is no box, or has a score below ``LEAST_SCORE``, is left out.
+            what is no box is left out.
+        threshold: Confidence that must be exceeded; a box without one counts.
     """
     if isinstance(raw, Mapping):
         groups = [(name, each) for name, found in raw.items() for each in _listed(found)]
         raw = [[*each[:4], each[4] if len(each) > 4 else None, name] for name, each in groups]
-    found = [_box(box) for box in _listed(raw) if _is_box(box)]
-    return [box for box in found if box[4] is None or box[4] >= LEAST_SCORE][:MOST_BOXES]
+    found = [box for box in _listed(raw) if _is_box(box)]
+    counted = [box for box in found if (score := _score(box)) is None or score > threshold]
+    return Boxes([_box(box) for box in counted[:MOST_BOXES]], len(found) - len(counted))
 
 
 def _listed(raw: Any) -> list[Any]:
@@ -101,9 +129,13 @@ def _is_box(box: list[Any]) -> bool:
     return numbers and all(math.isfinite(v) for v in box[:4])
 
 
+def _score(box: list[Any]) -> float | None:
+    given = box[4] if len(box) > 4 and isinstance(box[4], (int, float)) else None
+    return float(given) if given is not None and math.isfinite(given) else None
+
+
 def _box(box: list[Any]) -> list[Any]:
-    score = box[4] if len(box) > 4 and isinstance(box[4], (int, float)) else None
+    score = _score(box)
     name = visible(box[5], 60) if len(box) > 5 else ""
     rounded = [round(float(v), 1) for v in box[:4]]
-    known = score is not None and math.isfinite(score)
-    return [*rounded, round(float(score), 2) if score is not None and known else None, name]
+    return [*rounded, None if score is None else round(score, 2), name]

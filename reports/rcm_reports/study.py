@@ -11,8 +11,8 @@ from rcm_reports.links import gallery_link
 from rcm_reports.palette import Style, style_of
 
 BENCHMARK_TITLES = {"geneval": "GenEval", "vbench": "VBench", "latency": "Time"}
-TIME_BENCHMARKS = frozenset({"latency", "timing"})
-NOT_QUALITY = TIME_BENCHMARKS | {"diversity"}
+TIME_BENCHMARKS = frozenset({"latency", "throughput", "timing"})
+NOT_QUALITY = TIME_BENCHMARKS | {"diversity", "feature_diversity"}
 
 
 class Series(NamedTuple):

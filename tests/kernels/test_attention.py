@@ -1,7 +1,5 @@
 """Attention, its tangent and gradients against fp64, in every way that they can be asked for."""
 
-import secrets
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,6 @@ from torch.autograd import forward_ad
 from rcm_kernels import attention, attention_with_tangent
 
 SHAPES = [(1, 1, 8), (17, 64, 32), (65, 63, 64), (64, 130, 96), (130, 130, 128)]
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(rng, s, t, d, *, dtype=torch.float64, batch=2, heads=3):

@@ -1,19 +1,11 @@
 """The error budget: derived from the inputs, blind to nothing."""
 
 import math
-import secrets
 
 import pytest
 import torch
 
 from rcm_kernels.budget import compare, excess_over_rounding
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 def test_the_budget_is_twice_the_plain_error_and_one_rounding():

@@ -1,7 +1,5 @@
 """The check sees what it should see: errors, lost tangents, unwritten memory, reads too far."""
 
-import secrets
-
 import pytest
 import torch
 
@@ -12,13 +10,6 @@ from rcm_kernels.check import Candidate, check, poisoned_memory
 from rcm_kernels.golden import plain_results
 
 SMALL = Case(dtype=torch.float32, S=9, T=13, D=16, H=2)
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 def run(case, rng, attend=attention, explicit=attention_with_tangent):

@@ -1,8 +1,9 @@
 """Gradients through output and tangent in every mode, for any subset of tangents, in fp64."""
 
 import itertools
-import secrets
+from functools import partial
 
+import inputs
 import pytest
 import torch
 from torch.autograd import forward_ad
@@ -10,20 +11,7 @@ from torch.autograd import forward_ad
 from rcm_kernels import attention, attention_with_tangent
 from rcm_kernels.functions import ReferenceFunction
 
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
-
-
-def draw(rng, *, requires_grad=False):
-    shapes = ((2, 2, 5, 4), (2, 2, 7, 4), (2, 2, 7, 6))
-    return [
-        torch.randn(shape, generator=rng, dtype=torch.float64).requires_grad_(requires_grad)
-        for shape in shapes
-    ]
+draw = partial(inputs.draw, heads=2, groups=2, s=5, t=7, d=4)
 
 
 def plain_attention(q, k, v):

@@ -1,7 +1,6 @@
 """The fused kernels through the public functions, interpreted where there is no GPU."""
 
 import os
-import secrets
 
 import pytest
 import torch
@@ -18,13 +17,6 @@ pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() == INTERPRETED, reason="TRITON_INTERPRET contradicts the device"
 )
 CLOSE = {"rtol": 2e-4, "atol": 2e-5}  # float32 against float64
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 def draw(rng, *, requires_grad=False):

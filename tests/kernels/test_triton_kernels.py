@@ -5,7 +5,6 @@ the pipeline, TMA in hardware, large tensors) is marked ``gpu``.
 """
 
 import os
-import secrets
 
 import pytest
 import torch
@@ -24,13 +23,6 @@ pytestmark = pytest.mark.skipif(
     torch.cuda.is_available() == INTERPRETED, reason="TRITON_INTERPRET contradicts the device"
 )
 DISTRIBUTIONS = ("iid", "aligned", "offset", "biased", "sharp")
-
-
-@pytest.fixture
-def rng():
-    seed = secrets.randbits(31)
-    print(f"seed {seed}")
-    return torch.Generator().manual_seed(seed)
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
 """Files beside the page: what is taken, under which name, and what a video's header says."""
 
 import json
+import math
 import os
 import struct
 from dataclasses import replace
@@ -15,10 +16,11 @@ from synthetic_report import SMALL, build
 from synthetic_videos import FPS, FRAMES, clip, with_videos
 
 from rcm_reports import render
-from rcm_reports.judgements import boxes
+from rcm_reports.judgements import boxes, judgements
 from rcm_reports.media import FOLDER, blob_path, drop_media, medium, put_media
 from rcm_reports.mp4 import VideoFacts, video_facts
 from rcm_reports.page import build_page
+from rcm_reports.study import build_study
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -134,7 +136,7 @@ def test_videos_carry_their_frames_and_posters(tmp_path):
     run = with_videos(build(tmp_path, replace(SMALL, images=False)), columns=False)
     built = build_page(run)
     data = json.loads(built.text.split('id="shots">')[1].split("</script>")[0])
-    assert {tuple(sample[11:]) for sample in data["samples"]} == {(FRAMES, FPS)}
+    assert {tuple(sample[12:]) for sample in data["samples"]} == {(FRAMES, FPS)}
     assert len(built.media) == len(run.samples)
     with Image.open(tmp_path / "blobs" / "vv" / "poster0.png") as poster:
         assert {(s[7], s[8]) for s in data["samples"] if s[7:9] != [0, 0]} == {poster.size}
@@ -149,15 +151,17 @@ def test_a_video_without_header_or_columns_has_no_frame_rate(tmp_path):
 
 
 def test_boxes_come_as_a_list_or_by_name():
-    assert boxes([[1, 2, 3, 4, 0.987, "cup"], [1, 2, 3, 4]]) == [
+    assert boxes([[1, 2, 3, 4, 0.987, "cup"], [1, 2, 3, 4]]).counted == [
         [1.0, 2.0, 3.0, 4.0, 0.99, "cup"],
         [1.0, 2.0, 3.0, 4.0, None, ""],
     ]
-    assert boxes({"cup": [[1, 2, 3, 4, 0.5]], "cat": []}) == [[1.0, 2.0, 3.0, 4.0, 0.5, "cup"]]
+    assert boxes({"cup": [[1, 2, 3, 4, 0.5]], "cat": []}).counted == [
+        [1.0, 2.0, 3.0, 4.0, 0.5, "cup"]
+    ]
     for nothing in (None, 3, "x", [1, 2], [[1, 2, 3]], [["a", 2, 3, 4]], {"cup": 3}):
-        assert boxes(nothing) == []
-    assert boxes([[float("nan"), 2, 3, 4], [1, 2, 3, float("inf")]]) == []
-    assert boxes([[1, 2, 3, 4, float("nan"), "x"]]) == [[1.0, 2.0, 3.0, 4.0, None, "x"]]
+        assert boxes(nothing).counted == []
+    assert boxes([[float("nan"), 2, 3, 4], [1, 2, 3, float("inf")]]).counted == []
+    assert boxes([[1, 2, 3, 4, float("nan"), "x"]]).counted == [[1.0, 2.0, 3.0, 4.0, None, "x"]]
 
 
 def test_the_viewer_holds_whole_prompts_of_every_task(tmp_path, monkeypatch):
@@ -193,6 +197,23 @@ def test_media_of_an_older_page_go_and_what_is_not_ours_stays(tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == sorted([new, *foreign])
 
 
-def test_boxes_that_no_rule_counts_are_not_drawn():
-    faint, sure, unknown = [0, 0, 1, 1, 0.001, "a"], [0, 0, 1, 1, 0.3, "b"], [0, 0, 1, 1]
-    assert [box[5] for box in boxes([faint, sure, unknown])] == ["b", ""]
+def test_boxes_that_no_rule_counts_are_counted_and_not_drawn():
+    noted = [[0, 0, 1, 1, 0.001, "a"], [0, 0, 1, 1, 0.3, "b"], [0, 0, 1, 1, 0.31, "c"], [0] * 4]
+    found = boxes(noted, 0.3)
+    assert ([box[5] for box in found.counted], found.more) == (["c", ""], 2)
+    assert boxes({"cup": noted}, 0.31) == ([[0.0, 0.0, 0.0, 0.0, None, "cup"]], 3)
+
+
+def test_the_protocol_says_from_which_confidence_a_task_counts(tmp_path):
+    report = build(tmp_path, replace(SMALL, images=False))
+    rules = {"threshold": 0.3, "counting_threshold": 0.9}
+    scorers = {"geneval": {"settings": {"rules": rules}}}
+    protocol = {**report.manifest["protocol"], "scorers": scorers}
+    ruled = replace(report, manifest={**report.manifest, "protocol": protocol})
+    tasks = dict(zip(report.samples["item_id"], report.samples["task"], strict=True))
+    for one, wanted in ((ruled, {"counting": 0.9}), (report, None)):
+        found = judgements(one, build_study(one))
+        for item, judged in found.items():
+            expected = -math.inf if wanted is None else wanted.get(tasks[item], 0.3)
+            assert judged.threshold == expected
+    assert "counting" in tasks.values()

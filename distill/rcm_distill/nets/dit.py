@@ -9,7 +9,7 @@ tokens attend to themselves and to the words; the words are encoded once per pro
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -38,6 +38,7 @@ class DiTConfig:
         num_frequencies: Fourier features of the time.
         max_frequency: Highest of them in radians per unit of rectified-flow time. It bounds dv/dt,
             which consistency tangents see.
+        end_time: Whether the network predicts average velocities up to an end time that it is told.
     """
 
     vocab_size: int
@@ -52,6 +53,7 @@ class DiTConfig:
     text_depth: int = 2
     num_frequencies: int = 32
     max_frequency: float = 32.0
+    end_time: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide."""
@@ -69,7 +71,7 @@ class DiTConfig:
         """Yield the integer fields with their names."""
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
-            if isinstance(value, int):
+            if isinstance(value, int) and not isinstance(value, bool):
                 yield name, value
 
 
@@ -187,6 +189,14 @@ class DiT(nn.Module):
         for layer in (self.modulation, self.final_modulation, self.patch_out):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
+        self.gap_in: nn.Sequential | None = None
+        if config.end_time:
+            self.gap_in = nn.Sequential(
+                nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), nn.Linear(width, width)
+            )
+            # At first the end time changes nothing: the network starts as the one it came from.
+            nn.init.zeros_(self.gap_in[2].weight)
+            nn.init.zeros_(self.gap_in[2].bias)
         frequencies = torch.logspace(
             0, math.log10(config.max_frequency), config.num_frequencies, dtype=torch.float64
         )
@@ -199,28 +209,45 @@ class DiT(nn.Module):
             words_BLD = block(words_BLD)
         return EncodedText(words_BLD, self.pool(self.pool_in(words_BLD).flatten(1)))
 
-    def _condition(self, t_B: Tensor, pooled_BD: Tensor) -> Tensor:
+    def _features(self, t_B: Tensor) -> Tensor:
+        dtype = self.position.dtype
+        angle = t_B.to(dtype)[:, None] * self.frequencies.to(dtype)
+        return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+    def _condition(self, t_B: Tensor, s_B: Tensor | None, pooled_BD: Tensor) -> Tensor:
         # The time path stays in full precision: a rounded time ruins dv/dt.
         with torch.autocast(t_B.device.type, enabled=False):
-            dtype = self.position.dtype
-            angle = t_B.to(dtype)[:, None] * self.frequencies.to(dtype)
-            features = torch.cat([angle.cos(), angle.sin()], dim=-1)
-            condition: Tensor = functional.silu(self.time_in(features) + pooled_BD.to(dtype))
-            return condition
+            embedded = self.time_in(self._features(t_B)) + pooled_BD.to(self.position.dtype)
+            if self.gap_in is not None and s_B is not None:
+                embedded = embedded + self.gap_in(self._features(t_B - s_B))
+            return functional.silu(embedded)
 
-    def forward(self, x_BCSS: Tensor, t_B: Tensor, cond: Tensor | EncodedText) -> Tensor:
+    def forward(
+        self,
+        x_BCSS: Tensor,
+        t_B: Tensor,
+        cond: Tensor | EncodedText,
+        s_B: Tensor | None = None,
+    ) -> Tensor:
         """Predict the velocity eps - x0.
 
         Args:
             x_BCSS: Noisy images (B, C, S, S) on the rectified-flow path.
             t_B: Rectified-flow times (B,) in [0, 1], 1 is noise.
             cond: Word ids (B, max_words), or what ``encode`` made of them.
+            s_B: End times (B,) of the average velocity, for networks with ``end_time``.
 
         Returns:
             The velocity (B, C, S, S), at least float32.
+
+        Raises:
+            ValueError: End times were given to a network without, or not given to one with them.
         """
+        if (s_B is not None) != self.config.end_time:
+            says = "needs s_B" if self.config.end_time else "takes no s_B"
+            raise ValueError(f"a network with end_time={self.config.end_time} {says}")
         words_BLD, pooled_BD = cond if isinstance(cond, EncodedText) else self.encode(cond)
-        condition_BD = self._condition(t_B, pooled_BD)
+        condition_BD = self._condition(t_B, s_B, pooled_BD)
         with torch.autocast(t_B.device.type, enabled=False):
             modulation = self.modulation(condition_BD)[:, None]
             final_shift, final_scale = self.final_modulation(condition_BD)[:, None].chunk(2, dim=-1)
@@ -230,6 +257,15 @@ class DiT(nn.Module):
         out_BNP = self.patch_out(_layer_norm(x_BND) * (1 + final_scale) + final_shift)
         out = _from_patches(out_BNP, self.config)
         return out.to(torch.promote_types(out.dtype, torch.float32))
+
+
+def with_end_time(net: DiT) -> DiT:
+    """Copy a network of velocities into one that is told end times, and starts out the same."""
+    wider = DiT(replace(net.config, end_time=True)).to(net.position.device, net.position.dtype)
+    missing, unexpected = wider.load_state_dict(net.state_dict(), strict=False)
+    assert not unexpected
+    assert all(name.startswith("gap_in.") for name in missing)
+    return wider
 
 
 def _to_patches(x_BCSS: Tensor, patch: int) -> Tensor:

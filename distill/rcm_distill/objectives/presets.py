@@ -1,51 +1,142 @@
-"""Published rCM configurations by name; each name carries its paper or commit.
+"""Published configurations by name; each name carries its paper or commit.
 
-The repository and the paper differ in places, so both are here. Learning rates, batch sizes and
-numbers of iterations are the recipe's matter, not the objective's.
+Codebases that implement one method differ in guidance form, reduction, normaliser, warm-up and time
+distributions, and change these over time; a preset says which of them is meant. Learning rates,
+batch sizes, numbers of iterations and averages are the recipe's matter, not the objective's.
 """
 
+import math
 from dataclasses import replace
+from types import ModuleType
+from typing import NamedTuple
 
-from rcm_distill.objectives.rcm import Objective
-from rcm_distill.objectives.time_law import LogNormal, UniformShift
+from rcm_distill.objectives import dcm, dmd2, meanflow, rcm, scm
+from rcm_distill.objectives.protocol import Objective
+from rcm_distill.objectives.time_law import LogitNormal, LogNormal, UniformShift
 
-_IMAGE = Objective()
-_WAN = Objective(
+
+class Preset(NamedTuple):
+    """An objective as published, its method's name, where it is from, and what is not as there."""
+
+    method: str
+    objective: Objective
+    source: str
+    differs: str = ""
+
+
+def _preset(module: ModuleType, objective: Objective, source: str, differs: str = "") -> Preset:
+    return Preset(module.__name__.rpartition(".")[2], objective, source, differs)
+
+
+_WAN = rcm.Objective(
     times_G=LogNormal(P_mean=0.7, P_std=1.6),
     times_D=UniformShift(shift=5.0),
     tangent_warmup=1000,
     teacher_guidance=5.0,
 )
+_WAN_14B = replace(
+    _WAN, times_G=LogNormal(P_mean=1.5, P_std=1.6), tangent_warmup=0, student_update_freq=10
+)
+_RCM_CODE = "NVlabs/rcm, configs/experiments/rcm/wan2pt1_t2v.py"
+_RCM_PAPER = "2510.08431v3, Table 4 and appendix C"
+_FASTGEN = "NVlabs/FastGen at 34f30e8"
 
-RCM_PRESETS: dict[str, Objective] = {
-    # NVlabs/rcm at 5b41aa9, configs/experiments/rcm/wan2pt1_t2v.py.
-    "rcm@5b41aa9 wan-1.3b": _WAN,
-    "rcm@5b41aa9 wan-14b": replace(
-        _WAN,
-        times_G=LogNormal(P_mean=1.5, P_std=1.6),
-        tangent_warmup=0,
-        student_update_freq=10,
+PRESETS: dict[str, Preset] = {
+    "rcm@5b41aa9 wan-1.3b": _preset(rcm, _WAN, _RCM_CODE),
+    "rcm@5b41aa9 wan-14b": _preset(rcm, _WAN_14B, _RCM_CODE),
+    # Guidance changed at 4f45bdf (2026-02-20), the warm-up at f9b7be9 (2026-01-08).
+    "rcm@20207e5 wan-1.3b": _preset(
+        rcm, replace(_WAN, warm_up="scm", guidance_form="c + s(c - u)"), _RCM_CODE
     ),
-    # 2510.08431v3, Table 4; 20 and 21 latent frames of 77 and 81.
-    "rcm paper v3 cosmos-t2i": _IMAGE,
-    "rcm paper v3 wan-1.3b": replace(
-        _WAN, times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=20)
+    "rcm@5b41aa9 dcm": _preset(
+        dcm, dcm.Objective(teacher_guidance=5.0), "NVlabs/rcm, rcm/models/t2v_model_distill_rcm.py"
     ),
-    "rcm paper v3 wan-14b": replace(
-        _WAN,
-        times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=21),
-        tangent_warmup=200,
-        student_update_freq=10,
+    # 20 and 21 latent frames of 77 and 81.
+    "rcm paper v3 cosmos-t2i": _preset(rcm, rcm.Objective(), _RCM_PAPER),
+    "rcm paper v3 wan-1.3b": _preset(
+        rcm, replace(_WAN, times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=20)), _RCM_PAPER
+    ),
+    "rcm paper v3 wan-14b": _preset(
+        rcm,
+        replace(
+            _WAN,
+            times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=21),
+            tangent_warmup=200,
+            student_update_freq=10,
+        ),
+        _RCM_PAPER,
+    ),
+    "fastgen@34f30e8 scm-cifar10": _preset(
+        scm,
+        scm.Objective(),
+        f"{_FASTGEN}, fastgen/methods/consistency_model/sCM.py",
+        "no learned weight w(t)",
+    ),
+    "fastgen@34f30e8 scm-edm2-xl": _preset(
+        scm,
+        scm.Objective(times=LogNormal(P_mean=-1.0, P_std=1.6)),
+        f"{_FASTGEN}, config_scm_xl.py",
+        "no learned weight w(t)",
+    ),
+    "fastgen@34f30e8 dmd2-wan": _preset(
+        dmd2,
+        dmd2.Objective(
+            times=UniformShift(shift=5.0),
+            backward_times=tuple(math.atan2(t, 1 - t) for t in (0.937, 0.833, 0.624)),
+            teacher_guidance=5.0,
+        ),
+        f"{_FASTGEN}, t_list of its Wan configuration",
+        "backward simulation instead of noised data, no GAN branch (0.03); p_D is rCM's",
+    ),
+    "fastgen@34f30e8 meanflow-wan": _preset(
+        meanflow,
+        meanflow.Objective(
+            times=LogitNormal(mean=-0.8, std=1.6),
+            equal_share=0.0,
+            tangent_warmup=2000,
+            norm_constant=10.0,
+            method="finite_difference",
+            teacher_guidance=3.0,
+        ),
+        f"{_FASTGEN}, fastgen/methods/consistency_model/mean_flow.py",
+        "difference step 1e-3, there 5e-3; r_sample_ratio 1.0 is read as no sample with s = t",
+    ),
+    "dmd2 sdxl": _preset(
+        dmd2,
+        dmd2.Objective(
+            # sin t = sqrt(1 - prod alpha) of its schedule, betas from 0.00085 to 0.012 in the root.
+            backward_times=tuple(math.asin(s) for s in (0.971, 0.850, 0.570)),
+            teacher_guidance=8.0,
+        ),
+        "2405.14867 and tianweiy/DMD2 at 8d8fa55: steps 999, 749, 499, 249, U(0.02 T, 0.98 T)",
+        "no GAN branch; starts at pi/2, not at step 999; p_D is uniform in rectified-flow time",
+    ),
+    "self-forcing@33593df wan-1.3b": _preset(
+        dmd2,
+        dmd2.Objective(
+            times=UniformShift(shift=5.0),
+            backward_times=tuple(math.atan2(t, 1 - t) for t in (0.9375, 5 / 6, 0.625)),
+            teacher_guidance=3.0,
+            guidance_form="c + s(c - u)",
+        ),
+        "guandeh17/Self-Forcing, model/dmd.py; steps 1000, 750, 500, 250 at shift 5",
+        "whole clips, not causal blocks; its times are clamped to [0.02, 0.98]",
+    ),
+    "meanflow paper": _preset(
+        meanflow,
+        meanflow.Objective(velocity="data"),
+        "2505.13447 and its authors' meanflow.py at d70cb55",
+        "no guidance inside the target and no label dropout",
     ),
 }
 
 
-def rcm_preset(name: str) -> Objective:
+def preset(name: str) -> Preset:
     """Return a published configuration; ``dataclasses.replace`` changes what differs.
 
     Raises:
         ValueError: There is no such preset.
     """
-    if name not in RCM_PRESETS:
-        raise ValueError(f"unknown preset '{name}'. Available: {', '.join(RCM_PRESETS)}.")
-    return RCM_PRESETS[name]
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset '{name}'. Available: {', '.join(PRESETS)}.")
+    return PRESETS[name]

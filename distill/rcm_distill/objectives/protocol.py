@@ -46,7 +46,10 @@ class Objective(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return which of "data", "teacher" and "critic" the method uses."""
+        """Return which of "data", "teacher", "critic" and "end_time" the method uses.
+
+        ``"end_time"`` asks for a student that is told where its jump ends (``s_B``).
+        """
         ...
 
     def phase(self, step: int) -> Phase:

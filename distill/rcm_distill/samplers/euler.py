@@ -47,10 +47,15 @@ def sample(
     return x_rf
 
 
-def velocity_at(denoiser: Denoiser, x_rf: Tensor, t: float, cond: Any) -> Tensor:
-    """Return the rectified-flow velocity at x_rf (B, ...) and one TrigFlow time for all."""
+def velocity_at(
+    denoiser: Denoiser, x_rf: Tensor, t: float, cond: Any, *, s_B: Tensor | None = None
+) -> Tensor:
+    """Return the rectified-flow velocity at x_rf (B, ...) and one TrigFlow time for all.
+
+    With end times (B,) it is a trajectory model's average velocity on the way to them.
+    """
     x_t, t_B = x_rf * (math.cos(t) + math.sin(t)), fill_times(t, x_rf)
-    return rf_velocity(denoiser(x_t, t_B, cond).F, x_t, t_B)
+    return rf_velocity(denoiser(x_t, t_B, cond, s_B=s_B).F, x_t, t_B)
 
 
 def rf_time(t: float) -> float:

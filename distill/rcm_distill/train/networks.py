@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from rcm_distill.denoiser import Prediction, VelocityDenoiser
+from rcm_distill.denoiser import Prediction, network_denoiser
 from rcm_distill.tangent import Tangent, tangent
 
 
@@ -23,32 +23,50 @@ class TrainingDenoiser:
     forward: Callable[..., Tensor]
     jvp: Callable[..., Tangent]
     precision: Literal["bf16", "float32"]
+    end_time: bool = False
 
     def __call__(
         self, x_t: Tensor, t_B: Tensor, cond: Any, *, s_B: Tensor | None = None
     ) -> Prediction:
         """Predict F and x0; shapes as in ``VelocityDenoiser``."""
+        denoiser = network_denoiser(self.forward, end_time=self.end_time)
         with _autocast(x_t.device, self.precision):
-            return VelocityDenoiser(self.forward)(x_t, t_B, cond, s_B=s_B)
+            return denoiser(x_t, t_B, cond, s_B=s_B)
 
-    def tangent(self, x_t: Tensor, t_B: Tensor, dx: Tensor, dt_B: Tensor, cond: Any) -> Tangent:
+    def tangent(
+        self,
+        x_t: Tensor,
+        t_B: Tensor,
+        dx: Tensor,
+        dt_B: Tensor,
+        cond: Any,
+        *,
+        s_B: Tensor | None = None,
+    ) -> Tangent:
         """Return F and its directional derivative, exactly, without gradients."""
         with torch.no_grad(), _autocast(x_t.device, "float32"):
-            return self.jvp(x_t, t_B, dx, dt_B, cond)
+            return self.jvp(x_t, t_B, dx, dt_B, cond, s_B)
 
 
 def training_denoiser(
-    net: nn.Module, precision: Literal["bf16", "float32"], *, compiled: bool
+    net: nn.Module,
+    precision: Literal["bf16", "float32"],
+    *,
+    compiled: bool,
+    end_time: bool = False,
 ) -> TrainingDenoiser:
     """Wrap a network for training; compile its two passes where that pays (on a GPU)."""
-    denoiser = VelocityDenoiser(net)
+    denoiser = network_denoiser(net, end_time=end_time)
 
-    def jvp(x_t: Tensor, t_B: Tensor, dx: Tensor, dt_B: Tensor, cond: Any) -> Tangent:
-        return tangent(denoiser, x_t, t_B, dx, dt_B, cond, method="exact")
+    def jvp(
+        x_t: Tensor, t_B: Tensor, dx: Tensor, dt_B: Tensor, cond: Any, s_B: Tensor | None
+    ) -> Tangent:
+        return tangent(denoiser, x_t, t_B, dx, dt_B, cond, s_B=s_B, method="exact")
 
     if not compiled:
-        return TrainingDenoiser(forward=net, jvp=jvp, precision=precision)
+        return TrainingDenoiser(forward=net, jvp=jvp, precision=precision, end_time=end_time)
     return TrainingDenoiser(
+        end_time=end_time,
         forward=torch.compile(net, dynamic=False),
         jvp=torch.compile(jvp, dynamic=False),
         precision=precision,

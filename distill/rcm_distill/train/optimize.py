@@ -51,7 +51,9 @@ class Optimized:
         )
         return cls(
             net=net,
-            denoiser=training_denoiser(net, recipe.precision, compiled=compiled),
+            denoiser=training_denoiser(
+                net, recipe.precision, compiled=compiled, end_time=net.config.end_time
+            ),
             settings=settings,
             optimizer=optimizer,
             ema=PowerEMA(list(net.parameters()), lengths) if lengths else None,

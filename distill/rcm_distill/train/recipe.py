@@ -4,15 +4,19 @@ A recipe names a method (a file of ``rcm_distill.objectives``), its hyperparamet
 the data and the optimisers. How long a session may take and where it writes are the invocation's.
 """
 
-import importlib.util
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import UnionType
+from types import MappingProxyType, ModuleType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
+
+from rcm_distill import objectives
+from rcm_distill.objectives.presets import PRESETS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +56,8 @@ class Recipe:
         recipe: Name, and the stem of the files that come out.
         about: What it is for, in a sentence.
         method: File stem in ``rcm_distill.objectives``.
-        objective: Hyperparameters of the method.
+        objective: Hyperparameters of the method; ``preset`` among them starts from a published
+            configuration.
         teacher: Id or path of the teacher's weights; None trains from scratch.
         network: Architecture of a network trained from scratch; a student takes its teacher's.
         data: The training scenes.
@@ -105,24 +110,50 @@ def load_recipe(path: Path) -> Recipe:
 
 def objective(recipe: Recipe, where: str = "recipe") -> Any:
     """Build the objective that a recipe names, with its hyperparameters checked."""
-    known = sorted(
-        stem
-        for stem in ("flow_matching", "scm", "rcm", "dmd2")
-        if importlib.util.find_spec(f"rcm_distill.objectives.{stem}")
-    )
+    known = methods()
     if recipe.method not in known:
         raise ValueError(f"{where}: {_unknown('method', recipe.method, known)}")
-    module = importlib.import_module(f"rcm_distill.objectives.{recipe.method}")
-    return build(module.Objective, recipe.objective, f"{where}: objective")
+    values, where = dict(recipe.objective), f"{where}: objective"
+    base = _preset(recipe.method, values.pop("preset"), where) if "preset" in values else {}
+    return build(_module(recipe.method).Objective, values, where, base)
 
 
-def build(kind: Any, values: Any, where: str) -> Any:
+def _preset(method: str, name: object, where: str) -> Mapping[str, Any]:
+    """Return the hyperparameters of a published configuration, which the recipe's own replace."""
+    if name not in PRESETS:
+        raise ValueError(f"{where}: {_unknown('preset', str(name), PRESETS)}")
+    found = PRESETS[str(name)]
+    if found.method != method:
+        raise ValueError(f"{where}: preset '{name}' is of method '{found.method}', not '{method}'")
+    kind: Any = type(found.objective)
+    return {entry.name: getattr(found.objective, entry.name) for entry in fields(kind)}
+
+
+def methods() -> list[str]:
+    """Return the names of all methods: the files of ``objectives`` that define one."""
+    stems = [info.name for info in pkgutil.iter_modules(objectives.__path__)]
+    return sorted(stem for stem in stems if _defines_method(_module(stem)))
+
+
+def _defines_method(module: ModuleType) -> bool:
+    kind = getattr(module, "Objective", None)
+    return is_dataclass(kind) and getattr(kind, "__module__", None) == module.__name__
+
+
+def _module(stem: str) -> ModuleType:
+    return importlib.import_module(f"{objectives.__name__}.{stem}")
+
+
+def build(
+    kind: Any, values: Any, where: str, base: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
     """Make a dataclass from a mapping, strictly, nested dataclasses and tuples included.
 
     Args:
         kind: A dataclass.
         values: What the file holds at this place.
         where: File and key, for messages.
+        base: Fields that hold where the file says nothing.
 
     Raises:
         ValueError: An unknown or missing key, or a value of the wrong type.
@@ -136,11 +167,11 @@ def build(kind: Any, values: Any, where: str) -> Any:
             raise ValueError(f"{where}: {_unknown('key', str(key), known)}")
     for name, entry in known.items():
         required = entry.default is MISSING and entry.default_factory is MISSING
-        if required and name not in values:
+        if required and name not in values and name not in base:
             raise ValueError(f"{where}: '{name}' is missing")
     made = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in values.items()}
     try:
-        return kind(**made)
+        return kind(**{**base, **made})
     except ValueError as fault:
         raise ValueError(f"{where}: {fault}") from None
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rcm_distill import checkpoint
-from rcm_distill.denoiser import VelocityDenoiser
+from rcm_distill.denoiser import Denoiser, network_denoiser
 from rcm_distill.lab.grammar import NULL, VOCAB_SIZE
 from rcm_distill.lab.pool import Pool
-from rcm_distill.nets.dit import DiT, DiTConfig
+from rcm_distill.nets.dit import DiT, DiTConfig, with_end_time
 from rcm_distill.objectives.protocol import Batch, LossTerms
 from rcm_distill.train.graphs import StepGraphs
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
@@ -22,7 +22,7 @@ from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build, objective
 from rcm_distill.train.state import load_state, save_state
 
-Validate = Callable[[VelocityDenoiser, int], Mapping[str, float]]
+Validate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
 LOG_EVERY = 100
 
@@ -109,8 +109,9 @@ def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Trai
         if recipe.critic is None:
             raise ValueError(f"recipe {recipe.recipe}: method {recipe.method} needs 'critic'")
         critic = Optimized.trained(source, recipe.critic, (), recipe, compiled=compiled)
+    learner = with_end_time(source) if "end_time" in loss.needs else source
     return Training(
-        student=Optimized.trained(source, recipe.student, recipe.ema, recipe, compiled=compiled),
+        student=Optimized.trained(learner, recipe.student, recipe.ema, recipe, compiled=compiled),
         critic=critic,
         teacher=frozen,
         data=torch.Generator(device).manual_seed(recipe.seed + 1),
@@ -202,7 +203,8 @@ def _export(
     averaged = student.averaged()
     net = DiT(student.net.config).to(device).eval()
     net.load_state_dict(averaged)
-    scores = dict(validate(VelocityDenoiser(net), training.step)) if validate else {}
+    denoiser = network_denoiser(net, end_time=net.config.end_time)
+    scores = dict(validate(denoiser, training.step)) if validate else {}
     card = {
         "recipe": recipe.recipe,
         "about": recipe.about,

@@ -41,7 +41,8 @@ const caption = (i, k) => {
   const shot = data.samples[k];
   el.append(make("small", saidOf(k), "why"));
   const found = (shot[BOXES] || []).map(([, , , , score, name]) => name + (score === null ? "" : ` ${score}`)).join(", ");
-  if (found) el.append(make("small", `found: ${found}`));
+  const more = shot[MORE] ? `${shot[MORE]}${found ? " more" : ""} too doubtful to count` : "";
+  if (found || more) el.append(make("small", `found: ${[found, more].filter(Boolean).join("; ")}`));
   if (shot[KEY]) el.append(make("small", `sample ${shot[KEY]}`, "key"));
   return el;
 };

@@ -1,5 +1,5 @@
 /* The samples of the page, by row (prompt and seed) and column, and one sample as an element. */
-const [COLUMN, PROMPT, SEED, STATE, FILE, REASON, SCORE, WIDTH, HEIGHT, KEY, BOXES, FRAMES, FPS] = Array(13).keys();
+const [COLUMN, PROMPT, SEED, STATE, FILE, REASON, SCORE, WIDTH, HEIGHT, KEY, BOXES, MORE, FRAMES, FPS] = Array(14).keys();
 const MARKS = { right: "✓", wrong: "✗", unscored: "?" };
 const SVG = "http://www.w3.org/2000/svg";
 const thumbs = new Map();

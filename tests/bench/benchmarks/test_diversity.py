@@ -1,15 +1,17 @@
 """Diversity against the truth: unbiased on the world's own scenes, 0 for copies, pairs only."""
 
 import math
+import secrets
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from bench_tables import make_samples, make_scores
+from scipy.optimize import linear_sum_assignment
 
 from rcm_bench.aggregate import aggregate
-from rcm_bench.benchmarks.diversity import ATTRIBUTES, Benchmark, gaps, jackknife
+from rcm_bench.benchmarks.diversity import ATTRIBUTES, Benchmark, _assignment, gaps, jackknife
 from rcm_bench.types import Reference
 from rcm_distill.lab.grammar import COLORS, prompt_set
 from rcm_distill.lab.world import Scenes, sample_scenes, true_dispersion
@@ -31,6 +33,16 @@ def test_gaps_by_hand() -> None:
     b = scene(slot("green", (6, 8), 4), slot("red", (3, 4), 6.5, free=False), tone=-0.2)
     found = gaps(a, b)
     assert found == pytest.approx({"background": 0.3, "place": 5.0, "size": 0.75, "color": 1.0})
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7])
+def test_matching_is_the_best_of_all_assignments(size) -> None:
+    rng = np.random.default_rng(secrets.randbits(32))
+    for _ in range(50):
+        places = 40 * rng.random((2, size, 2))
+        a, b = ([slot("red", tuple(xy), 5) for xy in side] for side in places)
+        distance = np.linalg.norm(places[0][:, None] - places[1][None], axis=-1)
+        assert _assignment(a, b, True) == linear_sum_assignment(distance)[1].tolist()
 
 
 def test_exchangeable_objects_are_matched_by_the_nearest_arrangement() -> None:

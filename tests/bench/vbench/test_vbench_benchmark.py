@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,11 @@ from rcm_bench.benchmarks.vbench import Benchmark
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 from rcm_bench.measured import cells, ratio_per_prompt
+from rcm_bench.planning import Plan
+from rcm_bench.scoring import scores_per_sample
 from rcm_bench.statistics import value_of
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
-from rcm_bench.types import PromptRecord, Reference
+from rcm_bench.types import PromptRecord, Reference, WorkItem
 from rcm_bench.vbench import dimensions as known
 from rcm_bench.vbench import prompts, staging
 
@@ -139,7 +142,7 @@ def test_all_sixteen_dimensions_and_totals_by_hand(video, tmp_path):
 def test_a_failed_dimension_is_missing_and_comes_back(video, tmp_path, monkeypatch):
     """The other is kept, this one fails with its reason and is run again, alone."""
     wrong = tmp_path / "weights" / known.WEIGHTS["scene"][0]
-    monkeypatch.setattr(Benchmark, "check", lambda self: None)
+    monkeypatch.setattr(Benchmark, "check", lambda self, prompts: None)
     wrong.rename(wrong.with_suffix(".away"))
     video.write_text(SUITE.replace("{device: cpu", "{dimensions: [scene, color], device: cpu"))
     outcome = rcm_bench.run(str(video), tmp_path / "out")
@@ -186,7 +189,7 @@ def test_custom_input_scores_any_prompts(video, tmp_path):
 
 
 def test_what_cannot_run_is_refused_before_sampling(video, tmp_path, built):
-    video.write_text(video.read_text().replace("{device", "{mode: custom_input, device"))
+    video.write_text(SUITE.replace("{device", "{mode: custom_input, device"))
     with pytest.raises(UserError, match="are judged by what VBench's own prompts say"):
         rcm_bench.run(str(video), tmp_path / "out")
     video.write_text(SUITE.replace("{device", "{weights: {'amt/amt.pth': abc}, device"))
@@ -195,6 +198,12 @@ def test_what_cannot_run_is_refused_before_sampling(video, tmp_path, built):
     video.write_text(SUITE)
     (tmp_path / "weights" / "amt_model" / "amt-s.pth").unlink()
     with pytest.raises(UserError, match=r"motion_smoothness: no weights at .*amt-s.pth"):
+        rcm_bench.run(str(video), tmp_path / "out")
+    text = SUITE.replace("{set: vbench, info: info.json, preset: five-unfiltered}",
+                         "{file: own.txt}")  # fmt: skip
+    (tmp_path / "own.txt").write_text("my prompt\n")
+    video.write_text(text)
+    with pytest.raises(UserError, match="is scored on VBench's own prompts; give 'prompts: {set:"):
         rcm_bench.run(str(video), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -353,6 +362,13 @@ def test_the_scorer_owes_scores_to_its_own_prompts_only():
     )
     (scorer,) = Benchmark(dimensions=("scene",)).scorers()
     assert scorer.applies(own) and not scorer.applies(foreign)
+    items = [WorkItem(**dict.fromkeys(WorkItem.__dataclass_fields__, "")) for _ in range(3)]
+    items = [
+        replace(item, prompt_id=n)
+        for item, n in zip(items, ("scene", "color", "color"), strict=True)
+    ]
+    plan = Plan(suite=None, prompts=[own, foreign], identities={}, items=items)
+    assert scores_per_sample(plan, [Benchmark(dimensions=("scene",))]) == pytest.approx(1 / 3)
     assert not scorer.applies(PromptRecord(prompt_id="x", text="x", task="prompt"))
 
 

@@ -74,7 +74,8 @@ def make_videos(folder, rng, prompts, num, size=(96, 64), frames=17):
     draw = np.random.default_rng(rng.randrange(2**32))
     for p in range(len(prompts)):
         for i in range(num):
-            blocks = draw.integers(0, 256, (8, 12, 3)).repeat(8, 0).repeat(8, 1)
+            blocks = draw.integers(0, 256, (size[1] // 8, size[0] // 8, 3))
+            blocks = blocks.repeat(8, 0).repeat(8, 1)
             video = np.stack([np.roll(blocks, t * (i + 1), axis=1) for t in range(frames)])
             command = [ffmpeg, "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24",
                        "-s", f"{size[0]}x{size[1]}", "-r", "16", "-i", "-", "-crf", "10",
@@ -109,18 +110,40 @@ PROMPTS = ("a person is dancing", 'a "quoted" cat\'s day & night $(x), é')
         ("human_action", "vbench_standard"),
         ("temporal_style", "vbench_standard"),
         ("overall_consistency", "custom_input"),
+        ("temporal_flickering", "i2v"),
     ],
 )
 def test_the_package_runs_through_the_harness(dimension, kind, real, weights, tmp_path, rng):
     weights(*({dimension} - set(NATIVE)))
     make_videos(tmp_path / "videos", rng, PROMPTS, 2)
-    job = make_job(tmp_path / "videos", rng, dimension, PROMPTS, 2, kind=kind, seconds=600.0)
+    job = make_job(tmp_path / "videos", rng, dimension, PROMPTS, 2, kind=kind, seconds=600.0,
+                   images=tmp_path)  # fmt: skip
     done = run_dimension(real, job, tmp_path / "out")
     assert done.status == "ok", done.message
     assert len(done.result.videos) == 4
     assert pooled(done.result.videos) == pytest.approx(done.result.aggregate, rel=1e-9)
     assert all(-1 <= video.value <= 1 for video in done.result.videos)
     assert run_dimension(real, job, tmp_path / "out").reused
+
+
+def test_the_static_filter_of_the_package_runs_through_the_harness(real, weights, tmp_path, rng):
+    """Two of its own prompts, six videos each: five at most are kept, under their own numbers."""
+    prompts = ("In a still frame, a stop sign", "a toilet, frozen in time")
+    weights("dynamic_degree")
+    make_videos(tmp_path / "videos", rng, prompts, 6, size=(128, 128), frames=5)
+    job = make_job(tmp_path / "videos", rng, "temporal_flickering", prompts, 6, filtered=True,
+                   seconds=600.0)  # fmt: skip
+    done = run_dimension(real, job, tmp_path / "out")
+    if "the static filter kept none of 12 videos" in done.message:
+        return  # as random flow fields may have it
+    assert done.status == "ok", done.message
+    plain = run_dimension(real, make_job(tmp_path / "videos", rng, "temporal_flickering", prompts,
+                                         5), tmp_path / "plain").result  # fmt: skip
+    own = {(v.prompt, v.index): v.value for v in plain.videos}
+    assert 0 < len(done.result.videos) <= 10
+    for video in done.result.videos:
+        if video.index < 5:
+            assert video.value == pytest.approx(own[video.prompt, video.index], abs=1e-12)
 
 
 def test_the_stand_in_leaves_the_files_that_the_package_leaves(real, weights, tmp_path, rng):

@@ -133,6 +133,12 @@ def test_camera_motion_has_three_parts(tmp_path):
             '{"color": [NaN, [{"video_path": "a-0.mp4", "video_results": 1}]]}',
             r"color\[0\]: expected the aggregate, got nan: VBench writes that where it scored no",
         ),
+        (
+            {"scene": [0.5, [{"video_path": "a-0.mp4", "video_results": 0.75, "frame_count": 16,
+                              "success_frame_count": 8}]]},
+            r"\[0\].video_results: expected what its frames give, 0.5, got 0.75",
+        ),
+        ('{"color": [1' + "0" * 400 + ', [{}]]}', "got one that no float can hold"),
         ("[" * 100_000, "expected JSON: "),
     ],
 )  # fmt: skip

@@ -272,3 +272,8 @@ def test_the_static_filter_gives_videos_their_own_numbers(built, tmp_path, rng):
         assert video.value == pytest.approx(share(folder / f"0-{video.index}.mp4"), rel=1e-12)
     again = run_dimension(built, job, tmp_path / "out")
     assert again.reused and again.result == done.result
+    for i in range(25):
+        (folder / f"0-{i}.mp4").write_bytes(b"moving" + rng.randbytes(32))
+    job = make_job(folder, rng, "temporal_flickering", ("a still frame",), 25, filtered=True)
+    done = run_dimension(built, job, tmp_path / "out")
+    assert done.status == "error" and "the static filter kept none of 25 videos" in done.message

@@ -1,8 +1,11 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
+from rcm_distill.objectives.presets import preset
 from rcm_distill.train import load_recipe
+from rcm_distill.train.recipe import objective
 
 RECIPES = sorted((Path(__file__).parents[3] / "suites" / "recipes").glob("*.yaml"))
 GOOD = """
@@ -29,7 +32,14 @@ def test_committed_recipes_are_whole(path):
 
 
 def test_there_are_recipes():
-    assert {p.stem for p in RECIPES} >= {"lab-teacher", "lab-rcm", "lab-scm", "lab-dmd2"}
+    assert {p.stem for p in RECIPES} >= {
+        "lab-teacher",
+        "lab-rcm",
+        "lab-scm",
+        "lab-dmd2",
+        "lab-meanflow",
+        "lab-dcm",
+    }
 
 
 def test_a_good_recipe_reads(tmp_path):
@@ -61,6 +71,33 @@ def test_faults_name_file_key_and_nearest(tmp_path, old, new, message):
     with pytest.raises(ValueError, match=message) as fault:
         load_recipe(written(tmp_path, GOOD.replace(old, new)))
     assert "x.yaml" in str(fault.value)
+
+
+PRESET = """
+recipe: x
+about: a test
+method: rcm
+objective: {preset: rcm@20207e5 wan-1.3b, teacher_guidance: 2.0}
+data: {num_images: 8}
+student: {lr: 1.0e-3}
+critic: {lr: 1.0e-3}
+steps: 4
+batch_size: 2
+"""
+
+
+def test_a_recipe_starts_from_a_preset(tmp_path):
+    loss = objective(load_recipe(written(tmp_path, PRESET)))
+    published = preset("rcm@20207e5 wan-1.3b").objective
+    assert loss == dataclasses.replace(published, teacher_guidance=2.0)
+    assert loss.warm_up == "scm"
+    for old, new, message in (
+        ("20207e5", "20207e6", "objective: unknown preset.*Did you mean 'rcm@20207e5 wan-1.3b'"),
+        ("method: rcm", "method: scm", "preset 'rcm@20207e5 wan-1.3b' is of method 'rcm', not"),
+        ("teacher_guidance", "teacher_guidence", "Did you mean 'teacher_guidance'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_recipe(written(tmp_path, PRESET.replace(old, new)))
 
 
 def test_a_missing_recipe_is_named(tmp_path):

@@ -54,7 +54,7 @@ class Clock:
         return self.now
 
 
-@pytest.mark.parametrize("method", ["flow_matching", "scm", "rcm", "dmd2"])
+@pytest.mark.parametrize("method", ["flow_matching", "scm", "rcm", "dmd2", "meanflow", "dcm"])
 def test_an_interrupted_training_ends_where_a_whole_one_does(
     tmp_path, method, teacher, monkeypatch
 ):

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import pytest
 from PIL import Image
-from synthetic_report import Recipe, build
+from synthetic_report import SMALL, Recipe, build
 
 from rcm_reports import render
 from rcm_reports.links import gallery_link
@@ -174,6 +174,19 @@ def test_boxes_lie_where_the_scorer_found_them(run, report, open_page):
     assert expected[0] and wanted[0][5] in page.inner_text("#cells figcaption")
     page.uncheck("[name=boxes]")
     assert page.locator("#cells rect").count() == 0
+
+
+def test_boxes_too_doubtful_to_count_are_counted_and_not_drawn(tmp_path, open_page):
+    run = build(tmp_path, replace(SMALL, num_prompts=1, seeds=1))
+    rules = {"geneval": {"settings": {"rules": {"threshold": 0.3}}}}
+    protocol = {**run.manifest["protocol"], "scorers": rules}
+    noted = [[5, 5, 20, 20, 0.96, "cup"], [0, 0, 9, 9, 0.02, "cat"], [0, 0, 9, 9, 0.3, "dog"]]
+    scores = run.scores.assign(details=json.dumps({"boxes": noted, "correct": True}))
+    made = replace(run, manifest={**run.manifest, "protocol": protocol}, scores=scores)
+    page = open_page(render(made, tmp_path / "report"), gallery_link(steps=1, mode="one"))
+    assert page.locator("#cells rect.over").count() == page.locator("#cells figure").count() > 0
+    said = page.locator("#cells figcaption").first.inner_text()
+    assert "found: cup 0.96; 2 more too doubtful to count" in said and "cat" not in said
 
 
 def test_every_key_does_what_the_page_says(report, open_page):

@@ -1,0 +1,182 @@
+"""Weights that a suite names by their digest, and that are checked against it before they load."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+from pydantic import Field, model_validator
+
+from rcm_bench.canonical import file_digest
+from rcm_bench.errors import UserError
+from rcm_bench.suite import Name, Strict
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+EXTRA = 'python -m pip install "rcm-bench[diversity]"'
+Sha256 = Annotated[
+    str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file, 64 digits")
+]
+_MAX_FAULTS = 5
+_COMMIT = re.compile("[0-9a-f]{40}")
+
+
+class PinnedFile(Strict):
+    """A local file of weights; relative paths start at the working folder."""
+
+    weights: Name = Field(description="Path of the file, .safetensors or a PyTorch file of tensors")
+    sha256: Sha256
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a score depends on: all but the place of the file."""
+        return self.model_dump(mode="json", exclude_none=True, exclude={"weights"})
+
+    def check(self, where: str) -> None:
+        """Refuse a file that is not there, without reading it."""
+        if not Path(self.weights).is_file():
+            raise UserError(f"{where}.weights: {self.weights}: no such file")
+
+    def verified(self, where: str) -> Path:
+        """Return the file once its digest is right.
+
+        Raises:
+            UserError: The file is missing, or another one.
+        """
+        self.check(where)
+        return check_digest(Path(self.weights), self.sha256, where)
+
+
+class PinnedFolder(Strict):
+    """A folder of transformers: local with digests, or a hub id at a commit."""
+
+    weights: Name = Field(
+        description="Hub id, or a folder with config.json and model.safetensors; relative paths "
+        "start at the working folder"
+    )
+    revision: str | None = Field(
+        default=None, description="Commit of the hub's repository (40 digits), for a hub id"
+    )
+    sha256: Sha256 | None = None
+    config_sha256: Sha256 | None = Field(
+        default=None, description="SHA-256 of a local folder's config.json"
+    )
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "PinnedFolder":
+        """Ask for what says which weights these are, so that a score's key can name them."""
+        if self.revision is None and (self.sha256 is None or self.config_sha256 is None):
+            raise ValueError(
+                "a hub id needs 'revision', a local folder 'sha256' and 'config_sha256'"
+            )
+        if self.revision is not None and not _COMMIT.fullmatch(self.revision):
+            raise ValueError("'revision' must be a commit of 40 digits: a branch may move")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what a score depends on: a hub id with its commit, or digests."""
+        hidden = {"weights"} if self.sha256 is not None else set()
+        return self.model_dump(mode="json", exclude_none=True, exclude=hidden)
+
+    def check(self, where: str) -> None:
+        """Refuse a local folder whose files are not there; a hub id is left for later."""
+        if self.revision is None:
+            for name in ("config.json", "model.safetensors"):
+                if not (path := Path(self.weights) / name).is_file():
+                    raise UserError(f"{where}.weights: {path}: no such file")
+
+    def verified(self, where: str, also: tuple[str, ...] = ()) -> Path:
+        """Return the folder once its digests are right; a hub id is taken from cache or hub.
+
+        Args:
+            where: Key of the suite, for messages.
+            also: Files besides the weights and their config that are needed.
+
+        Raises:
+            UserError: Something is missing, or another file than was named.
+        """
+        self.check(where)
+        names = ("config.json", "model.safetensors", *also)
+        folder = Path(self.weights) if self.revision is None else self._fetched(names, where)
+        for name in names:
+            if not (folder / name).is_file():
+                raise UserError(f"{where}.weights: {folder / name}: no such file")
+        check_digest(folder / "config.json", self.config_sha256, where)
+        check_digest(folder / "model.safetensors", self.sha256, where)
+        return folder
+
+    def _fetched(self, names: tuple[str, ...], where: str) -> Path:
+        try:
+            from huggingface_hub import snapshot_download
+
+            found = snapshot_download(
+                self.weights, revision=self.revision, allow_patterns=list(names)
+            )
+        except Exception as fault:
+            raise UserError(
+                f"{where}.weights: {self.weights} at {self.revision} cannot be fetched: {fault}"
+            ) from None
+        return Path(found)
+
+
+def check_digest(path: Path, expected: str | None, where: str) -> Path:
+    """Return a file whose SHA-256 is the expected one; None expects nothing.
+
+    Raises:
+        UserError: It is another file.
+    """
+    if expected is not None and (got := file_digest(path)) != expected:
+        raise UserError(f"{where}: {path}: expected SHA-256 {expected}, got {got}")
+    return path
+
+
+def read_tensors(path: Path, where: str) -> "dict[str, Tensor]":
+    """Read a file of tensors; nothing is executed in reading.
+
+    Args:
+        path: A .safetensors file, or what ``torch.save`` wrote of a ``state_dict``.
+        where: Key of the suite, for messages.
+
+    Raises:
+        UserError: It is something else.
+    """
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(path))
+        whole = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:
+        first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+        raise UserError(f"{where}: {path}: expected a file of plain tensors: {first}") from None
+    found = whole.get("state_dict", whole) if isinstance(whole, dict) else None
+    if not isinstance(found, dict) or not all(torch.is_tensor(w) for w in found.values()):
+        raise UserError(f"{where}: {path}: expected a 'state_dict' of tensors")
+    return found
+
+
+def fill(model: Any, tensors: "dict[str, Tensor]", where: str) -> None:
+    """Fill a network with tensors, all of them and nothing else.
+
+    Raises:
+        UserError: A tensor is missing, unexpected or misshapen.
+    """
+    here = model.state_dict()
+    faults = [f"missing: {name}" for name in sorted(here.keys() - tensors.keys())]
+    faults += [f"unexpected: {name}" for name in sorted(tensors.keys() - here.keys())]
+    faults += [
+        f"misshapen: {name}: expected {tuple(here[name].shape)}, got {tuple(tensors[name].shape)}"
+        for name in sorted(here.keys() & tensors.keys())
+        if here[name].shape != tensors[name].shape
+    ]
+    if faults:
+        more = f" and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+        shown = "; ".join(faults[:_MAX_FAULTS])
+        raise UserError(f"{where}: weights of another architecture: {shown}{more}")
+    model.load_state_dict(tensors, strict=True)
+
+
+def needs(package: str, what: str, fault: ImportError) -> NoReturn:
+    """Say which extra brings a package."""
+    raise UserError(f"{what} needs {package} ({fault}): {EXTRA}") from None

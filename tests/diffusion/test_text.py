@@ -1,0 +1,83 @@
+"""Text embeddings: diffusers' own, computed once, kept by content; the encoder is freed."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from tiny_models import SENTENCES, item, model_of
+
+from rcm_bench.diffusion import text as text_module
+from rcm_bench.diffusion.text import TextCache
+from rcm_bench.suite import RcmSampler, UnipcSampler
+from rcm_bench.types import PromptRecord
+
+SAMPLER = RcmSampler(kind="rcm")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RCM_BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("family", ["wan", "cosmos"])
+def test_equal_to_the_pipelines(family, request, cache):
+    root, pipe = request.getfixturevalue(family)
+    encoder = model_of(family, root, SAMPLER).text_encoder()
+    stored = TextCache(encoder.identity())
+    texts = [*SENTENCES, "", "a photo of a cat " * 30, "naïve — “quotes”  and   spaces"]
+    assert stored.fill(texts, encoder, "cpu") == len(texts)
+    for text in texts:
+        expected, _ = pipe.encode_prompt(
+            text, do_classifier_free_guidance=False, max_sequence_length=16
+        )
+        assert (stored.read(text, 16) - expected[0]).abs().max() < 1e-5, text
+        assert expected.abs().max() > 0.1
+
+
+def test_computed_once_and_for_one_encoder(wan, cache, monkeypatch):
+    model = model_of("wan", wan[0], SAMPLER)
+    encoder = model.text_encoder()
+    stored = TextCache(encoder.identity())
+    assert stored.fill(["a cat", "two dogs", "a cat"], encoder, "cpu") == 2
+    monkeypatch.setattr(text_module, "from_folder", None)  # loading again would fail
+    assert stored.fill(["two dogs", "a cat"], encoder, "cpu") == 0
+    other = model_of("wan", wan[0], SAMPLER, max_tokens=8).text_encoder()
+    assert TextCache(other.identity()).missing(["a cat"]) == ["a cat"]
+    small = stored.path("a cat").stat().st_size
+    assert small < 16 * 32 * 4, "padding is not stored"
+
+
+def test_the_encoder_is_freed_before_sampling(wan, cache, monkeypatch):
+    alive = []
+    real = text_module.from_folder
+
+    def spy(*arguments):
+        net = real(*arguments)
+        alive.append(weakref.ref(net))
+        return net
+
+    monkeypatch.setattr(text_module, "from_folder", spy)
+    model = model_of("wan", wan[0], UnipcSampler(kind="unipc", guidance=2.0), negative_prompt="bad")
+    prompts = [PromptRecord(prompt_id="00000-a", text="a cat", task="p",
+                            metadata={"rewritten": "a fluffy cat"})]  # fmt: skip
+    model.check(prompts, [1])
+    model.load("cpu")
+    gc.collect()
+    assert [ref() for ref in alive] == [None]
+    stored = TextCache(model.text_encoder().identity())
+    # What the model sees is the rewritten prompt; the original is not encoded.
+    assert stored.missing(["a fluffy cat", "bad"]) == []
+    assert stored.missing(["a cat"]) == ["a cat"]
+    list(model.generate([item(prompt="a fluffy cat", steps=1)]))
+    assert len(alive) == 1
+
+
+def test_a_cache_in_another_dtype_is_padded_alike(wan, cache):
+    encoder = model_of("wan", wan[0], SAMPLER, text_dtype="bfloat16").text_encoder()
+    stored = TextCache(encoder.identity())
+    stored.fill(["a cat"], encoder, "cpu")
+    rows = stored.read("a cat", 24)
+    assert rows.dtype == torch.bfloat16 and rows.shape == (24, 32)
+    assert not rows[16:].any()
