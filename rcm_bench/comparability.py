@@ -142,13 +142,15 @@ def _parts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
         yield Difference(None, part, one, two, effect, why)
 
 
-def _unrecorded(first: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
+def _unrecorded(
+    first: Mapping[str, Any], other: Mapping[str, Any], benchmark: str | None = None
+) -> Iterator[Difference]:
     """Yield the parts that one side has from elsewhere: equal words are no evidence there."""
     for part in {**first, **other}:
         one, two = first.get(part, _ABSENT), other.get(part, _ABSENT)
         if holds_unknown(one) or holds_unknown(two):
             why = "nobody recorded it; whether it was the same is not known"
-            yield Difference(None, part, _show(one), _show(two), "not verified", why)
+            yield Difference(benchmark, part, _show(one), _show(two), "not verified", why)
 
 
 def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
@@ -156,7 +158,11 @@ def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Differen
         if name not in other.protocol.get("benchmarks", {}):
             continue
         sides = [_benchmark(e.protocol, name) for e in (first, other)]
+        doubtful = list(_unrecorded(*sides, name))
+        yield from doubtful
         for part, (one, two) in _unequal(*sides):
+            if part in {d.part for d in doubtful}:
+                continue
             effect: Effect = "incomparable"
             why = "another scorer may give the same sample another score"
             if any(part not in side for side in sides):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench import components
+from rcm_bench.bring.together import check_together
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
@@ -57,6 +58,7 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     for benchmark in benchmarks:
         getattr(benchmark, "check", lambda: None)()
     _check_models(loaded, models, prompts)
+    check_together(loaded, models, benchmarks)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
         if check is not None:
