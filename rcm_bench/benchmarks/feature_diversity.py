@@ -88,11 +88,12 @@ class Benchmark:
             for kind, settings in self.kinds().items()
         ]
 
-    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Refuse a suite without features, or weights that are not there.
 
         Args:
             prompts: Unused: samples of any prompt can be compared.
+            where: Unused: scorers name themselves.
 
         Raises:
             UserError: What is missing.
