@@ -79,7 +79,8 @@ class PickSettings(PinnedFolder):
         import torch
 
         folder = self.verified(where, _PICK_FILES)
-        model, found = transformers.CLIPModel.from_pretrained(
+        kind: Any = transformers.CLIPModel
+        model, found = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,
