@@ -190,10 +190,16 @@ class Benchmark:
 
             return [Results(layout=self.name, about=self.results, metrics=self.asked())]
         from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
+        from rcm_bench.scorers.vbench_native import Scorer as Native
 
         delegated = self.delegates()
         native = tuple(name for name in self.asked() if name not in delegated)
-        made: list[Scorer] = [_native(self, native)] if native else []
+        made: list[Scorer] = []
+        if native:
+            own = Native(
+                dimensions=native, weights=self.weights, device=self.device, mode=self.mode
+            )
+            made.append(own)
         for name in delegated:
             made.append(
                 Delegated(
@@ -223,27 +229,3 @@ class Benchmark:
         from rcm_bench.vbench.measures import measure
 
         return measure(samples, scores, self.asked(), mode=self.mode)
-
-
-def _native(benchmark: Benchmark, dimensions: tuple[str, ...]) -> "Scorer":
-    """Return the scorer of native dimensions."""
-    from importlib import import_module
-
-    from rcm_bench.errors import UserError
-
-    try:
-        module = import_module("rcm_bench.scorers.vbench_native")
-    except ModuleNotFoundError as fault:
-        if fault.name != "rcm_bench.scorers.vbench_native":
-            raise
-        raise UserError(
-            f"benchmarks.vbench: {', '.join(dimensions)}: not native in this version; name them "
-            "under 'delegated', or leave them out of 'dimensions'"
-        ) from None
-    scorer: Scorer = module.Scorer(
-        dimensions=dimensions,
-        weights=benchmark.weights,
-        device=benchmark.device,
-        mode=benchmark.mode,
-    )
-    return scorer

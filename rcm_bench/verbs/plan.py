@@ -8,7 +8,7 @@ from typing import Any
 
 from rcm_bench.manifest import counts, default_folder
 from rcm_bench.planning import Plan
-from rcm_bench.prepare import check_disk, missing_weights, prepare
+from rcm_bench.prepare import check_disk, prepare
 from rcm_bench.scoring import unique_scorers
 from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
@@ -105,7 +105,7 @@ def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
         benchmarks=[benchmark.name for benchmark in prepared.benchmarks],
         out=out,
         present=len(present),
-        missing=missing_weights(models),
+        missing=prepared.missing,
         brought=sum(is_brought(made.identities[item.model]) for item in made.items),
         machine=" and ".join(dict.fromkeys(m.cost().machine for m in models.values())),
     )

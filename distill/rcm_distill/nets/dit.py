@@ -191,12 +191,13 @@ class DiT(nn.Module):
             nn.init.zeros_(layer.bias)
         self.gap_in: nn.Sequential | None = None
         if config.end_time:
-            self.gap_in = nn.Sequential(
-                nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), nn.Linear(width, width)
-            )
             # At first the end time changes nothing: the network starts as the one it came from.
-            nn.init.zeros_(self.gap_in[2].weight)
-            nn.init.zeros_(self.gap_in[2].bias)
+            last = nn.Linear(width, width)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            self.gap_in = nn.Sequential(
+                nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), last
+            )
         frequencies = torch.logspace(
             0, math.log10(config.max_frequency), config.num_frequencies, dtype=torch.float64
         )

@@ -65,7 +65,8 @@ def sample(
     if order not in (1, 2, 3):
         raise ValueError(f"order must be 1, 2 or 3, got {order}")
     x = noise.to(torch.promote_types(noise.dtype, torch.float32)) * math.sin(times[0])
-    before, seen, last_order = x, [], 0
+    before, last_order = x, 0
+    seen: list[Tensor] = []
     for k, (t, t_next) in enumerate(pairwise(times)):
         predictions = [*seen, denoiser(x, fill_times(t, x), cond).x0]
         if k:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rcm_distill.nets import DiT, DiTConfig
+from rcm_distill.nets import DiT, DiTConfig, with_end_time
 
 SMALL = {"vocab_size": 9, "width": 32, "depth": 2, "num_heads": 2, "text_depth": 1}
 
@@ -83,3 +83,16 @@ def test_tangent_equals_a_central_difference_in_fp64():
 def test_shapes_that_do_not_divide_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         DiTConfig(**{**SMALL, **change})
+
+
+def test_a_network_with_end_times_starts_as_the_one_it_came_from():
+    net = small_dit()
+    wider = with_end_time(net)
+    (x, t, tokens), s = inputs(), torch.rand(3)
+    assert torch.equal(wider(x, t, tokens, s), net(x, t, tokens))
+    torch.nn.init.normal_(wider.gap_in[2].weight)
+    assert (wider(x, t, tokens, s) - wider(x, t, tokens, t)).abs().max() > 1e-5
+    with pytest.raises(ValueError, match="end_time=True needs s_B"):
+        wider(x, t, tokens)
+    with pytest.raises(ValueError, match="end_time=False takes no s_B"):
+        net(x, t, tokens, s)
