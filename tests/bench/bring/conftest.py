@@ -12,6 +12,18 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def drawn():
+    """Ask for pages: tests that do not look at one leave it out."""
+
+
+@pytest.fixture(autouse=True)
+def no_pages(request, monkeypatch):
+    """Leave out the page of a run, which takes longer than all the rest."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr("rcm_reports.render", lambda report, out: out / "index.html")
+
+
+@pytest.fixture
 def bring(tmp_path):
     """Write a suite and GenEval folders of a teacher at 8 and a student at 1 and 2 steps."""
 

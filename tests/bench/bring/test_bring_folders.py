@@ -70,7 +70,7 @@ def test_scored_twice_the_tables_are_the_same(bring, tmp_path):
     assert tables(tmp_path / "first") == before
 
 
-def test_what_nobody_recorded_is_unknown(bring, tmp_path):
+def test_what_nobody_recorded_is_unknown(bring, tmp_path, drawn):
     outcome = rcm_bench.run(str(bring()), tmp_path / "out")
     protocol = json.loads((tmp_path / "out/manifest.json").read_text())["protocol"]
     for part in ("seeds", "noise", "rewriting", "negative_prompt"):

@@ -70,7 +70,6 @@ def results(tmp_path, monkeypatch):
     info = tmp_path / "info.json"
     info.write_text(json.dumps(info_rows()))
     monkeypatch.setattr(prompts, "INFO_SHA256", file_digest(info))
-    monkeypatch.setattr("rcm_reports.render", lambda report, out: out / "index.html")
     rng = np.random.default_rng()
     (tmp_path / "teacher").mkdir()
     (tmp_path / "student").mkdir()
