@@ -50,9 +50,9 @@ class Benchmark:
 
         Args:
             prompts: Unused: any prompt can be scored.
-            where: Unused: scorers name themselves.
+            where: File, line and key of the benchmark.
         """
-        self.scorer().check()
+        self.scorer().check(where)
 
     def measure(
         self,

@@ -93,17 +93,15 @@ class Benchmark:
 
         Args:
             prompts: Unused: samples of any prompt can be compared.
-            where: Unused: scorers name themselves.
+            where: File, line and key of the benchmark.
 
         Raises:
             UserError: What is missing.
         """
         if not self.kinds():
-            raise UserError(
-                f"benchmarks.{self.name}: expected features to compare by: {', '.join(KINDS)}"
-            )
+            raise UserError(f"{where}: expected features to compare by: {', '.join(KINDS)}")
         for scorer in self.scorers():
-            scorer.check()
+            scorer.check(where)
 
     def measure(
         self,
