@@ -185,7 +185,7 @@ def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossT
     learner.descend()
     if len(parts) == 1:
         return parts[0]
-    means = {key: sum(p.terms[key] for p in parts) / len(parts) for key in parts[0].terms}
+    means = {key: torch.stack([p.terms[key] for p in parts]).mean(0) for key in parts[0].terms}
     return LossTerms(
         parts[-1].total.detach(), means, torch.stack([p.nonfinite for p in parts]).sum()
     )
