@@ -158,61 +158,73 @@ def _wanted_masks(sample: SampleRef) -> set[str]:
     return {clause["class"] for clause in sample.metadata["include"] if "color" in clause}
 
 
+class _Clock:
+    """Adds up the time of parts, the device waited for, in milliseconds per image."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.found: dict[str, float] = {}
+
+    def __call__(self, name: str, work: Callable[[], Any]) -> Any:
+        """Do some work and add its time to a part's."""
+        _wait()
+        begun = time.perf_counter()
+        result = work()
+        _wait()
+        spent = 1000 * (time.perf_counter() - begun) / self.images
+        self.found[name] = round(self.found.get(name, 0.0) + spent, 3)
+        return result
+
+
 def parts(samples: Sequence[SampleRef], models: Models) -> dict[str, float]:
-    """Time each part alone, in milliseconds per image, the device waited for; they do not add up.
+    """Time each part alone, in milliseconds per image; they do not add up.
 
     In the whole pass reading and cropping run on threads beside the device.
     """
+    timed = _Clock(len(samples))
+    images = timed("read_one_thread", lambda: [read_image(s.path) for s in samples])
+    detector, colours = models.detector, models.colours
+    asked: list[tuple[NDArray[np.uint8], Detection]] = []
+    pairs: list[tuple[SampleRef, list[Detection]]] = []
+    for start in range(0, len(images), detector.batch):
+        some = samples[start : start + detector.batch]
+        batch = np.stack(images[start : start + detector.batch])
+        _detector_parts(batch, models, timed)
+        wanted = [_wanted_masks(sample) for sample in some]
+        found = timed("detector_whole", partial(detector, batch, wanted))
+        for sample, image, objects in zip(some, batch, found, strict=True):
+            pairs.append((sample, objects))
+            named = coloured(objects, sample.metadata)
+            asked += [(image, one) for _, each in named for one in each]
+    crops = timed("crops_one_thread", lambda: [colours.prepare(*pair) for pair in asked])
+    timed("clip", lambda: colours(crops))
+    timed("rules", lambda: [judge(objects, s.metadata, _all_red) for s, objects in pairs])
+    return timed.found
+
+
+def _detector_parts(batch: "NDArray[np.uint8]", models: Models, timed: _Clock) -> None:
+    """Time what the detector does with a batch, step by step, without bringing masks back."""
     import torch
 
     from rcm_bench.detectors.mask2former import full_float32, postprocess, preprocess, sizes_of
 
-    detector = models.detector
-    found: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        _wait(torch)
-        begun = time.perf_counter()
-        result = work()
-        _wait(torch)
-        spent = 1000 * (time.perf_counter() - begun) / len(samples)
-        found[name] = round(found.get(name, 0.0) + spent, 3)
-        return result
-
-    images = timed("read_one_thread", lambda: [read_image(s.path) for s in samples])
-    sizes = sizes_of(*images[0].shape[:2])
-    detections: list[list[Detection]] = []
-    for start in range(0, len(images), detector.batch):
-        batch = np.stack(images[start : start + detector.batch])
-        nothing: list[tuple[str, ...]] = [()] * len(batch)
-        wanted = [_wanted_masks(sample) for sample in samples[start : start + detector.batch]]
-        with torch.inference_mode(), full_float32():
-            load = partial(torch.from_numpy(batch).to, detector.device)
-            x = timed("to_device", load)
-            x = timed("preprocess", partial(preprocess, x, sizes))
-            out = timed("network", partial(detector.model, pixel_values=x))
-            logits = (out.class_queries_logits, out.masks_queries_logits)
-            timed("postprocess", partial(postprocess, *logits, sizes, masks=nothing))
-        detections += timed("detector_whole", partial(detector, batch, wanted))
-    pairs = list(zip(samples, images, detections, strict=True))
-    asked = [
-        (image, d)
-        for s, image, objects in pairs
-        for _, some in coloured(objects, s.metadata)
-        for d in some
-    ]
-    cut = models.colours.prepare
-    crops = timed("crops_one_thread", lambda: [cut(image, d) for image, d in asked])
-    timed("clip", lambda: models.colours(crops))
-    timed("rules", lambda: [judge(f, s.metadata, _all_red) for s, _, f in pairs])
-    return found
+    detector, sizes = models.detector, sizes_of(*batch.shape[1:3])
+    nothing: list[tuple[str, ...]] = [()] * len(batch)
+    with torch.inference_mode(), full_float32():
+        x = timed("to_device", partial(torch.from_numpy(batch).to, detector.device))
+        x = timed("preprocess", partial(preprocess, x, sizes))
+        out = timed("network", partial(detector.model, pixel_values=x))
+        logits = (out.class_queries_logits, out.masks_queries_logits)
+        timed("postprocess", partial(postprocess, *logits, sizes, masks=nothing))
 
 
 def _all_red(some: Sequence[Detection]) -> list[str]:
     return ["red"] * len(some)
 
 
-def _wait(torch: Any) -> None:
+def _wait() -> None:
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

@@ -1,12 +1,14 @@
 """From a suite to all that a run needs; what can fail is found here, before the first sample."""
 
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rcm_bench import components
+from rcm_bench.bring.together import check_together
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
@@ -30,12 +32,14 @@ class Prepared:
         plan: Its work items.
         models: Models by name; their weights are not loaded yet.
         benchmarks: What is measured, in the suite's order.
+        missing: What has to be brought to this machine before a run can start.
     """
 
     loaded: LoadedSuite
     plan: Plan
     models: Mapping[str, Model]
     benchmarks: list[Benchmark]
+    missing: list[str]
 
 
 def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
@@ -52,18 +56,30 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     models = {name: _model(name, loaded, allowed) for name in loaded.suite.models}
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
     _refuse_quality_of_random(loaded, models)
+    missing = missing_weights(models)
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
-    for benchmark in benchmarks:
-        getattr(benchmark, "check", lambda: None)()
     _check_models(loaded, models, prompts)
+    check_together(loaded, models, benchmarks)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
         if check is not None:
-            check(prompts, loaded.place("benchmarks", benchmark.name))
+            with _told(missing):
+                check(prompts, loaded.place("benchmarks", benchmark.name))
     identities = {name: model.identity() for name, model in models.items()}
     plan = make_plan(loaded.suite, prompts, identities)
-    return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks)
+    return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks, missing=missing)
+
+
+@contextmanager
+def _told(missing: list[str]) -> Iterator[None]:
+    """Where models lack their weights already, list what scorers lack too: one plan tells all."""
+    try:
+        yield
+    except UserError as fault:
+        if not missing:
+            raise
+        missing.append(str(fault))
 
 
 def _check_models(
@@ -86,7 +102,7 @@ def _check_models(
 
 def missing_weights(models: Mapping[str, Model]) -> list[str]:
     """Say for each model what has to be brought to this machine before a run, each thing once."""
-    said = [getattr(model, "missing", list)() for model in models.values()]
+    said: list[list[str]] = [getattr(m, "missing", list)() for m in models.values()]
     return list(dict.fromkeys(text for texts in said for text in texts))
 
 

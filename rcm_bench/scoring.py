@@ -266,7 +266,7 @@ def _details(made: Score, blobs: Blobs) -> dict[str, Any]:
     """
     if made.features is None:
         return dict(made.details)
-    (name,) = blobs.put([encode_features(made.features)], SUFFIX)
+    (name,) = blobs.put([encode_features(made.features)], lambda _: SUFFIX)
     return {**made.details, KEY: name}
 
 

@@ -13,7 +13,7 @@ from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
 from rcm_bench.throughput import Peak, parts_of
-from rcm_bench.types import Model, WorkItem
+from rcm_bench.types import Media, Model, WorkItem
 from rcm_bench.unrecorded import is_brought
 
 BENCHMARK = "latency"
@@ -106,6 +106,7 @@ def _once(model: Model, item: WorkItem, peak: Peak) -> _Round:
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
     (media,) = model.generate([item])
     seconds = time.perf_counter() - start
+    assert isinstance(media, Media), "samples from elsewhere are not timed"
     frames = len(media.array) if media.array.ndim == 4 else 1
     return _Round(seconds, media.seconds, frames, peak.bytes())
 

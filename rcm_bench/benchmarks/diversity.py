@@ -11,7 +11,7 @@ K independent seeds make an unbiased estimate for each prompt; the prompt is the
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from operator import getitem
@@ -60,7 +60,11 @@ def _assignment(a: Sequence[Scene], b: Sequence[Scene], exchangeable: bool) -> l
     distance = [[math.dist(one["xy"], other["xy"]) for other in b] for one in a]
     if len(b) <= FEW:
         orders = permutations(range(len(b)))
-        return list(min(orders, key=lambda order: sum(map(getitem, distance, order))))
+
+        def total(order: Iterable[int]) -> float:
+            return sum(map(getitem, distance, order))
+
+        return list(min(orders, key=total))
     from scipy.optimize import linear_sum_assignment
 
     return [int(j) for j in linear_sum_assignment(distance)[1]]

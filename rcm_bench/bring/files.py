@@ -176,8 +176,8 @@ def _image(data: bytes) -> Any:
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
             if image.mode not in _MODES:
                 raise FileFaultError(f"expected 8 bits a channel, got mode {image.mode}")
-            if getattr(image, "n_frames", 1) != 1:
-                raise FileFaultError(f"expected one picture, got {image.n_frames}")
+            if (count := getattr(image, "n_frames", 1)) != 1:
+                raise FileFaultError(f"expected one picture, got {count}")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except FileFaultError:
         raise

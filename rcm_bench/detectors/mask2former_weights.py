@@ -1,7 +1,8 @@
 """Mask2Former with its weights, of the hub's checkpoint or mmdetection's file, never in part."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,18 +106,26 @@ def _downloaded(settings: Mask2FormerSettings, where: str) -> Path:
     """Return the folder of a hub id at its revision, from the cache or the hub."""
     from huggingface_hub import snapshot_download
 
+    fetch = partial(
+        snapshot_download,
+        settings.weights,
+        revision=settings.revision,
+        allow_patterns=list(_FILES),
+    )
+    with suppress(Exception):  # not in the cache, or not whole: fetched below
+        cached = Path(fetch(local_files_only=True))
+        if all((cached / name).is_file() for name in _FILES):
+            return cached
     try:
-        found = snapshot_download(
-            settings.weights, revision=settings.revision, allow_patterns=list(_FILES)
-        )
+        found = Path(fetch())
     except Exception as fault:
         raise UserError(
             f"{where}: {settings.weights} at {settings.revision} cannot be fetched: {fault}"
         ) from None
     for name in _FILES:
-        if not (Path(found) / name).is_file():
+        if not (found / name).is_file():
             raise UserError(f"{where}: {settings.weights}: holds no {name} at {settings.revision}")
-    return Path(found)
+    return found
 
 
 def _pickled(path: Path, where: str) -> "dict[str, Tensor]":

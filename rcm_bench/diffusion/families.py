@@ -38,6 +38,7 @@ class Family:
         title: Name for messages.
         transformer: Class of diffusers.
         pipelines: Pipeline classes that a folder of this family may name.
+        text_parameters: Parameters of its text encoder, for estimates.
         text_width: Key of the transformer's configuration that holds the width of the text.
         max_tokens: Text tokens that the network sees; shorter texts are padded with zeros.
         architectures: Configurations of the published sizes, for random weights.
@@ -47,6 +48,7 @@ class Family:
     title: str
     transformer: str
     pipelines: tuple[str, ...]
+    text_parameters: float
     text_width: str
     max_tokens: int
     architectures: Mapping[str, Mapping[str, Any]]
@@ -58,6 +60,7 @@ WAN = Family(
     title="Wan2.1 text-to-video",
     transformer="WanTransformer3DModel",
     pipelines=("WanPipeline",),
+    text_parameters=5.68e9,  # umT5-XXL's encoder
     text_width="text_dim",
     max_tokens=512,
     architectures={
@@ -72,6 +75,7 @@ COSMOS = Family(
     title="Cosmos-Predict2",
     transformer="CosmosTransformer3DModel",
     pipelines=("Cosmos2TextToImagePipeline", "Cosmos2VideoToWorldPipeline"),
+    text_parameters=4.86e9,  # T5-11B's encoder
     text_width="text_embed_dim",
     max_tokens=512,
     architectures={
@@ -84,8 +88,7 @@ COSMOS = Family(
 
 # Wan2.1's autoencoder, which Cosmos-Predict2 uses too: diffusers' defaults.
 VAE: dict[str, Any] = {"base_dim": 96, "z_dim": 16}
-PARAMETERS = {"text_encoder": 5.68e9, "vae": 0.127e9}
-"""Parameters of umT5-XXL's encoder and of the autoencoder, for estimates."""
+VAE_PARAMETERS = 0.127e9
 
 
 def parameters(config: Mapping[str, Any]) -> float:

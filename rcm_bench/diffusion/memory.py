@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from rcm_bench.diffusion.families import PARAMETERS, parameters
+from rcm_bench.diffusion.families import VAE_PARAMETERS, parameters
 
 Mode = Literal["resident", "model", "group"]
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -73,7 +73,7 @@ def estimate(
     return Peaks(
         transformer=weights,
         activations=tokens * (_BLOCK_COPIES * dim + hidden) * size,
-        vae=PARAMETERS["vae"] * decode_size,
+        vae=VAE_PARAMETERS * decode_size,
         decode=frame_cache * _DECODER_BYTES_PER_PIXEL * decode_size / 4 + 3 * frames * pixels * 5,
         block=weights / int(config["num_layers"]),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.diffusion.families import PARAMETERS, Family, parameters
+from rcm_bench.diffusion.families import VAE_PARAMETERS, Family, parameters
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
 
@@ -88,7 +88,7 @@ def _size(family: Family, name: str) -> str:
     sizes = [(size, config) for size, config in family.architectures.items()]
     found = [config for size, config in sizes if all(p in name for p in size.split("-"))]
     count = parameters(found[0]) if found else 0.0
-    count += sum(PARAMETERS.values())
+    count += family.text_parameters + VAE_PARAMETERS
     return f"about {2 * count / 1e9:.0f} GB as bfloat16, twice that where stored as float32"
 
 

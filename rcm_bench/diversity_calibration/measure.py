@@ -5,7 +5,7 @@ Legend: G generators, P prompts, N samples of each prompt, B bootstrap draws.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,13 +158,22 @@ def _measures(network: Network) -> "dict[str, Callable[[Floats, Floats, int], Fl
         return np.array([diversity.vendi(own) for own in np.split(fake, prompts)])
 
     def cover(real: Floats, fake: Floats, prompts: int) -> Floats:
-        return prdc(real, fake).coverage.reshape(prompts, -1).mean(1)
+        return _by_prompt(prdc(real, fake).coverage, prompts)
 
     def recall(real: Floats, fake: Floats, prompts: int) -> Floats:
-        return prdc(real, fake).recall.reshape(prompts, -1).mean(1)
+        return _by_prompt(prdc(real, fake).recall, prompts)
 
-    found = {"pairwise": pairwise, "coverage": cover, "recall": recall}
-    return found | {"vendi": vendi} if cosine else found
+    found: dict[str, Callable[[Floats, Floats, int], Floats]] = {
+        "pairwise": pairwise,
+        "coverage": cover,
+        "recall": recall,
+    }
+    return {**found, "vendi": vendi} if cosine else found
+
+
+def _by_prompt(values: NDArray[Any], prompts: int) -> Floats:
+    means: Floats = values.reshape(prompts, -1).mean(1)
+    return means
 
 
 def _clusters(values: Floats) -> Clusters:
@@ -230,4 +239,5 @@ def _spearman(values: Floats, truth: Floats) -> Floats:
     a, b = (each - each.mean(-1, keepdims=True) for each in ranks)
     size = np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
     top: Floats = a @ b
-    return np.divide(top, size, out=np.full(len(top), NAN), where=size > 0)
+    rho: Floats = np.divide(top, size, out=np.full(len(top), NAN), where=size > 0)
+    return rho

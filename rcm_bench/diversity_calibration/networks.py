@@ -92,7 +92,8 @@ def _random_lpips() -> Extractor:
 def _quiet() -> Iterator[None]:
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
     yield
 
 
@@ -127,4 +128,5 @@ class Teacher:
         finally:
             hook.remove()
         found: NDArray[np.float32] = torch.cat(kept).numpy()
-        return found - found.mean(1, keepdims=True)
+        centred: NDArray[np.float32] = found - found.mean(1, keepdims=True)
+        return centred

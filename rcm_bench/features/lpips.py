@@ -51,7 +51,7 @@ class Settings(PinnedFile):
         except ImportError as fault:
             needs("torchmetrics and torchvision", "LPIPS", fault)
         # With pnet_rand the backbone is not downloaded; it is filled here.
-        model = _NoTrainLpips(pretrained=True, net=self.net, pnet_rand=True)
+        model: Any = _NoTrainLpips(pretrained=True, net=self.net, pnet_rand=True)
         path = self.verified(where)
         tensors = {k: v for k, v in read_tensors(path, where).items() if k.startswith("features.")}
         known = {_SLICE.sub("", k): k for k in model.net.state_dict()}
@@ -119,7 +119,8 @@ class Lpips:
         if self._fold is None:
             rng = np.random.default_rng(_SEED)
             place = rng.integers(0, self.sketch, points.shape[1])
-            self._fold = place, rng.choice(np.float32([-1, 1]), points.shape[1])
-        place, sign = self._fold
-        rows = [np.bincount(place, sign * point, minlength=self.sketch) for point in points]
+            signs = np.array([-1, 1], dtype=np.float32)
+            self._fold = np.asarray(place), rng.choice(signs, points.shape[1])
+        places, sign = self._fold
+        rows = [np.bincount(places, sign * point, minlength=self.sketch) for point in points]
         return np.stack(rows).astype(np.float32)

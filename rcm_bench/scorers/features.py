@@ -75,9 +75,13 @@ class Scorer:
         preparation = getattr(self.features, "preparation", None)
         return found if preparation is None else {**found, "image": preparation().settings()}
 
-    def check(self) -> None:
-        """Refuse weights that are not there, before anything is sampled."""
-        self.features.check(self.where)
+    def check(self, where: str) -> None:
+        """Refuse weights that are not there, before anything is sampled.
+
+        Args:
+            where: File, line and key of the benchmark.
+        """
+        self.features.check(f"{where}.{self.kind}")
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Embed samples, one score each, in order.

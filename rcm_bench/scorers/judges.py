@@ -45,7 +45,7 @@ class ClipScoreSettings(ClipSettings):
 
     def load(self, where: str, device: str) -> Any:
         """Load CLIP."""
-        return _Aligned(ClipSettings.load(self, where, device), 100.0, 0.0)  # type: ignore[arg-type]
+        return _Aligned(ClipSettings.load(self, where, device), 100.0, 0.0)
 
 
 class HpsSettings(ClipSettings):
@@ -58,7 +58,7 @@ class HpsSettings(ClipSettings):
 
     def load(self, where: str, device: str) -> Any:
         """Load the checkpoint."""
-        return _Aligned(ClipSettings.load(self, where, device), 1.0, -1.0)  # type: ignore[arg-type]
+        return _Aligned(ClipSettings.load(self, where, device), 1.0, -1.0)
 
 
 class PickSettings(PinnedFolder):
@@ -79,7 +79,8 @@ class PickSettings(PinnedFolder):
         import torch
 
         folder = self.verified(where, _PICK_FILES)
-        model, found = transformers.CLIPModel.from_pretrained(
+        kind: Any = transformers.CLIPModel
+        model, found = kind.from_pretrained(
             folder,
             dtype=torch.float32,
             local_files_only=True,

@@ -11,7 +11,7 @@ from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, Outcome, conclude
 from rcm_bench.live import Asked, live
 from rcm_bench.manifest import default_folder, make_manifest
-from rcm_bench.prepare import Prepared, check_disk, missing_weights, prepare
+from rcm_bench.prepare import Prepared, check_disk, prepare
 from rcm_bench.reuse import adopt
 from rcm_bench.sampling import Work, missing_work, sample
 from rcm_bench.scoring import score, scores_per_sample, unique_scorers
@@ -39,8 +39,8 @@ def run(
     if limit is not None and limit < 1:
         raise UserError(f"--limit: expected at least 1 prompt, got {limit}")
     prepared = prepare(load_suite(suite), allow_pickle)
-    if missing := missing_weights(prepared.models):
-        raise UserError("\n".join(missing))
+    if prepared.missing:
+        raise UserError("\n".join(prepared.missing))
     unique_scorers(prepared.benchmarks)
     root = Path(out) if out is not None else default_folder(prepared)
     device = environment.pick_device()

@@ -94,16 +94,17 @@ def build_gallery(album: Album) -> Gallery:
         text, task = album.prompts[prompt_id]
         shots = [album.take(cell, prompt_id, seeds[0]) for cell in cells]
         used += sum(len(shot.thumbnail.uri) for shot in shots)
-        rows[prompt_id] = Row(visible(text, PROMPT_LENGTH), visible(task, 60), shots)
-    tasks = list(dict.fromkeys(task for _, task in album.prompts.values()))
-    first, more = _split(list(rows.values()), [visible(task, 60) for task in tasks])
+        rows[prompt_id] = Row(visible(text, PROMPT_LENGTH), album.study.task_title(task), shots)
+    wanted = dict.fromkeys(task for _, task in album.prompts.values())
+    tasks = [album.study.task_title(task) for task in wanted]
+    first, more = _split(list(rows.values()), tasks)
     return Gallery(
         groups=groups,
         first=first,
         more=more,
         tasks=sorted(
             {row.task for row in rows.values() if row.task},
-            key=[visible(t, 60) for t in tasks].index,
+            key=tasks.index,
         ),
         note=_note(album, len(rows), len(cells)),
         warnings=_warnings([shot for row in rows.values() for shot in row.shots]),
@@ -124,7 +125,7 @@ def build_spread(album: Album) -> Spread | None:
             for cell in group.cells
         ]
         groups.append((group, strips))
-    return Spread(visible(text, PROMPT_LENGTH), visible(task, 60), groups)
+    return Spread(visible(text, PROMPT_LENGTH), album.study.task_title(task), groups)
 
 
 def round_robin(prompts: Mapping[str, tuple[str, str]]) -> Iterator[str]:

@@ -59,7 +59,7 @@ def gallery_json(album: Album) -> str:
         "reference": place_of.get(study.reference, -1) if study.reference else -1,
         "higher": quality is None or quality.higher_is_better,
         "score": quality.full_title if quality else "",
-        "tasks": [[_linked(task), visible(task, 60)] for task in tasks],
+        "tasks": [[_linked(task), study.task_title(task)] for task in tasks],
         "prompts": [
             [_linked(prompt_id), visible(text, PROMPT_LENGTH), tasks.index(task)]
             for prompt_id in prompts

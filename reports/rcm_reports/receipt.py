@@ -59,7 +59,10 @@ def _run(report: ReportInput) -> list[Entry]:
     ]
     plan = manifest.get("plan") or {}
     entries += [
-        (f"Planned {str(key).removeprefix('num_').replace('_', ' ')}", value)
+        (
+            f"Planned {str(key).removeprefix('num_').replace('_', ' ')}",
+            count(value) if isinstance(value, int) else value,
+        )
         for key, value in plan.items()
         if value is not None
     ]

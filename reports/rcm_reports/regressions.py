@@ -80,7 +80,11 @@ def _strip(album: Album, series: Series, cells: Sequence[Cell], prompt_id: str) 
     parts = [f"teacher {_tally(album, reference, prompt_id)}"]
     parts += [f"{steps_text(cell.steps)} {_tally(album, cell, prompt_id)}" for cell in cells]
     return Regression(
-        visible(text, PROMPT_LENGTH), visible(task, 60), seed, shots, f" {DOT} ".join(parts)
+        visible(text, PROMPT_LENGTH),
+        album.study.task_title(task),
+        seed,
+        shots,
+        f" {DOT} ".join(parts),
     )
 
 

@@ -273,7 +273,7 @@ def _caption(study: Study, title: str, metrics: list[Metric]) -> str:
     way = f", {'higher' if metrics[0].higher_is_better else 'lower'} is better" * (len(ways) == 1)
     counts = {_usual_counts(study, metric) for metric in metrics}
     prompts, samples = ({pair[place] for pair in counts} for place in (0, 1))
-    n = f"n = {_range(samples, 'sample')} of {_range(prompts, 'prompt')} per cell"
+    n = f"n{NBSP}={NBSP}{_range(samples, 'sample')} of {_range(prompts, 'prompt')} per cell"
     missing = max(sum(value.n_missing for value in _of(study, [metric])) for metric in metrics)
     gaps = f"{plural(missing, 'sample')} without a value" if missing else "none missing"
     return f"{title}{unit}{way}. {n if max(prompts) else 'n unknown'}, {gaps}."

@@ -112,6 +112,12 @@ class Study:
     nfe: Mapping[Cell, float]
     tasks: frozenset[str] = frozenset()
 
+    def task_title(self, task: str) -> str:
+        """Return a task's name as the tables have it, where the headline's parts are its tasks."""
+        benchmark = self.quality.benchmark if self.quality else None
+        parts = {m.name: m.title for m in self.metrics if m.benchmark == benchmark}
+        return visible(parts.get(task, task), 60)
+
     def label(self, series: Series) -> str:
         """Return the shortest name that tells a line from the others."""
         alone = sum(other.model == series.model for other in self.series) == 1

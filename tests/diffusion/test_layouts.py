@@ -62,7 +62,8 @@ def test_names_as_they_are_published():
         "net.time_projection.1.weight": "condition_embedder.time_proj.weight",
     }  # fmt: skip
     assert diffusers_names(
-        ["net.blocks.0.adaln_modulation_mlp.2.weight", "net.pos_embedder.seq", "net.accum_iteration",
+        ["net.blocks.0.adaln_modulation_mlp.2.weight", "net.pos_embedder.seq",
+         "net.accum_iteration",
          "net.blocks.0.cross_attn.output_proj.weight", "net.t_embedding_norm.weight",
          "net.blocks.0.self_attn._extra_state"], "cosmos", "rcm",
     ) == {
@@ -107,8 +108,13 @@ def write(state, family, layout, path):
 
 @pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
 @pytest.mark.filterwarnings("ignore:TypedStorage")
-@pytest.mark.parametrize("layout", ["folder", "diffusers", "original", "rcm", "pt", "dcp"])
-@pytest.mark.parametrize("family", ["wan", "cosmos"])
+@pytest.mark.parametrize(("family", "layout"), [
+    *(("wan", layout) for layout in ("folder", "original", "rcm", "pt", "dcp")),
+    ("cosmos", "rcm"),
+    pytest.param("wan", "diffusers", marks=pytest.mark.slow),
+    *(pytest.param("cosmos", layout, marks=pytest.mark.slow)
+      for layout in ("folder", "diffusers", "original", "pt", "dcp")),
+])  # fmt: skip
 def test_a_student_in_every_layout(family, layout, request, tmp_path, monkeypatch):
     """It samples what diffusers' own network with the same weights samples."""
     root, pipe = request.getfixturevalue(family)

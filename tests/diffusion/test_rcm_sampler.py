@@ -105,7 +105,7 @@ def test_effective_timesteps_of_the_script():
     assert rounded == [988, 932, 852, 608, 0]
 
 
-@pytest.mark.parametrize("family", ["wan", "cosmos"])
+@pytest.mark.parametrize("family", ["wan", pytest.param("cosmos", marks=pytest.mark.slow)])
 def test_a_sample_does_not_depend_on_its_batch(family, request, monkeypatch):
     root, _ = request.getfixturevalue(family)
     model = model_of(family, root, RcmSampler(kind="rcm"))

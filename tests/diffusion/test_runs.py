@@ -1,7 +1,5 @@
 """Whole runs on tiny models: videos and images stored, an interrupted run goes on, memory."""
 
-import json
-
 import pytest
 import torch
 from tiny_models import item, model_of
@@ -10,6 +8,7 @@ import rcm_bench
 from rcm_bench.diffusion import engine as engine_module
 from rcm_bench.diffusion import memory
 from rcm_bench.errors import UserError
+from rcm_bench.manifest import make_manifest
 from rcm_bench.prepare import prepare
 from rcm_bench.store import RunStore
 from rcm_bench.suite import RcmSampler
@@ -82,13 +81,14 @@ def test_an_interrupted_run_goes_on(suite, tmp_path, monkeypatch):
 
 
 def test_rewritten_prompts_are_paired_by_line_and_recorded(suite, tmp_path):
-    plan = prepare(load_suite(str(suite))).plan
-    for one in plan.items:
+    prepared = prepare(load_suite(str(suite)))
+    for one in prepared.plan.items:
         assert one.prompt in PROMPTS and one.prompt_rewritten == f"{one.prompt}, at dawn"
-    manifest = rcm_bench.run(str(suite), tmp_path / "out").run_dir / "manifest.json"
-    said = json.loads(manifest.read_text())
+    said = make_manifest(prepared, {})
     assert said["protocol"]["rewriting"] == "file"
     assert said["protocol"]["negative_prompt"] == ["blurry"]
+    store = RunStore.create(tmp_path / "out", said, prepared.plan.prompts)
+    store.close()
     lines = (tmp_path / "out" / "prompts.jsonl").read_text()
     assert all(f"{p}, at dawn" in lines and f'"{p}"' in lines for p in PROMPTS)
     (tmp_path / "long.txt").write_text("one line")
@@ -106,8 +106,8 @@ def test_random_weights_are_timed_and_never_scored(suite, tmp_path):
         for line in text.splitlines()
     ]  # fmt: skip
     suite.write_text("\n".join(lines))
-    with pytest.raises(UserError, match="models.teacher.weights: random weights are for throughput "
-                       r"only \(latency or throughput\); 'geneval' would measure noise"):  # fmt: skip
+    why = r"only \(latency or throughput\); 'geneval' would measure noise"
+    with pytest.raises(UserError, match=f"weights: random weights are for throughput {why}"):
         rcm_bench.plan(str(suite))
 
 

@@ -74,6 +74,7 @@ def test_the_encoder_is_freed_before_sampling(wan, cache, monkeypatch):
     assert len(alive) == 1
 
 
+@pytest.mark.slow
 def test_a_cache_in_another_dtype_is_padded_alike(wan, cache):
     encoder = model_of("wan", wan[0], SAMPLER, text_dtype="bfloat16").text_encoder()
     stored = TextCache(encoder.identity())

@@ -76,6 +76,12 @@ def test_a_tie_is_marked_and_a_regression_too(run, page):
     assert page.source.count('<td class="tie">') >= tied.sum()
 
 
+def test_tasks_are_called_as_in_the_tables(run):
+    assert "<small>Single object</small>" in page_text(run)
+    other = replace(run, samples=run.samples.assign(task="no_metric"))
+    assert "<small>no_metric</small>" in page_text(other)
+
+
 def test_every_image_has_a_text_and_its_data_inside(page):
     images = page.all("img")
     assert len(images) > 12 * 13

@@ -108,9 +108,15 @@ def _archive(path: Path) -> Any:
 
     Numbers among them (the size of the input and such) are left out.
     """
+    import warnings
+
     import torch
 
-    state = torch.jit.load(str(path), map_location="cpu").state_dict()
+    load: Any = torch.jit.load
+    with warnings.catch_warnings():
+        # PyTorch 2.14 calls the format old; OpenAI's files have no other.
+        warnings.simplefilter("ignore", FutureWarning)
+        state = load(str(path), map_location="cpu").state_dict()
     sizes = ("input_resolution", "context_length", "vocab_size")
     return {name: value for name, value in state.items() if name not in sizes}
 

@@ -20,7 +20,7 @@ PARITY = (
     (640, 360, 4, 24, 5, None),
     (176, 144, 6, 16, 2, 1),
 )
-SPEED = ((256, 160, 25, 16, 2, None),)
+SPEED = ((256, 160, 17, 16, 2, None),)
 
 
 def textured(width, height, frames, speed, seed):

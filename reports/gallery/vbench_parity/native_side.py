@@ -42,14 +42,14 @@ def weight_files(folder):
 
 
 def measure(paths, files):
-    """Return parts by dimension and video, decisions of the filter, and seconds of each step."""
+    """Return parts by dimension and video, what the filter kept, and processor seconds."""
     seconds, parts, kept = {}, {name: {} for name in NEEDED}, {}
     networks = Networks(files, "cpu")
 
     def timed(step, work):
-        start = time.perf_counter()
+        start = time.process_time()
         value = work()
-        seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
+        seconds[step] = seconds.get(step, 0.0) + time.process_time() - start
         return value
 
     names = ("dino", "clip_b", "clip_l", "aesthetic", "musiq", "flow")
@@ -71,8 +71,8 @@ def measure(paths, files):
 
 def parity(paths, files, out):
     """Compare every value, score, decision, flow field and frame."""
-    package = json.loads((out / "package.json").read_text())
     parts, kept, _, networks = measure(paths, files)
+    package = json.loads((out / "package.json").read_text())
     rows = []
     for name, videos in parts.items():
         for index, (video, part) in enumerate(videos.items()):
@@ -117,7 +117,7 @@ def fastest(flows):
 
 
 def speed(paths, files, out):
-    """Write seconds of both sides; the filter and dynamic degree also without leaving early."""
+    """Write processor seconds of both sides; two dimensions also without leaving early."""
     package = json.loads((out / "package.json").read_text())["seconds"]
     _, _, seconds, networks = measure(paths, files)
     for path in paths:
@@ -141,9 +141,9 @@ def every_pair(flow: Flow, video, seconds):
         "static_filter, every pair": [*((t, t + 1) for t in range(last)), (0, last), (last, 0)],
     }
     for step, pairs in jobs.items():
-        start = time.perf_counter()
+        start = time.process_time()
         speeds = list(flow.magnitudes(frames, pairs, TOP))
-        seconds[step] = seconds.get(step, 0.0) + time.perf_counter() - start
+        seconds[step] = seconds.get(step, 0.0) + time.process_time() - start
         moves(speeds, len(index), min(frames.shape[1:3]))
 
 

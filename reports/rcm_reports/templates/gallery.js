@@ -40,7 +40,7 @@ const caption = (i, k) => {
   if (k === undefined) return el;
   const shot = data.samples[k];
   el.append(make("small", saidOf(k), "why"));
-  const found = (shot[BOXES] || []).map(([, , , , score, name]) => name + (score === null ? "" : ` ${score}`)).join(", ");
+  const found = (shot[BOXES] || []).map(([, , , , score, name]) => named(name, score)).join(", ");
   const more = shot[MORE] ? `${shot[MORE]}${found ? " more" : ""} too doubtful to count` : "";
   if (found || more) el.append(make("small", `found: ${[found, more].filter(Boolean).join("; ")}`));
   if (shot[KEY]) el.append(make("small", `sample ${shot[KEY]}`, "key"));

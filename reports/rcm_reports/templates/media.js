@@ -69,6 +69,8 @@ const moving = (k) => {
 
 const large = (k) => (isVideo(k) && !absent.has(fileOf(k)) ? moving(k) : still(k, true));
 
+const named = (name, score) => name + (score === null ? "" : ` ${score.toFixed(2)}`);
+
 /* Boxes with their names, in the pixels of the sample. */
 const boxes = (k, width, height, shownWidth) => {
   const svg = document.createElementNS(SVG, "svg");
@@ -89,7 +91,7 @@ const boxes = (k, width, height, shownWidth) => {
     const right = x0 + x1 > width;
     const y = n % 2 ? Math.min(y1 + 1.05 * size, height - 0.3 * size) : Math.max(y0 - 0.35 * size, size);
     const at = { x: right ? Math.min(x1, width) : Math.max(x0, 0), y, "text-anchor": right ? "end" : "start", "font-size": size };
-    add("text", at, name + (score === null ? "" : ` ${score}`));
+    add("text", at, named(name, score));
   });
   return svg;
 };

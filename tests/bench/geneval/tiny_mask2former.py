@@ -33,9 +33,24 @@ def tiny_model(seed, sharpness=4.0):
             if weight.dim() == 1 or "level_embed" in name or "table" in name:
                 weight.add_(0.3 * torch.randn_like(weight))
         model.class_predictor.weight.normal_(std=sharpness / 4)
+        if sharpness > 1:
+            model.class_predictor.bias[-1] -= 9  # "nothing" shall not win
         predictor = model.model.transformer_module.decoder.mask_predictor
         linear_layers(predictor)[2].weight.normal_(std=1.0)
     return model
+
+
+def busy_model():
+    """A fresh random model that is sure of something on noise: of some seeds none is."""
+    for _ in range(50):
+        model = tiny_model(torch.seed() % 2**31)
+        with torch.inference_mode():
+            out = model(pixel_values=torch.randn(4, 3, 160, 192))
+        sure = out.class_queries_logits.softmax(-1)[..., :-1].amax(-1) > 0.65  # (4, queries)
+        there = (out.masks_queries_logits > 0).flatten(2).float().mean(2) > 0.1
+        if int((sure & there).sum(1).min()) >= 3:
+            return model
+    raise AssertionError("no random model finds anything")
 
 
 def linear_layers(predictor):

@@ -372,6 +372,21 @@ def test_the_scorer_owes_scores_to_its_own_prompts_only():
     assert not scorer.applies(PromptRecord(prompt_id="x", text="x", task="prompt"))
 
 
+def test_seven_are_native_unless_the_suite_says_otherwise(built):
+    native, *delegated = Benchmark(device="cpu", mode="vbench_standard").scorers()
+    assert native.name == "vbench_native" and set(native.dimensions) == set(known.NATIVE)
+    assert [s.dimension for s in delegated] == list(known.DELEGATED)
+    few = Benchmark(dimensions=("scene", "dynamic_degree"), delegated=("dynamic_degree",))
+    assert [s.name for s in few.scorers()] == [
+        "vbench_delegated.dynamic_degree", "vbench_delegated.scene"]  # fmt: skip
+    own = PromptRecord(prompt_id="x", text="x", task="x", metadata={"vbench": {}})
+    with pytest.raises(UserError, match="raft-things.pth"):
+        Benchmark(dimensions=("dynamic_degree",)).check_prompts(
+            [own], "here"
+        )  # no digest is named for it
+    Benchmark(dimensions=("scene",)).check_prompts([own], "here")
+
+
 def test_each_delegated_dimension_is_called_unverified():
     for name, info in Benchmark.metrics.items():
         said = "unverified: no real weights have run here" in info.about

@@ -83,7 +83,7 @@ def test_filters_keep_what_the_table_says(run, report, open_page):
 
 def test_search_and_task_and_no_row_at_all(run, report, open_page):
     page = open_page(report)
-    page.select_option("[name=task]", label="counting")
+    page.select_option("[name=task]", label="Counting")
     assert rows_said(page) == int((run.samples["task"] == "counting").sum() / 13)
     page.fill("[name=find]", "TWO circles")
     wanted = run.samples.query("task == 'counting'")["prompt"].str.contains("two circles")
@@ -180,13 +180,13 @@ def test_boxes_too_doubtful_to_count_are_counted_and_not_drawn(tmp_path, open_pa
     run = build(tmp_path, replace(SMALL, num_prompts=1, seeds=1))
     rules = {"geneval": {"settings": {"rules": {"threshold": 0.3}}}}
     protocol = {**run.manifest["protocol"], "scorers": rules}
-    noted = [[5, 5, 20, 20, 0.96, "cup"], [0, 0, 9, 9, 0.02, "cat"], [0, 0, 9, 9, 0.3, "dog"]]
+    noted = [[5, 5, 20, 20, 1.0, "cup"], [0, 0, 9, 9, 0.02, "cat"], [0, 0, 9, 9, 0.3, "dog"]]
     scores = run.scores.assign(details=json.dumps({"boxes": noted, "correct": True}))
     made = replace(run, manifest={**run.manifest, "protocol": protocol}, scores=scores)
     page = open_page(render(made, tmp_path / "report"), gallery_link(steps=1, mode="one"))
     assert page.locator("#cells rect.over").count() == page.locator("#cells figure").count() > 0
     said = page.locator("#cells figcaption").first.inner_text()
-    assert "found: cup 0.96; 2 more too doubtful to count" in said and "cat" not in said
+    assert "found: cup 1.00; 2 more too doubtful to count" in said and "cat" not in said
 
 
 def test_every_key_does_what_the_page_says(report, open_page):

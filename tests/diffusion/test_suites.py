@@ -1,0 +1,90 @@
+"""The shipped suites for Wan2.1 and Cosmos-Predict2: planned without weights and without torch."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import rcm_bench
+from rcm_bench.errors import UserError
+from rcm_bench.prepare import prepare
+from rcm_bench.statistics.vbench_dimensions import GROUPS
+from rcm_bench.suite_load import load_suite
+from rcm_bench.vbench.dimensions import WITH_AUXILIARY
+
+INFO = [
+    {
+        "prompt_en": f"{names[0]} number {i}",
+        "dimension": list(names),
+        "auxiliary_info": {name: {name: "x"} for name in names if name in WITH_AUXILIARY},
+    }
+    for _, names in GROUPS
+    for i in range(2)
+]
+
+
+def test_throughput_is_planned_whole():
+    found = rcm_bench.plan("throughput_wan")
+    assert found.missing == [] and found.machine == "on one H100"
+    assert [(c.model, c.steps, c.evaluations) for c in found.cells] == [
+        ("teacher", 50, 600), ("rcm", 1, 6), ("rcm", 2, 12), ("rcm", 4, 24),
+    ]  # fmt: skip
+
+
+def test_geneval_says_all_that_is_missing():
+    found = rcm_bench.plan("geneval_cosmos")
+    assert found.counts["num_items"] == 4 * 553 * 4
+    weights, student, detector = found.missing
+    assert weights.startswith("nvidia/Cosmos-Predict2-2B-Text2Image at acdb5fde992a is not on this")
+    assert "(about 14 GB as bfloat16" in weights
+    assert "models.student.transformer: rcm-cosmos-2b.safetensors: no such file" in student
+    assert "detector" in detector and "743b7d99.pth" in detector
+    with pytest.raises(UserError, match="(?s)is not on this machine.*no such file"):
+        rcm_bench.run("geneval_cosmos", "never-made")
+
+
+@pytest.mark.parametrize("name", ["vbench_wan", "reproduce_wan"])
+def test_vbench_with_its_prompts(name, tmp_path, monkeypatch):
+    """The package's own file of prompts is all that a plan needs; here a small one of its form."""
+    from rcm_bench.canonical import file_digest
+    from rcm_bench.vbench import prompts
+
+    (tmp_path / "info.json").write_text(json.dumps(INFO))
+    (tmp_path / "long.txt").write_text("".join(f"{i}: a long story\n" for i in range(len(INFO))))
+    monkeypatch.setattr(prompts, "INFO_SHA256", file_digest(tmp_path / "info.json"))
+    digest = file_digest(tmp_path / "long.txt")
+    monkeypatch.setitem(prompts.REWRITTEN, "gpt-4o", ("long.txt", digest))
+    suite = tmp_path / "small.yaml"
+    suite.write_text(
+        f"suite: small\nextends: {name}\n"
+        "prompts: {set: vbench, preset: gpt-4o, info: info.json, rewritten: long.txt}\n"
+    )
+    prepared = prepare(load_suite(str(suite), {}))
+    assert any("Wan-AI/Wan2.1-T2V-1.3B-Diffusers at 0fad780a534b" in t for t in prepared.missing)
+    assert {i.prompt_rewritten for i in prepared.plan.items} == {
+        f"{i}: a long story" for i in range(len(INFO))
+    }
+    assert {(i.model, i.steps) for i in prepared.plan.items} == {
+        ("teacher", 50), ("student", 1), ("student", 2), ("student", 4),
+    }  # fmt: skip
+
+
+def test_a_plan_needs_neither_torch_nor_diffusers():
+    code = (
+        "import sys, rcm_bench; rcm_bench.plan('throughput_wan');"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_plan_in_words():
+    from typer.testing import CliRunner
+
+    from rcm_bench.cli import app
+
+    said = CliRunner().invoke(app, ["plan", "geneval_cosmos"])
+    assert said.exit_code == 0, said.output
+    text = " ".join(said.output.split())
+    assert "Missing: nvidia/Cosmos-Predict2-2B-Text2Image at acdb5fde992a" in text
+    assert "A run cannot start yet." in text and "on one H100" in text
