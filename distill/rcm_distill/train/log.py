@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rcm_distill.objectives.protocol import LossTerms
+from rcm_distill.train.balance import PREFIX
 from rcm_distill.train.recipe import Recipe
 
 
@@ -71,8 +72,10 @@ class Log:
                 f"max_nonfinite ({recipe.max_nonfinite}) allows; last terms {figures}"
             )
         for key, value in figures.items():
+            if f".{PREFIX}" in key:
+                continue
             smallest = self.smallest.setdefault(key, value)
-            if not value <= recipe.max_growth * smallest:
+            if smallest > 0 and not value <= recipe.max_growth * smallest:
                 raise FloatingPointError(
                     f"step {step}: {key} is {value:.4g}, more than max_growth "
                     f"({recipe.max_growth:g}) times its smallest mean so far ({smallest:.4g})"

@@ -69,8 +69,11 @@ class Recipe:
         seed: Seed of initialisation, data order and noise.
         precision: ``"bf16"`` runs networks under autocast; tangents stay in float32.
         accumulate: Batches per iteration, whose losses are averaged before a step is taken.
+        balance_every: Student updates between two measurements of how the terms of the loss pull at
+            the weights (norms of their gradients, cosine between them), for the log; 0 for none.
         max_nonfinite: Largest tolerated share of non-finite samples between two lines of the log.
         max_growth: A term of the loss that exceeds its smallest mean so many times has diverged.
+            Without limit by default: consistency losses start near 0 and rise in healthy training.
     """
 
     recipe: str
@@ -88,8 +91,9 @@ class Recipe:
     seed: int = 0
     precision: Literal["bf16", "float32"] = "bf16"
     accumulate: int = 1
+    balance_every: int = 0
     max_nonfinite: float = 0.01
-    max_growth: float = 1e4
+    max_growth: float = float("inf")
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -15,6 +15,7 @@ from rcm_distill.lab.grammar import NULL, VOCAB_SIZE
 from rcm_distill.lab.pool import Pool
 from rcm_distill.nets.dit import DiT, DiTConfig, with_end_time
 from rcm_distill.objectives.protocol import Batch, LossTerms
+from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.graphs import StepGraphs
 from rcm_distill.train.log import Log
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
@@ -158,9 +159,8 @@ def _loop(
             learner = training.critic if phase == "critic" else training.student
             assert learner is not None
             learner.set_rate(training.step, recipe.steps)
-            terms = graphs(
-                loss.variant(training.step), lambda: _descend(training, recipe, loss, pool)
-            )
+            variant = loss.variant(training.step), _balanced(training, recipe, phase)
+            terms = graphs(variant, lambda: _descend(training, recipe, loss, pool))
             learner.count()
             training.step += 1
             log.add(phase, terms, recipe.batch_size * recipe.accumulate)
@@ -172,6 +172,12 @@ def _loop(
     return time.monotonic() - start
 
 
+def _balanced(training: Training, recipe: Recipe, phase: str) -> bool:
+    """Return whether the balance of gradients is measured in this iteration."""
+    every = recipe.balance_every
+    return phase == "student" and every > 0 and training.student.updates % every == 0
+
+
 def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossTerms:
     """Take a step of whoever learns in this iteration, on the mean loss of its batches."""
     critic = training.critic if loss.phase(training.step) == "critic" else None
@@ -180,12 +186,20 @@ def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossT
     parts = []
     for _ in range(recipe.accumulate):
         terms = _loss_of_a_batch(training, recipe, loss, pool)
+        if len(terms.parts) > 1 and _balanced(training, recipe, "student"):
+            balance = gradient_balance(terms.parts, learner.net.parameters())
+            terms = terms._replace(terms=terms.terms | balance)
+        terms = terms._replace(parts={})
         (terms.total / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
         parts.append(terms)
     learner.descend()
     if len(parts) == 1:
         return parts[0]
+<<<<<<< HEAD
     means = {key: torch.stack([p.terms[key] for p in parts]).mean(0) for key in parts[0].terms}
+=======
+    means = {key: torch.stack([p.terms[key] for p in parts]).mean() for key in parts[0].terms}
+>>>>>>> c
     return LossTerms(
         parts[-1].total.detach(), means, torch.stack([p.nonfinite for p in parts]).sum()
     )

@@ -6,6 +6,7 @@ import torch
 
 from rcm_distill import checkpoint
 from rcm_distill.train import Recipe, train
+from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Data, Optimizer
 from rcm_distill.train.state import load_state
@@ -132,6 +133,33 @@ def test_the_new_methods_learn_from_a_teacher(tmp_path, method, teacher, monkeyp
     with report.log.with_suffix(".csv").open(newline="") as file:
         table = [float(row[f"student.{method}"]) for row in csv.DictReader(file)]
     assert table == [row[f"student.{method}"] for row in rows]
+
+
+def test_the_balance_of_gradients_is_logged_and_changes_nothing(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 1)
+    changes = {"method": "rcm", "teacher": "t", "objective": {"student_update_freq": 2}}
+    states, rows = [], []
+    for every in (0, 2):
+        out = tmp_path / str(every)
+        done = train(recipe(**changes, balance_every=every), out, device="cpu", teacher=teacher)
+        states.append(load_state(out / "state.safetensors")[0])
+        rows.append([json.loads(line) for line in done.log.read_text().splitlines()])
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+    measured = [row["step"] for row in rows[1] if "student.balance.cos.scm.dmd" in row]
+    # The student learns in steps 1, 3, 5; its first and third update are measured.
+    assert measured == [1, 5]
+    assert all(abs(rows[1][i - 1]["student.balance.cos.scm.dmd"]) <= 1.0001 for i in measured)
+    assert not any("balance" in key for row in rows[0] for key in row)
+
+
+def test_gradient_balance_is_norms_and_cosine():
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    parts = {"one": 3 * weight[0], "two": 2 * (weight[0] + weight[1])}
+    found = gradient_balance(parts, [weight, torch.zeros(2, requires_grad=True)])
+    assert found["balance.norm.one"].item() == 3
+    assert found["balance.norm.two"].item() == pytest.approx(8**0.5)
+    assert found["balance.cos.one.two"].item() == pytest.approx(0.5**0.5)
 
 
 def test_a_student_needs_its_teacher(tmp_path):
