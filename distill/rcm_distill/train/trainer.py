@@ -195,7 +195,7 @@ def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossT
     learner.descend()
     if len(parts) == 1:
         return parts[0]
-    means = {key: torch.stack([p.terms[key] for p in parts]).mean() for key in parts[0].terms}
+    means = {key: torch.stack([p.terms[key] for p in parts]).mean(0) for key in parts[0].terms}
     return LossTerms(
         parts[-1].total.detach(), means, torch.stack([p.nonfinite for p in parts]).sum()
     )
