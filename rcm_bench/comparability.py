@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 from rcm_bench.canonical import canonical_json
 from rcm_bench.conditions import HasConditions
 from rcm_bench.evidence import Evidence
+from rcm_bench.unrecorded import holds_unknown
 
 Effect = Literal["incomparable", "not verified", "narrowed", "compared", "harmless"]
 """What a difference does: forbids a comparison of the numbers; leaves open whether it does; leaves
@@ -91,7 +92,7 @@ def model_differences(
     """
     a, b = first.models[first_model], other.models[other_model]
     sides = ({"sampler": a["sampler"], **a["identity"]}, {"sampler": b["sampler"], **b["identity"]})
-    found = []
+    found = [d for d in _unrecorded(*sides) if d.part in ("sampler", "dtype")]
     for part, (one, two) in _unequal(*sides):
         found.append(
             Difference(None, part, one, two, "compared", "what the difference is measured for")
@@ -125,7 +126,11 @@ def _prompts(first: HasConditions, other: HasConditions) -> Iterator[Difference]
 
 def _parts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     sides = [{k: v for k, v in e.protocol.items() if k not in _OWN} for e in (first, other)]
+    doubtful = list(_unrecorded(sides[0], sides[1]))
+    yield from doubtful
     for part, (one, two) in _unequal(*sides):
+        if part in {d.part for d in doubtful}:
+            continue
         effect: Effect = "not verified"
         why = "this version does not know what it does to a score"
         if any(part not in side for side in sides):
@@ -137,12 +142,27 @@ def _parts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
         yield Difference(None, part, one, two, effect, why)
 
 
+def _unrecorded(
+    first: Mapping[str, Any], other: Mapping[str, Any], benchmark: str | None = None
+) -> Iterator[Difference]:
+    """Yield the parts that one side has from elsewhere: equal words are no evidence there."""
+    for part in {**first, **other}:
+        one, two = first.get(part, _ABSENT), other.get(part, _ABSENT)
+        if holds_unknown(one) or holds_unknown(two):
+            why = "nobody recorded it; whether it was the same is not known"
+            yield Difference(benchmark, part, _show(one), _show(two), "not verified", why)
+
+
 def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     for name in first.protocol.get("benchmarks", {}):
         if name not in other.protocol.get("benchmarks", {}):
             continue
         sides = [_benchmark(e.protocol, name) for e in (first, other)]
+        doubtful = list(_unrecorded(sides[0], sides[1], name))
+        yield from doubtful
         for part, (one, two) in _unequal(*sides):
+            if part in {d.part for d in doubtful}:
+                continue
             effect: Effect = "incomparable"
             why = "another scorer may give the same sample another score"
             if any(part not in side for side in sides):

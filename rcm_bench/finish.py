@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from rcm_bench import unrecorded
 from rcm_bench.aggregate import Tables, aggregate
 from rcm_bench.errors import UserError
 from rcm_bench.planning import Plan, make_plan
@@ -145,7 +146,7 @@ def _remarks(
     unsampled: int,
     unscored: int,
 ) -> list[str]:
-    remarks = list(index.faults)
+    remarks = [*index.faults, *(said.removesuffix(".") for said in unrecorded.remarks(plan))]
     if chosen != everything:
         remarks.append(
             f"limited to {len(chosen)} of {len(everything)} prompts: no benchmark totals"
@@ -194,7 +195,8 @@ def report_input(
     result = measure(run, tables.samples, tables.scores, totals=totals)
     from rcm_bench.gate_status import gate_status
 
-    extra = {"limit": limit, "gate": gate_status(run)}
+    said = [*store.manifest.get("remarks", []), *unrecorded.remarks(plan)]
+    extra = {"limit": limit, "gate": gate_status(run), "remarks": said or None}
     environment = dict(store.manifest.get("environment") or {})
     for benchmark in run.benchmarks:
         if (receipt := getattr(benchmark, "receipt", None)) is not None:
@@ -206,13 +208,22 @@ def report_input(
             **{k: v for k, v in extra.items() if v is not None},
         },
         measurements=result.measurements,
-        paired=result.paired,
+        paired=_told(result.paired, unrecorded.unverified(plan)),
         samples=tables.samples,
         scores=tables.scores,
         failures=tables.failures,
         timings=timing_table(plan, index),
         run_dir=store.root,
     )
+
+
+def _told(paired: pd.DataFrame, unverified: set[str]) -> pd.DataFrame:
+    """Say in the method of a comparison that nobody knows whether its sides had one protocol."""
+    if not unverified:
+        return paired
+    open_ = paired["model"].isin(unverified) | paired["reference_model"].isin(unverified)
+    doubt = "; not verified: protocol not recorded"
+    return paired.assign(method=paired["method"].where(~open_, paired["method"] + doubt))
 
 
 def measure(

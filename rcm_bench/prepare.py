@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench import components
+from rcm_bench.bring.together import check_together
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
@@ -58,10 +59,8 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     missing = missing_weights(models)
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
-    for benchmark in benchmarks:
-        with _told(missing):
-            getattr(benchmark, "check", lambda: None)()
     _check_models(loaded, models, prompts)
+    check_together(loaded, models, benchmarks)
     for benchmark in benchmarks:
         check = getattr(benchmark, "check_prompts", None)
         if check is not None:

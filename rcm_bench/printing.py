@@ -85,8 +85,11 @@ def print_plan(plan: "PlanSummary") -> int:
         f"{counts['num_items']:,} samples in {counts['num_batches']:,} batches; "
         f"{counts['num_evaluations']:,} network evaluations"
     )
+    if plan.brought:
+        console.print(f"{plan.brought:,} samples were made elsewhere and are taken as they are")
+    about = f"About {_duration(seconds)} of sampling {plan.machine} and"
     console.print(
-        f"About {_duration(seconds)} of sampling {plan.machine} and {plan.megabytes:.0f} MB; "
+        f"{'About' if plan.brought == counts['num_items'] else about} {plan.megabytes:.0f} MB; "
         "nothing is downloaded"
     )
     console.print(_cell(f"Benchmarks: {', '.join(plan.benchmarks)}"))

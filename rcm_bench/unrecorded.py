@@ -92,6 +92,8 @@ def holds_unknown(value: Any) -> bool:
 
 def gaps(plan: "Plan") -> list[Gap]:
     """Return what is not known of each model that was made elsewhere."""
+    from rcm_bench.bring.scored import scorer_is_unknown
+
     found = []
     for name, identity in plan.identities.items():
         if not is_brought(identity):
@@ -100,6 +102,8 @@ def gaps(plan: "Plan") -> list[Gap]:
         said = ["sampler and guidance"] if holds_unknown(sampler) else []
         recorded = identity.get("recorded", {})
         said += [text for part, text in PARTS.items() if recorded.get(part, UNKNOWN) == UNKNOWN]
+        if identity["kind"] == "results" and scorer_is_unknown(plan.suite.benchmarks):
+            said.append("scorer")
         found.append(Gap(name, tuple(said)))
     return found
 
@@ -118,6 +122,9 @@ def remarks(plan: "Plan") -> list[str]:
         for parts, models in by_parts.items()
         if parts
     ]
+    for name, identity in plan.identities.items():
+        for steps, texts in identity.get("remarks", {}).items() if is_brought(identity) else ():
+            said += [f"{name} at {steps} steps, as brought: {text}." for text in texts]
     names = _listed([gap.model for gap in found])
     return [*said, f"Times and network evaluations of {names} are not known: they were not "
             "sampled here."]  # fmt: skip

@@ -119,7 +119,7 @@ def _trace(
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor) and name not in layers:
-                value, change = _unpack(output)
+                value, change = forward_ad.unpack_dual(output)  # type: ignore[no-untyped-call]
                 if change is not None:
                     layers[name] = (value.detach().clone(), change.detach().clone())
 
@@ -130,8 +130,9 @@ def _trace(
             if name:
                 stack.callback(module.register_forward_hook(keep(name)).remove)
         stack.enter_context(forward_ad.dual_level())
-        make_dual: Any = forward_ad.make_dual
-        F, dF = _unpack(denoiser(make_dual(x_t, dx), make_dual(t_B, dt_B), cond).F)
+        x = forward_ad.make_dual(x_t, dx)  # type: ignore[no-untyped-call]
+        t = forward_ad.make_dual(t_B, dt_B)  # type: ignore[no-untyped-call]
+        F, dF = forward_ad.unpack_dual(denoiser(x, t, cond).F)  # type: ignore[no-untyped-call]
         assert dF is not None
         return _Traced(F.detach().clone(), dF.detach().clone(), layers)
 
@@ -173,8 +174,3 @@ def _drowned_differences(
                 f"{mode}, of rounding divided by its step; take 'exact', or differences in float32"
             )
     return traps
-
-
-def _unpack(dual: Tensor) -> tuple[Tensor, Tensor | None]:
-    primal, tangent = forward_ad.unpack_dual(dual)  # type: ignore[no-untyped-call]
-    return primal, tangent

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Discriminator, Tag
 
+from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.detectors.settings import ColourSettings, Mask2FormerSettings
 from rcm_bench.errors import UserError
 from rcm_bench.geneval_rules import TASKS
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
 
 
 def _kind(detector: Any) -> str:
-    return "lab" if isinstance(detector, str) else "mask2former"
+    if isinstance(detector, str):
+        return "lab"
+    kind = detector.get("kind") if isinstance(detector, dict) else detector.kind
+    return "results" if kind == "results" else "mask2former"
 
 
 Detector = Annotated[
-    Annotated[Literal["lab"], Tag("lab")] | Annotated[Mask2FormerSettings, Tag("mask2former")],
+    Annotated[Literal["lab"], Tag("lab")]
+    | Annotated[Mask2FormerSettings, Tag("mask2former")]
+    | Annotated[ScoredElsewhere, Tag("results")],
     Discriminator(_kind),
 ]
 _TITLES = {
@@ -45,7 +51,8 @@ class Benchmark:
 
     Args:
         detector: Who finds the objects: ``"lab"`` is the shapes laboratory's oracle, ``{kind:
-            mask2former, ...}`` the detector of real images, with its weights.
+            mask2former, ...}`` the detector of real images, with its weights, ``{kind: results}``
+            whoever made the results that the models bring.
         colours: CLIP's weights, for Mask2Former.
     """
 
@@ -79,9 +86,17 @@ class Benchmark:
             from rcm_bench.scorers.lab import Scorer as LabScorer
 
             return LabScorer()
+        if isinstance(self.detector, ScoredElsewhere):
+            from rcm_bench.scorers.results import Scorer as Results
+
+            return Results(layout=self.name, about=self.detector, metrics=("correct",))
         from rcm_bench.scorers.geneval import Scorer
 
         return Scorer(detector=self.detector, colours=self.colours or ColourSettings())
+
+    def takes_results(self) -> tuple[str, ...] | None:
+        """Return what is wanted of scores that were made elsewhere; None where none are taken."""
+        return ("correct",) if isinstance(self.detector, ScoredElsewhere) else None
 
     def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Refuse weights that are not there and prompts that are not GenEval's, before a run.
@@ -96,6 +111,8 @@ class Benchmark:
         if isinstance(self.detector, str):
             if self.colours is not None:
                 raise UserError(f"{where}.colours: belongs to 'detector: {{kind: mask2former}}'")
+            return
+        if isinstance(self.detector, ScoredElsewhere):  # its rows are held to the prompts
             return
         from rcm_bench.scorers.geneval import Scorer, check_prompt
 
@@ -132,7 +149,7 @@ class Benchmark:
         Args:
             scores: The scores table.
         """
-        if isinstance(self.detector, str):
+        if not isinstance(self.detector, Mask2FormerSettings):
             return {}
         from rcm_bench.geneval_export import self_tests
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict
 
+from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Benchmark:
         hours: Time limit of one dimension of one model and number of steps.
         weights: SHA-256 of files below the package's cache folder, such as ``amt_model/amt-s.pth``;
             others are refused.
+        results: Who made the results that the models bring; then nothing is scored here.
     """
 
     dimensions: tuple[Dimension, ...] | None = None
@@ -96,6 +98,7 @@ class Benchmark:
     device: str = "cuda"
     hours: float = 24.0
     weights: dict[str, str] = field(default_factory=dict)
+    results: ScoredElsewhere | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "vbench"
@@ -130,7 +133,13 @@ class Benchmark:
 
     def delegates(self) -> tuple[str, ...]:
         """Return those that the package computes."""
+        if self.results is not None:
+            return ()
         return tuple(n for n in self.asked() if n in _ONLY_PACKAGE or n in self.delegated)
+
+    def takes_results(self) -> tuple[str, ...] | None:
+        """Return what is wanted of scores that were made elsewhere; None where none are taken."""
+        return self.asked() if self.results is not None else None
 
     def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.
@@ -175,7 +184,11 @@ class Benchmark:
         return made[0] if made else None
 
     def scorers(self) -> "list[Scorer]":
-        """Return one scorer for all native dimensions, and one for each delegated one."""
+        """Return one for all native dimensions and one for each delegated one, or for results."""
+        if self.results is not None:
+            from rcm_bench.scorers.results import Scorer as Results
+
+            return [Results(layout=self.name, about=self.results, metrics=self.asked())]
         from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
         from rcm_bench.scorers.vbench_native import Scorer as Native
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rcm_bench.bring.files import IMAGES, VIDEOS, shown
-from rcm_bench.canonical import canonical_json
+from rcm_bench.bring.prompts import match_record, number_of, quoted
 from rcm_bench.types import PromptRecord
 from rcm_bench.vbench.results import split_name
 
@@ -69,14 +69,14 @@ def missing(
     gone = [p for p in ordered if len(lacking[p.prompt_id]) == samples[p.prompt_id]]
     said = []
     if gone:
-        names = ", ".join(_spans([_number(prompt) for prompt in gone]))
+        names = ", ".join(_spans([number_of(prompt) for prompt in gone]))
         said.append(f"{len(gone)} of {len(prompts)} prompts have no samples: prompt {names}")
     for prompt in ordered:
         absent, wanted = lacking[prompt.prompt_id], samples[prompt.prompt_id]
         if absent and len(absent) < wanted:
             numbers = ", ".join(_spans(absent))
             said.append(
-                f"prompt {_number(prompt)} {_quoted(prompt.text)}: expected {wanted} samples, got "
+                f"prompt {number_of(prompt)} {quoted(prompt.text)}: expected {wanted} samples, got "
                 f"{wanted - len(absent)}; there is none for number {numbers}"
             )
     return said
@@ -120,21 +120,13 @@ def _prompt_of(
     """Return the prompt that a folder's metadata name, or what is wrong with them."""
     try:
         record = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-        text, task = record["prompt"], record.get("tag", "prompt")
+        if not isinstance(record, dict):
+            raise ValueError(METADATA)
     except FileNotFoundError:
         return None, "no such file; GenEval reads a folder's prompt from it"
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None, "expected one JSON object with a text under 'prompt'"
-    if not isinstance(text, str) or not isinstance(task, str):
-        return None, "expected one JSON object with a text under 'prompt'"
-    prompt = known.get((text, task)) or known.get((text, "prompt"))
-    if prompt is None:
-        return None, f"{_quoted(text)} of task {_quoted(task)} is no prompt of the suite"
-    wanted = {k: v for k, v in prompt.metadata.items() if k != "rewritten"}
-    for key in wanted:
-        if canonical_json(record.get(key)) != canonical_json(wanted[key]):
-            return None, f"'{key}' differs from what the suite's prompts say of {_quoted(text)}"
-    return prompt, ""
+    return match_record(record, known)
 
 
 def _numbered_images(folder: Path) -> tuple[dict[int, Path], list[str]]:
@@ -168,7 +160,7 @@ def _vbench(root: Path, prompts: Sequence[PromptRecord], samples: Mapping[str, i
 
 
 def _plain(root: Path, prompts: Sequence[PromptRecord], samples: Mapping[str, int]) -> Listing:
-    known = {_number(prompt): prompt for prompt in prompts}
+    known = {number_of(prompt): prompt for prompt in prompts}
 
     def key_of(name: str) -> tuple[PromptRecord | None, int, str]:
         match = _PLAIN.fullmatch(name)
@@ -211,7 +203,7 @@ def _flat(
 
 def _nearest(name: str, texts: Mapping[str, Any]) -> str:
     found = get_close_matches(split_name(name)[0], list(texts), n=1)
-    return f"; did you mean {_quoted(found[0])}?" if found else ""
+    return f"; did you mean {quoted(found[0])}?" if found else ""
 
 
 _LAYOUTS: Mapping[str, Callable[[Path, Sequence[PromptRecord], Mapping[str, int]], Listing]] = {
@@ -247,11 +239,6 @@ def _looks_like(layout: str, folder: Path) -> bool:
     return any(n.lower().endswith(VIDEOS) and split_name(n)[1] is not None for n in names)
 
 
-def _number(prompt: PromptRecord) -> int:
-    """Return the place of a prompt in its set, from 0."""
-    return int(prompt.prompt_id.partition("-")[0])
-
-
 def _spans(numbers: Sequence[int]) -> list[str]:
     """Spell ascending numbers, runs of them as ``3 to 7``."""
     runs: list[list[int]] = []
@@ -261,7 +248,3 @@ def _spans(numbers: Sequence[int]) -> list[str]:
         else:
             runs.append([number])
     return [f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs]
-
-
-def _quoted(text: str) -> str:
-    return f"'{shown(text if len(text) <= 60 else text[:57] + '...')}'"

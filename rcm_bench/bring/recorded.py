@@ -8,7 +8,7 @@ from rcm_bench.suite import Name, Strict
 
 
 class Recorded(Strict):
-    """What is known of samples or scores from elsewhere, in the user's words."""
+    """What is known of samples from elsewhere, in the user's words."""
 
     checkpoint: Name | None = Field(default=None, description="Name or SHA-256 of the weights")
     seeds: Name | None = Field(default=None, description="How seeds were drawn, such as '42 + i'")
@@ -20,9 +20,6 @@ class Recorded(Strict):
         default=None, description="Negative prompt under guidance; an empty text for none"
     )
     dtype: Name | None = Field(default=None, description="Number format of the network")
-    scorer: Name | None = Field(
-        default=None, description="What scored, with version and weights (kind: results)"
-    )
 
     def given(self) -> dict[str, Any]:
         """Return what is said; a negative prompt that is empty is none."""

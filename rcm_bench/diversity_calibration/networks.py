@@ -92,7 +92,8 @@ def _random_lpips() -> Extractor:
 def _quiet() -> Iterator[None]:
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
+    logging: Any = transformers.utils.logging
+    logging.disable_progress_bar()
     yield
 
 

@@ -12,6 +12,7 @@ from rcm_bench.prepare import check_disk, prepare
 from rcm_bench.scoring import unique_scorers
 from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
+from rcm_bench.unrecorded import is_brought
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +50,7 @@ class PlanSummary:
         present: Samples that are there already.
         missing: What has to be brought to this machine before a run.
         machine: What the times are meant for.
+        brought: Samples that are taken as they are and not made.
     """
 
     suite: str
@@ -60,6 +62,7 @@ class PlanSummary:
     present: int
     missing: list[str]
     machine: str
+    brought: int
 
 
 def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
@@ -103,6 +106,7 @@ def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
         out=out,
         present=len(present),
         missing=prepared.missing,
+        brought=sum(is_brought(made.identities[item.model]) for item in made.items),
         machine=" and ".join(dict.fromkeys(m.cost().machine for m in models.values())),
     )
 
