@@ -126,7 +126,7 @@ def _prompts(first: HasConditions, other: HasConditions) -> Iterator[Difference]
 
 def _parts(first: HasConditions, other: HasConditions) -> Iterator[Difference]:
     sides = [{k: v for k, v in e.protocol.items() if k not in _OWN} for e in (first, other)]
-    doubtful = list(_unrecorded(*sides))
+    doubtful = list(_unrecorded(sides[0], sides[1]))
     yield from doubtful
     for part, (one, two) in _unequal(*sides):
         if part in {d.part for d in doubtful}:
@@ -158,7 +158,7 @@ def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Differen
         if name not in other.protocol.get("benchmarks", {}):
             continue
         sides = [_benchmark(e.protocol, name) for e in (first, other)]
-        doubtful = list(_unrecorded(*sides, name))
+        doubtful = list(_unrecorded(sides[0], sides[1], name))
         yield from doubtful
         for part, (one, two) in _unequal(*sides):
             if part in {d.part for d in doubtful}:

@@ -60,9 +60,6 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     missing = missing_weights(models)
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
-    for benchmark in benchmarks:
-        with _told(missing):
-            getattr(benchmark, "check", lambda prompts: None)(prompts)
     check_published(loaded, benchmarks, prompts)
     _check_models(loaded, models, prompts)
     check_together(loaded, models, benchmarks)

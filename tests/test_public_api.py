@@ -16,9 +16,11 @@ SIGNATURES = {
     ],
     "rcm_distill.samplers.euler.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
     "rcm_distill.samplers.heun.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
-    "rcm_distill.samplers.consistency.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
+    "rcm_distill.samplers.consistency.sample": [
+        *("denoiser", "noise", "cond", "*times", "*rngs", "*renoise")
+    ],
     "rcm_distill.tangent.tangent": [
-        *("denoiser", "x_t", "t_B", "dx", "dt_B", "cond", "*method", "*step")
+        *("denoiser", "x_t", "t_B", "dx", "dt_B", "cond", "*s_B", "*method", "*step")
     ],
     "rcm_bench.run": ["suite", "out", "limit", "allow_pickle"],
     "rcm_bench.plan": ["suite", "allow_pickle"],

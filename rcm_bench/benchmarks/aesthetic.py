@@ -45,13 +45,14 @@ class Benchmark:
 
         return Scorer(name=self.name, judge=self.network)
 
-    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Refuse weights that are not there, before anything is sampled.
 
         Args:
             prompts: Unused: any prompt can be scored.
+            where: File, line and key of the benchmark.
         """
-        self.scorer().check()
+        self.scorer().check(where)
 
     def measure(
         self,

@@ -88,21 +88,20 @@ class Benchmark:
             for kind, settings in self.kinds().items()
         ]
 
-    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Refuse a suite without features, or weights that are not there.
 
         Args:
             prompts: Unused: samples of any prompt can be compared.
+            where: File, line and key of the benchmark.
 
         Raises:
             UserError: What is missing.
         """
         if not self.kinds():
-            raise UserError(
-                f"benchmarks.{self.name}: expected features to compare by: {', '.join(KINDS)}"
-            )
+            raise UserError(f"{where}: expected features to compare by: {', '.join(KINDS)}")
         for scorer in self.scorers():
-            scorer.check()
+            scorer.check(where)
 
     def measure(
         self,

@@ -46,13 +46,14 @@ class Benchmark:
 
         return Scorer(kind="inception", features=self.inception, benchmark=self.name)
 
-    def check(self, prompts: "Sequence[PromptRecord]") -> None:
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Refuse weights that are not there, before anything is sampled.
 
         Args:
             prompts: Unused: any prompt can be scored.
+            where: File, line and key of the benchmark.
         """
-        self.scorer().check()
+        self.scorer().check(where)
 
     def measure(
         self,

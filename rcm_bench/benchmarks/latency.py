@@ -58,7 +58,11 @@ class Benchmark:
         counted = samples.assign(value=samples["nfe"].astype("float64"))
         there = counted[counted["status"] == "ok"]
         unknown = {
-            (str(model), str(sampler), int(steps)): "not known: the samples were made elsewhere"
+            (
+                str(model),
+                str(sampler),
+                int(str(steps)),
+            ): "not known: the samples were made elsewhere"
             for (model, sampler, steps), own in there.groupby(CELL)
             if own["value"].isna().all()
         }

@@ -33,4 +33,4 @@ def scorer_is_unknown(benchmarks: Mapping[str, Mapping[str, Any] | None]) -> boo
 
 
 def _is_results(settings: Mapping[str, Any]) -> bool:
-    return settings.get("kind", "results") == "results"
+    return bool(settings.get("kind", "results") == "results")

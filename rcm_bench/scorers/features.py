@@ -75,9 +75,13 @@ class Scorer:
         preparation = getattr(self.features, "preparation", None)
         return found if preparation is None else {**found, "image": preparation().settings()}
 
-    def check(self) -> None:
-        """Refuse weights that are not there, before anything is sampled."""
-        self.features.check(self.where)
+    def check(self, where: str) -> None:
+        """Refuse weights that are not there, before anything is sampled.
+
+        Args:
+            where: File, line and key of the benchmark.
+        """
+        self.features.check(f"{where}.{self.kind}")
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Embed samples, one score each, in order.
@@ -131,7 +135,7 @@ class Scorer:
 
 def spaced_frames(path: "Path", frames: int) -> "NDArray[np.uint8]":
     """Read an image, or uniformly spaced frames of a video with both ends, shape (F, H, W, 3)."""
-    if path.suffix == ".png":
+    if path.suffix != ".mp4":
         return decode(path)[None]
     from rcm_bench.video import read_video
 

@@ -77,15 +77,19 @@ class Scorer:
     @property
     def where(self) -> str:
         """Key of the suite, for messages."""
-        return f"benchmarks.{self.name}"
+        return f"benchmarks.{self.name}.network"
 
     def settings(self) -> dict[str, Any]:
         """Return the network, its weights by digest."""
         return {**self.judge.identity(), "frames": self.frames, "precision": "float32"}
 
-    def check(self) -> None:
-        """Refuse weights that are not there, before anything is sampled."""
-        self.judge.check(self.where)
+    def check(self, where: str) -> None:
+        """Refuse weights that are not there, before anything is sampled.
+
+        Args:
+            where: File, line and key of the benchmark.
+        """
+        self.judge.check(f"{where}.network")
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Score samples, one score each, in order.

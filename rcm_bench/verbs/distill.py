@@ -59,6 +59,6 @@ def distill(
                 validate=Validation(teacher=loaded.teacher is None),
                 progress=show,
             )
-        except ValueError as fault:
+        except (ValueError, FloatingPointError) as fault:
             raise UserError(str(fault)) from None
     return done.weights

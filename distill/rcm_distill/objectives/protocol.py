@@ -1,6 +1,7 @@
 """What an objective is given, what it returns, and what the trainer may ask of it."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -29,12 +30,14 @@ class LossTerms(NamedTuple):
 
     ``terms`` are detached scalars. ``nonfinite`` counts (int64, on the device) the samples whose
     error was not finite; they take no part in ``total``, and whoever trains decides how many are
-    too many.
+    too many. ``parts`` are the weighted terms that ``total`` is the sum of, to differentiate one by
+    one, where there are several.
     """
 
     total: Tensor
     terms: dict[str, Tensor]
     nonfinite: Tensor
+    parts: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Objective(Protocol):

@@ -108,15 +108,17 @@ class Objective:
         consistency = self._consistency().on_data(student, teacher, batch, rng, r)
         total, kept_B = self.scm_weight * consistency.loss, consistency.kept_B
         terms = {"scm": consistency.loss.detach(), "tangent_rms": consistency.tangent_rms}
+        parts = {"scm": total}
         if self.dmd_weight and step >= self.tangent_warmup:
             num_steps = self._turns().num_steps(step, self.num_steps_max, "student")
             part = self._matching().student_term(
                 student, teacher, required(critic, "critic"), batch, rng, num_steps
             )
-            total = total + self.dmd_weight * part.loss
+            parts = {"scm": total, "dmd": self.dmd_weight * part.loss}
+            total = total + parts["dmd"]
             terms |= {"dmd": part.loss.detach(), "dmd_gradient_rms": part.gradient_rms}
             kept_B = kept_B & part.kept_B
-        return LossTerms(total, terms, (~kept_B).sum())
+        return LossTerms(total, terms, (~kept_B).sum(), parts)
 
     def critic_loss(
         self, student: Denoiser, critic: Denoiser, batch: Batch, *, rng: Generator, step: int

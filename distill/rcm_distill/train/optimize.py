@@ -68,10 +68,8 @@ class Optimized:
             else:
                 group["lr"] = rate
 
-    def descend(self, loss: Tensor) -> None:
-        """Take one optimiser step; all of it runs on the device and can be captured."""
-        self.optimizer.zero_grad(set_to_none=False)
-        loss.backward()  # type: ignore[no-untyped-call]
+    def descend(self) -> None:
+        """Take one step on the gradients; all of it runs on the device and can be captured."""
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
         self.optimizer.step()
 

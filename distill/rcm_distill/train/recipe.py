@@ -6,7 +6,7 @@ the data and the optimisers. How long a session may take and where it writes are
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -68,7 +68,12 @@ class Recipe:
         ema: Relative lengths of the power-function averages; the first is what is evaluated.
         seed: Seed of initialisation, data order and noise.
         precision: ``"bf16"`` runs networks under autocast; tangents stay in float32.
-        max_nonfinite: Largest tolerated share of non-finite samples in an iteration.
+        accumulate: Batches per iteration, whose losses are averaged before a step is taken.
+        balance_every: Student updates between two measurements of how the terms of the loss pull at
+            the weights (norms of their gradients, cosine between them), for the log; 0 for none.
+        max_nonfinite: Largest tolerated share of non-finite samples between two lines of the log.
+        max_growth: A term of the loss that exceeds its smallest mean so many times has diverged.
+            Without limit by default: consistency losses start near 0 and rise in healthy training.
     """
 
     recipe: str
@@ -85,7 +90,10 @@ class Recipe:
     ema: tuple[float, ...] = (0.05,)
     seed: int = 0
     precision: Literal["bf16", "float32"] = "bf16"
+    accumulate: int = 1
+    balance_every: int = 0
     max_nonfinite: float = 0.01
+    max_growth: float = float("inf")
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -102,9 +110,13 @@ def load_recipe(path: Path) -> Recipe:
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise ValueError(f"{path}: not a YAML file: {fault}") from None
     recipe: Recipe = build(Recipe, values, str(path))
-    if recipe.steps < 1 or recipe.batch_size < 1:
-        raise ValueError(f"{path}: steps and batch_size must be at least 1")
-    objective(recipe, str(path))
+    if min(recipe.steps, recipe.batch_size, recipe.accumulate) < 1:
+        raise ValueError(f"{path}: steps, batch_size and accumulate must be at least 1")
+    if recipe.data.num_images < 1:
+        raise ValueError(
+            f"{path}: data: num_images must be at least 1, got {recipe.data.num_images}"
+        )
+    _check_roles(recipe, objective(recipe, str(path)).needs, str(path))
     return recipe
 
 
@@ -116,6 +128,13 @@ def objective(recipe: Recipe, where: str = "recipe") -> Any:
     values, where = dict(recipe.objective), f"{where}: objective"
     base = _preset(recipe.method, values.pop("preset"), where) if "preset" in values else {}
     return build(_module(recipe.method).Objective, values, where, base)
+
+
+def _check_roles(recipe: Recipe, needs: Set[str], where: str) -> None:
+    """Refuse a recipe without the networks that its method needs."""
+    for role in ("teacher", "critic"):
+        if role in needs and getattr(recipe, role) is None:
+            raise ValueError(f"{where}: '{role}' is missing: method {recipe.method} needs one")
 
 
 def _preset(method: str, name: object, where: str) -> Mapping[str, Any]:

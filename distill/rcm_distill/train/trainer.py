@@ -3,12 +3,11 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from rcm_distill import checkpoint
 from rcm_distill.denoiser import Denoiser, network_denoiser
@@ -16,7 +15,9 @@ from rcm_distill.lab.grammar import NULL, VOCAB_SIZE
 from rcm_distill.lab.pool import Pool
 from rcm_distill.nets.dit import DiT, DiTConfig, with_end_time
 from rcm_distill.objectives.protocol import Batch, LossTerms
+from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.graphs import StepGraphs
+from rcm_distill.train.log import Log
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build, objective
@@ -25,6 +26,8 @@ from rcm_distill.train.state import load_state, save_state
 Validate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
 LOG_EVERY = 100
+LIMITS = ("max_nonfinite", "max_growth")
+"""Keys of a recipe that stop a training but do not change it."""
 
 
 class Report(NamedTuple):
@@ -64,7 +67,8 @@ def train(
 
     Args:
         recipe: What to train.
-        out: Folder of ``state.safetensors``, ``log.jsonl`` and ``<recipe>.safetensors``.
+        out: Folder of ``state.safetensors``, ``log.jsonl`` (and ``log.csv``) and
+            ``<recipe>.safetensors``.
         device: Torch device, such as ``"cuda"`` or ``"cpu"``.
         teacher: Weights of the teacher; needed where the recipe names one.
         max_seconds: Time of this session, setting up left out; what is reached then is saved.
@@ -74,7 +78,8 @@ def train(
 
     Raises:
         ValueError: The recipe and the folder do not fit together.
-        FloatingPointError: More samples were non-finite than the recipe tolerates.
+        FloatingPointError: More samples were non-finite, or a loss grew further, than the recipe
+            tolerates; the state is then in ``stopped.safetensors``, and an earlier one is kept.
     """
     loss = objective(recipe)
     training = _start(recipe, loss, device, teacher)
@@ -82,9 +87,14 @@ def train(
     if state_path.exists():
         _restore(training, recipe, state_path)
     pool = Pool(recipe.data.num_images, recipe.data.seed, torch.device(device))
-    log = _Log(out / "log.jsonl", recipe)
-    reached = _loop(training, recipe, loss, pool, log, max_seconds, progress)
-    training.seconds += reached
+    log = Log(out / "log.jsonl", recipe)
+    try:
+        training.seconds += _loop(training, recipe, loss, pool, log, max_seconds, progress)
+    except FloatingPointError as fault:
+        _save(training, recipe, out / "stopped.safetensors")
+        raise FloatingPointError(f"{fault}. State: {out / 'stopped.safetensors'}") from None
+    finally:
+        log.write_csv()
     _save(training, recipe, state_path)
     weights = _export(training, recipe, out, device, validate)
     return Report(training.step, training.seconds, training.step >= recipe.steps, weights, log.path)
@@ -102,6 +112,7 @@ def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Trai
         if teacher is None:
             raise ValueError(f"recipe {recipe.recipe} needs the weights of '{recipe.teacher}'")
         source = checkpoint.load(teacher, device).net
+        _check_teacher(recipe, source.config, teacher)
         source.requires_grad_(False)
         frozen = training_denoiser(source, recipe.precision, compiled=compiled)
     critic = None
@@ -119,12 +130,24 @@ def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Trai
     )
 
 
+def _check_teacher(recipe: Recipe, config: DiTConfig, path: Path) -> None:
+    """Refuse a teacher that the recipe does not describe, or that gives no velocities."""
+    if config.end_time:
+        raise ValueError(f"{path}: a teacher gives velocities, this network average velocities")
+    for key, value in recipe.network.items():
+        if getattr(config, key, None) != value:
+            raise ValueError(
+                f"{path}: recipe {recipe.recipe} expects a teacher with network.{key}: {value}, "
+                f"got {getattr(config, key, 'no such key')}"
+            )
+
+
 def _loop(
     training: Training,
     recipe: Recipe,
     loss: Any,
     pool: Pool,
-    log: "_Log",
+    log: Log,
     max_seconds: float,
     progress: Progress | None,
 ) -> float:
@@ -136,12 +159,11 @@ def _loop(
             learner = training.critic if phase == "critic" else training.student
             assert learner is not None
             learner.set_rate(training.step, recipe.steps)
-            terms = graphs(
-                loss.variant(training.step), lambda: _descend(training, recipe, loss, pool)
-            )
+            variant = loss.variant(training.step), _balanced(training, recipe, phase)
+            terms = graphs(variant, lambda: _descend(training, recipe, loss, pool))
             learner.count()
             training.step += 1
-            log.add(phase, terms, recipe.batch_size)
+            log.add(phase, terms, recipe.batch_size * recipe.accumulate)
             if training.step % LOG_EVERY == 0 or training.step == recipe.steps:
                 figures = log.write(training.step, training.seconds + time.monotonic() - start)
                 if progress:
@@ -150,21 +172,46 @@ def _loop(
     return time.monotonic() - start
 
 
+def _balanced(training: Training, recipe: Recipe, phase: str) -> bool:
+    """Return whether the balance of gradients is measured in this iteration."""
+    every = recipe.balance_every
+    return phase == "student" and every > 0 and training.student.updates % every == 0
+
+
 def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossTerms:
-    """Draw a batch, compute the loss of whoever learns in this iteration, and take a step."""
+    """Take a step of whoever learns in this iteration, on the mean loss of its batches."""
+    critic = training.critic if loss.phase(training.step) == "critic" else None
+    learner = critic or training.student
+    learner.optimizer.zero_grad(set_to_none=False)
+    parts = []
+    for _ in range(recipe.accumulate):
+        terms = _loss_of_a_batch(training, recipe, loss, pool)
+        if len(terms.parts) > 1 and _balanced(training, recipe, "student"):
+            balance = gradient_balance(terms.parts, learner.net.parameters())
+            terms = terms._replace(terms=terms.terms | balance)
+        terms = terms._replace(parts={})
+        (terms.total / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+        parts.append(terms)
+    learner.descend()
+    if len(parts) == 1:
+        return parts[0]
+    means = {key: torch.stack([p.terms[key] for p in parts]).mean(0) for key in parts[0].terms}
+    return LossTerms(
+        parts[-1].total.detach(), means, torch.stack([p.nonfinite for p in parts]).sum()
+    )
+
+
+def _loss_of_a_batch(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossTerms:
     x0, tokens = pool.batch(recipe.batch_size, training.data)
     batch = Batch(x0, tokens, torch.full_like(tokens, NULL), tuple(x0.shape))
-    student, critic = training.student, training.critic
+    student = training.student.denoiser
+    critic = training.critic.denoiser if training.critic else None
     rng, step = training.noise, training.step
     terms: LossTerms
     if loss.phase(step) == "critic":
-        assert critic is not None
-        terms = loss.critic_loss(student.denoiser, critic.denoiser, batch, rng=rng, step=step)
-        critic.descend(terms.total)
-        return terms
-    observed = critic.denoiser if critic else None
-    terms = loss(student.denoiser, training.teacher, observed, batch, rng=rng, step=step)
-    student.descend(terms.total)
+        terms = loss.critic_loss(student, critic, batch, rng=rng, step=step)
+    else:
+        terms = loss(student, training.teacher, critic, batch, rng=rng, step=step)
     return terms
 
 
@@ -177,6 +224,7 @@ def _save(training: Training, recipe: Recipe, path: Path) -> None:
         updates["critic"] = training.critic.updates
     facts = {
         "recipe": recipe.recipe,
+        "settings": _settings(recipe),
         "step": training.step,
         "seconds": training.seconds,
         "updates": updates,
@@ -188,12 +236,26 @@ def _restore(training: Training, recipe: Recipe, path: Path) -> None:
     tensors, facts = load_state(path)
     if facts["recipe"] != recipe.recipe:
         raise ValueError(f"{path}: a state of recipe '{facts['recipe']}', not '{recipe.recipe}'")
+    # States written before recipes were kept in them have the name only.
+    for key, value in _settings(recipe).items():
+        was = facts.get("settings", {}).get(key, value)
+        if was != value:
+            raise ValueError(
+                f"{path}: a state of this recipe with {key}: {was}, not {value}; train into "
+                "another folder, or change the recipe back"
+            )
     training.student.restore("student", tensors, facts["updates"]["student"])
     if training.critic:
         training.critic.restore("critic", tensors, facts["updates"]["critic"])
     training.data.set_state(tensors["rng.data"])
     training.noise.set_state(tensors["rng.noise"])
     training.step, training.seconds = facts["step"], facts["seconds"]
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the weights, as JSON would give it back."""
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return {key: settings[key] for key in settings if key not in ("about", *LIMITS)}
 
 
 def _export(
@@ -224,39 +286,3 @@ def _export(
     path = out / f"{recipe.recipe}.safetensors"
     checkpoint.save(path, averaged, student.net.config, card)
     return path
-
-
-class _Log:
-    """Sums terms on the device and writes means, so that the loop does not wait for the GPU."""
-
-    def __init__(self, path: Path, recipe: Recipe) -> None:
-        self.path, self.recipe = path, recipe
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.bad: Tensor | None = None
-        self.seen = 0
-
-    def add(self, phase: str, terms: LossTerms, batch_size: int) -> None:
-        self.seen += batch_size
-        bad = terms.nonfinite.detach().sum()
-        self.bad = bad if self.bad is None else self.bad + bad
-        for name, value in terms.terms.items():
-            key = f"{phase}.{name}"
-            value = value.detach()
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-            self.counts[key] = self.counts.get(key, 0) + 1
-
-    def write(self, step: int, seconds: float) -> Mapping[str, float]:
-        figures = {key: (total / self.counts[key]).item() for key, total in self.sums.items()}
-        bad = 0.0 if self.bad is None else float(self.bad)
-        if bad > self.recipe.max_nonfinite * self.seen:
-            raise FloatingPointError(
-                f"step {step}: {bad:.0f} of {self.seen} samples were not finite, more than "
-                f"max_nonfinite ({self.recipe.max_nonfinite}) allows; last terms {figures}"
-            )
-        row = {"step": step, "seconds": round(seconds, 2), "nonfinite": bad, **figures}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        self.sums, self.counts, self.bad, self.seen = {}, {}, None, 0
-        return figures

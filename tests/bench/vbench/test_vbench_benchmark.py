@@ -381,8 +381,10 @@ def test_seven_are_native_unless_the_suite_says_otherwise(built):
         "vbench_delegated.dynamic_degree", "vbench_delegated.scene"]  # fmt: skip
     own = PromptRecord(prompt_id="x", text="x", task="x", metadata={"vbench": {}})
     with pytest.raises(UserError, match="raft-things.pth"):
-        Benchmark(dimensions=("dynamic_degree",)).check([own])  # no digest is named for it
-    Benchmark(dimensions=("scene",)).check([own])
+        Benchmark(dimensions=("dynamic_degree",)).check_prompts(
+            [own], "here"
+        )  # no digest is named for it
+    Benchmark(dimensions=("scene",)).check_prompts([own], "here")
 
 
 def test_each_delegated_dimension_is_called_unverified():

@@ -56,6 +56,10 @@ def test_a_good_recipe_reads(tmp_path):
         ("steps: 4", "steps: four", "steps: expected int, got 'four'"),
         ("steps: 4", "steps: true", "steps: expected int, got True"),
         ("steps: 4", "steps: 0", "must be at least 1"),
+        ("steps: 4", "steps: 4\naccumulate: 0", "accumulate must be at least 1"),
+        ("num_images: 8", "num_images: 0", "data: num_images must be at least 1, got 0"),
+        ("flow_matching", "scm", "'teacher' is missing: method scm needs one"),
+        ("method: flow_matching", "method: rcm\nteacher: t", "'critic' is missing: method rcm"),
         (
             "flow_matching",
             "flow_match",
@@ -77,6 +81,7 @@ PRESET = """
 recipe: x
 about: a test
 method: rcm
+teacher: t
 objective: {preset: rcm@20207e5 wan-1.3b, teacher_guidance: 2.0}
 data: {num_images: 8}
 student: {lr: 1.0e-3}

@@ -1,3 +1,4 @@
+import csv
 import json
 
 import pytest
@@ -5,7 +6,10 @@ import torch
 
 from rcm_distill import checkpoint
 from rcm_distill.train import Recipe, train
+from rcm_distill.train.balance import gradient_balance
+from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Data, Optimizer
+from rcm_distill.train.state import load_state
 
 NETWORK = {"width": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "mlp_ratio": 1}
 
@@ -71,6 +75,91 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
     one, two = (checkpoint.load(r.weights).net.state_dict() for r in (whole, rest))
     for name in one:
         assert torch.equal(one[name], two[name]), name
+    (one, facts), (two, others) = (
+        load_state(tmp_path / folder / "state.safetensors") for folder in ("whole", "cut")
+    )
+    assert one.keys() == two.keys()
+    for name in one:
+        assert one[name].numpy().tobytes() == two[name].numpy().tobytes(), name
+    assert facts | {"seconds": 0} == others | {"seconds": 0}
+
+
+def test_accumulated_batches_are_one_step_on_their_mean_loss(tmp_path, monkeypatch):
+    """Two batches of four, against the mean of their gradients taken apart."""
+    gradients = []
+    plain = Optimized.descend
+
+    def noted(self):
+        gradients.append([p.grad.clone() for p in self.net.parameters() if p.grad is not None])
+        plain(self)
+
+    monkeypatch.setattr(Optimized, "descend", noted)
+    still = {"student": Optimizer(lr=0.0), "objective": {"label_dropout": 0.0}}
+    whole = train(recipe(accumulate=2, steps=1, **still), tmp_path / "whole", device="cpu")
+    train(recipe(steps=2, **still), tmp_path / "apart", device="cpu")
+    both, first, second = gradients
+    for mean, one, two in zip(both, first, second, strict=True):
+        torch.testing.assert_close(mean, (one + two) / 2, rtol=1e-4, atol=1e-6)
+    assert any(not torch.allclose(one, two) for one, two in zip(first, second, strict=True))
+    assert checkpoint.read_card(whole.weights)["student_updates"] == 1
+
+
+@pytest.mark.parametrize("method", ["meanflow", "dcm"])
+def test_the_new_methods_learn_from_a_teacher(tmp_path, method, teacher, monkeypatch):
+    """The loss on fresh draws falls to a share of what it was; the weights load and sample."""
+    changes = {
+        "meanflow": {"norm_power": 0.0, "reduction": "mean", "equal_share": 0.5},
+        "dcm": {"start": "grid", "num_steps": 8, "weight": 1.0, "reduction": "mean"},
+    }[method]
+    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 20)
+    report = train(
+        recipe(
+            method=method,
+            teacher="t",
+            objective=changes,
+            steps=80,
+            batch_size=8,
+            student=Optimizer(lr=2e-3, warmup=1),
+        ),
+        tmp_path,
+        device="cpu",
+        teacher=teacher,
+    )
+    rows = [json.loads(line) for line in report.log.read_text().splitlines()]
+    first, *_, last = (row[f"student.{method}"] for row in rows)
+    assert last < 0.8 * first, (first, last)
+    net = checkpoint.load(report.weights).net
+    assert net.config.end_time == (method == "meanflow")
+    with report.log.with_suffix(".csv").open(newline="") as file:
+        table = [float(row[f"student.{method}"]) for row in csv.DictReader(file)]
+    assert table == [row[f"student.{method}"] for row in rows]
+
+
+def test_the_balance_of_gradients_is_logged_and_changes_nothing(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 1)
+    changes = {"method": "rcm", "teacher": "t", "objective": {"student_update_freq": 2}}
+    states, rows = [], []
+    for every in (0, 2):
+        out = tmp_path / str(every)
+        done = train(recipe(**changes, balance_every=every), out, device="cpu", teacher=teacher)
+        states.append(load_state(out / "state.safetensors")[0])
+        rows.append([json.loads(line) for line in done.log.read_text().splitlines()])
+    for name in states[0]:
+        assert torch.equal(states[0][name], states[1][name]), name
+    measured = [row["step"] for row in rows[1] if "student.balance.cos.scm.dmd" in row]
+    # The student learns in steps 1, 3, 5; its first and third update are measured.
+    assert measured == [1, 5]
+    assert all(abs(rows[1][i - 1]["student.balance.cos.scm.dmd"]) <= 1.0001 for i in measured)
+    assert not any("balance" in key for row in rows[0] for key in row)
+
+
+def test_gradient_balance_is_norms_and_cosine():
+    weight = torch.tensor([1.0, 2.0], requires_grad=True)
+    parts = {"one": 3 * weight[0], "two": 2 * (weight[0] + weight[1])}
+    found = gradient_balance(parts, [weight, torch.zeros(2, requires_grad=True)])
+    assert found["balance.norm.one"].item() == 3
+    assert found["balance.norm.two"].item() == pytest.approx(8**0.5)
+    assert found["balance.cos.one.two"].item() == pytest.approx(0.5**0.5)
 
 
 def test_a_student_needs_its_teacher(tmp_path):
@@ -82,6 +171,34 @@ def test_a_state_of_another_recipe_is_refused(tmp_path):
     train(recipe(), tmp_path, device="cpu")
     with pytest.raises(ValueError, match="a state of recipe 'tiny', not 'other'"):
         train(recipe(recipe="other"), tmp_path, device="cpu")
+    with pytest.raises(ValueError, match="a state of this recipe with batch_size: 4, not 5"):
+        train(recipe(batch_size=5), tmp_path, device="cpu")
+    assert train(recipe(about="the same", max_growth=10.0), tmp_path, device="cpu").finished
+
+
+def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher):
+    changes = {"method": "dcm", "teacher": "t"}
+    wide = recipe(**changes, network={"width": 64})
+    with pytest.raises(ValueError, match="expects a teacher with network.width: 64, got 32"):
+        train(wide, tmp_path / "wide", device="cpu", teacher=teacher)
+    jumping = train(
+        recipe(method="meanflow", teacher="t", steps=1), tmp_path, device="cpu", teacher=teacher
+    )
+    with pytest.raises(ValueError, match="a teacher gives velocities"):
+        train(recipe(**changes), tmp_path / "other", device="cpu", teacher=jumping.weights)
+
+
+def test_divergence_stops_the_training_and_its_state_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 4)
+    with pytest.raises(FloatingPointError, match="max_growth.*State: .*stopped.safetensors"):
+        train(
+            recipe(student=Optimizer(lr=0.3, warmup=40), steps=60, max_growth=2.0),
+            tmp_path,
+            device="cpu",
+        )
+    _, facts = load_state(tmp_path / "stopped.safetensors")
+    assert 4 < facts["step"] <= 60
+    assert not (tmp_path / "state.safetensors").exists()
 
 
 def test_non_finite_samples_stop_the_training(tmp_path, teacher):

@@ -150,6 +150,21 @@ def test_no_fault_for_screen_readers(small, open_page, kind, width, scheme):
     _keep(page, f"{kind}-{width}-{scheme}")
 
 
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_mark_of_a_model_stands_beside_its_name(small, open_page, width):
+    page = open_page(small["images"], viewport={"width": width, "height": 900})
+    page.locator("details:has(table.parts)").evaluate_all("all => all.forEach(d => d.open = true)")
+    places = page.eval_on_selector_all(
+        ".scores tbody th",
+        """all => all.map(th => ['.dot', 'bdi', ''].map(name =>
+             (name ? th.querySelector(name) : th).getBoundingClientRect()))
+           .map(([dot, text, cell]) => [dot.left - cell.left, text.left - dot.right,
+             Math.abs(dot.top + dot.bottom - text.top - text.bottom)])""",
+    )
+    assert len(places) > 6
+    assert all(inside >= 0 and 0 < gap < 20 and off < 20 for inside, gap, off in places), places
+
+
 def test_an_empty_report_opens(run, tmp_path, open_page):
     empty = replace(run, samples=run.samples.head(0), scores=run.scores.head(0))
     page = open_page(render(empty, tmp_path))
