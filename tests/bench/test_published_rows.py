@@ -96,7 +96,7 @@ def test_another_choice_needs_no_new_run_folder(shown, tmp_path):
          "published[0].model: unknown published model 'Cosmos'. Available: Cosmos-Predict2, "),
         ("{benchmark: geneval, model: SDXL, params: 2B}", "unknown published params '2B'"),
         ("{benchmark: geneval, method: rCM, steps: [8]}", "published are 1, 2, 4 steps, got [8]"),
-        ("{benchmark: geneval, metod: rCM}", "unknown key 'metod'"),
+        ("{benchmark: geneval, methodd: rCM}", "unknown key 'methodd'"),
     ],
 )  # fmt: skip
 def test_what_is_not_published_is_refused(shown, chosen, expected):
