@@ -75,8 +75,8 @@ def published_lines(report: ReportInput) -> tuple[PublishedLine, ...]:
     rows: dict[tuple[str, str, str, str], dict[tuple[str, int], PublishedPoint]] = {}
     notes: dict[tuple[str, str, str, str], dict[str, None]] = {}
     for row in records(report.published):
-        words = (("model", 80), ("source", 120), ("differs", 600))
-        line = (str(row["benchmark"]), *(visible(row[name], n) for name, n in words))
+        model, source = visible(row["model"], 80), visible(row["source"], 120)
+        line = (str(row["benchmark"]), model, source, visible(row["differs"], 600))
         key = (f"{row['benchmark']}.{row['metric']}", int(row["steps"]))
         point = PublishedPoint(float(row["value"]), visible(row["text"], 20))
         rows.setdefault(line, {})[key] = point
