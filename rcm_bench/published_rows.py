@@ -77,12 +77,13 @@ def published_rows(
     names = found[["model", "params", "method"]].agg(" ".join, axis=1).str.split().str.join(" ")
     sources = found.assign(name=names).groupby("name")["source"].transform("nunique")
     labels = names.where(sources == 1, names + " (" + found["source"] + ")")
-    scale, digits = found["unit"].map(_IN_UNIT), found["unit"].map(_DIGITS)
-    values = found["value"] * scale
+    digits = found["unit"].map(_DIGITS).astype(int)
+    exact = found["value"] * found["unit"].map(_IN_UNIT)
+    values = [round(value, number) for value, number in zip(exact, digits, strict=True)]
     return found.assign(
         model=labels,
         value=values,
-        text=[f"{value:.{int(n)}f}" for value, n in zip(values, digits, strict=True)],
+        text=[f"{value:.{number}f}" for value, number in zip(values, digits, strict=True)],
         differs=[differs(str(row.benchmark), str(row.resolution), protocol)
                  for row in found.itertuples()],
     )[COLUMNS].reset_index(drop=True)  # fmt: skip
