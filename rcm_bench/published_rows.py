@@ -47,8 +47,8 @@ def check_published(
                 raise unknown_name(f"{where}.{key}", f"published {key}", value, there)
             known = known[known[key] == value]
         if entry.steps is not None and not set(entry.steps) <= set(known["steps"]):
-            said = ", ".join(str(steps) for steps in sorted(set(known["steps"])))
-            raise UserError(f"{where}.steps: published are {said} steps, got {entry.steps}")
+            grid = ", ".join(str(steps) for steps in sorted(set(known["steps"])))
+            raise UserError(f"{where}.steps: published are {grid} steps, got {entry.steps}")
         if not _is_official(entry.benchmark, loaded.suite, prompts):
             raise UserError(
                 f"{where}: published numbers of '{entry.benchmark}' are of the benchmark's own "

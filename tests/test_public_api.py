@@ -19,6 +19,10 @@ SIGNATURES = {
     "rcm_distill.samplers.consistency.sample": [
         *("denoiser", "noise", "cond", "*times", "*rngs", "*renoise")
     ],
+    "rcm_distill.samplers.meanflow.sample": ["denoiser", "noise", "cond", "*times", "*rngs"],
+    "rcm_distill.samplers.unipc.sample": [
+        *("denoiser", "noise", "cond", "*times", "*rngs", "*order")
+    ],
     "rcm_distill.tangent.tangent": [
         *("denoiser", "x_t", "t_B", "dx", "dt_B", "cond", "*s_B", "*method", "*step")
     ],
@@ -60,7 +64,7 @@ def test_functions(name):
     assert parameters(function) == SIGNATURES[name]
 
 
-@pytest.mark.parametrize("method", ["flow_matching", "scm", "rcm", "dmd2"])
+@pytest.mark.parametrize("method", ["flow_matching", "scm", "rcm", "dmd2", "meanflow", "dcm"])
 def test_objectives(method):
     objective = importlib.import_module(f"rcm_distill.objectives.{method}").Objective
     assert parameters(objective.__call__) == STUDENT_CALL

@@ -54,8 +54,8 @@ FAULTS = {
     "misspelt model kind": (
         ("student: {kind: fake", "student: {kind: fak"),
         [
-            "DIR/tiny.yaml:4: models.student.kind: unknown model kind 'fak'. Available: cosmos, "
-            "fake, folder, lab, results, wan. Did you mean 'fake'?"
+            "DIR/tiny.yaml:4: models.student.kind: unknown model kind 'fak'. Available: "
+            "cosmos, fake, folder, lab, results, wan. Did you mean 'fake'?"
         ],
     ),
     "misspelt benchmark": (
@@ -77,8 +77,8 @@ FAULTS = {
         ("few: {kind: consistency}", "few: {kind: consistensy}"),
         [
             "DIR/tiny.yaml:7: samplers.few.kind: unknown sampler kind 'consistensy'. Available: "
-            "consistency, elsewhere, euler, heun, rcm, scheduler, unipc. "
-            "Did you mean 'consistency'?"
+            "consistency, elsewhere, euler, heun, rcm, scheduler, unipc. Did you mean "
+            "'consistency'?"
         ],
     ),
     "negative steps": (
