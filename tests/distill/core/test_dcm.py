@@ -93,9 +93,8 @@ def test_the_fixed_point_nears_the_consistency_function_with_order_one(randn):
         assert math.log2(coarse / fine) == pytest.approx(1, abs=0.1)
 
 
-@pytest.mark.parametrize("skip", [1, 3])
-def test_training_reaches_the_fixed_point(rng, randn, skip):
-    objective = dcm.Objective(num_steps=6, skip=skip, start="grid", weight=1.0, reduction="mean")
+def test_training_reaches_the_fixed_point(rng, randn):
+    objective = dcm.Objective(num_steps=6, skip=3, start="grid", weight=1.0, reduction="mean")
     exact = discretised(objective)
     learned = [(part + 0.3 * randn(6)).requires_grad_() for part in (exact.slopes, exact.offsets)]
     optimizer = torch.optim.Adam(learned, lr=0.05)

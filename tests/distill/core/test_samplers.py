@@ -54,6 +54,7 @@ def test_unipc_converges_with_its_order(randn, order):
         assert errors[0] < error(euler.sample, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize(("steps", "shift"), [(4, 1.0), (12, 5.0)])

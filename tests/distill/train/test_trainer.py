@@ -111,15 +111,15 @@ def test_the_new_methods_learn_from_a_teacher(tmp_path, method, teacher, monkeyp
         "meanflow": {"norm_power": 0.0, "reduction": "mean", "equal_share": 0.5},
         "dcm": {"start": "grid", "num_steps": 8, "weight": 1.0, "reduction": "mean"},
     }[method]
-    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 20)
+    monkeypatch.setattr("rcm_distill.train.trainer.LOG_EVERY", 10)
     report = train(
         recipe(
             method=method,
             teacher="t",
             objective=changes,
-            steps=80,
+            steps=40,
             batch_size=8,
-            student=Optimizer(lr=2e-3, warmup=1),
+            student=Optimizer(lr=4e-3, warmup=1),
         ),
         tmp_path,
         device="cpu",
