@@ -13,6 +13,7 @@ from rcm_bench.planning import Plan, make_plan
 from rcm_bench.prepare import make_benchmarks
 from rcm_bench.prompt_sets import prompt_key, prompts_digest
 from rcm_bench.published import reference_table, write_published
+from rcm_bench.published_rows import published_rows
 from rcm_bench.scoring import applies, sample_digest, score_key, unique_scorers
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
@@ -214,6 +215,7 @@ def report_input(
         failures=tables.failures,
         timings=timing_table(plan, index),
         run_dir=store.root,
+        published=published_rows(plan.suite, run.benchmarks, store.manifest["protocol"]),
     )
 
 

@@ -120,12 +120,12 @@ def _published_rows(known: pd.DataFrame, protocol: Mapping[str, Any]) -> pd.Data
         origin="published",
         low=NAN,
         high=NAN,
-        differs=[_differs(str(row.benchmark), str(row.resolution), protocol)
+        differs=[differs(str(row.benchmark), str(row.resolution), protocol)
                  for row in known.itertuples()],
     )  # fmt: skip
 
 
-def _differs(benchmark: str, resolution: str, protocol: Mapping[str, Any]) -> str:
+def differs(benchmark: str, resolution: str, protocol: Mapping[str, Any]) -> str:
     """Say in words what a published number was measured under that this run was not."""
     scorer = protocol.get("scorers", {}).get(benchmark, {}).get("scorer")
     here = {

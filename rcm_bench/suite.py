@@ -194,6 +194,17 @@ class Gate(Strict):
     )
 
 
+class PublishedEntry(Strict):
+    """Published numbers to be shown beside the run's own; each key narrows the choice."""
+
+    benchmark: Name = Field(description="Benchmark of the numbers; one of the suite's")
+    model: Name | None = Field(default=None, description="Model, such as Cosmos-Predict2")
+    method: Name | None = Field(default=None, description="Method, such as rCM; or teacher")
+    params: Name | None = Field(default=None, description="Size, such as 2B")
+    source: Name | None = Field(default=None, description="Where they are printed")
+    steps: list[Count] | None = Field(default=None, min_length=1, description="Numbers of steps")
+
+
 class Suite(Strict):
     """A suite: models by samplers by steps by prompts, and what is measured on them."""
 
@@ -223,6 +234,10 @@ class Suite(Strict):
     gates: dict[Name, Gate] = Field(
         default_factory=dict,
         description="What 'gate' asks of a run, by benchmark.metric, such as geneval.overall",
+    )
+    published: list[PublishedEntry] = Field(
+        default_factory=list,
+        description="Published numbers beside the run's own, visibly as such; never in a test",
     )
     reuse: list[Name] = Field(
         default_factory=list, description="Folders of other runs to take equal samples from"

@@ -73,7 +73,11 @@ class Model:
             if not root.is_dir():
                 faults.append(f"{place}: {shown(root)}: expected a folder, got a file")
                 continue
-            faults += [f"{place}: {line}" for line in self._bring(count, root, prompts, samples)]
+            try:
+                found = self._bring(count, root, prompts, samples)
+            except OSError as fault:
+                found = [f"{shown(fault.filename or root)}: cannot be read ({fault.strerror})"]
+            faults += [f"{place}: {line}" for line in found]
         if faults:
             raise UserError("\n".join(faults))
         self._check_sizes(place)

@@ -135,7 +135,7 @@ class Scorer:
 
 def spaced_frames(path: "Path", frames: int) -> "NDArray[np.uint8]":
     """Read an image, or uniformly spaced frames of a video with both ends, shape (F, H, W, 3)."""
-    if path.suffix == ".png":
+    if path.suffix != ".mp4":
         return decode(path)[None]
     from rcm_bench.video import read_video
 

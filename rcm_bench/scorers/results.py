@@ -35,7 +35,8 @@ class Scorer:
     @property
     def name(self) -> str:
         """Name of what scored, as the suite states it."""
-        return self.about.scorer
+        said = self.about.scorer
+        return f"{said} (results as brought)" if said == UNKNOWN else said
 
     def settings(self) -> dict[str, Any]:
         """Return what is wanted; of the scorer's own settings nothing is known."""

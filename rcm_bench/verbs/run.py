@@ -51,6 +51,9 @@ def run(
         outcome = _fill(prepared, store, device, limit, command)
     finally:
         store.close()
+    if store.manifest["suite"].get("published", []) != manifest["suite"]["published"]:
+        note = "the choice of published numbers changed after this run was frozen and is not shown"
+        outcome = replace(outcome, remarks=[*outcome.remarks, note])
     if store.manifest["suite"].get("gates", {}) != manifest["suite"]["gates"]:
         note = "the suite's gates changed after this run was frozen and do not hold for it; see"
         return replace(outcome, remarks=[*outcome.remarks, f"{note} 'gate --margin'"])

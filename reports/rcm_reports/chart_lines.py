@@ -8,6 +8,7 @@ from markupsafe import Markup
 from rcm_reports.axes import Scale, focus, spread, tick_text, ticks
 from rcm_reports.formatting import ELLIPSIS, interval, known, number, steps_text
 from rcm_reports.palette import Style
+from rcm_reports.published import PublishedLine
 from rcm_reports.study import Metric, Study
 from rcm_reports.svg import Size, chart, marker, polyline, tag, text
 
@@ -80,27 +81,52 @@ def level_of(study: Study, metric: Metric) -> Level | None:
 def steps_chart(ident: str, study: Study, metric: Metric, size: Size) -> Markup:
     """Return the chart of a metric against steps."""
     lines, level = lines_of(study, metric), level_of(study, metric)
-    x = Scale(*_steps_range(study), size.left + 8, size.width - size.right - 14, log=True)
+    others = [line for line in study.published if line.at(metric.key)]
+    x = Scale(*_steps_range(study, others), size.left + 8, size.width - size.right - 14, log=True)
     small = size is SMALL
     shown = [line._replace(own=False) for line in lines] if small else lines
-    y = Scale(*_values_range(shown, level), size.height - size.bottom, size.top)
-    body = [_grid(study, x, y, size), _clip_path(ident, size)]
+    y = Scale(
+        *_values_range(shown, level, _published_values(others, metric)),
+        size.height - size.bottom,
+        size.top,
+    )
+    body = [_grid(_all_steps(study, others), x, y, size), _clip_path(ident, size)]
     if level:
         body.append(_level(level, y, size, named=not small))
     drawn = [_band(line, x, y) for line in lines]
     drawn += [_line(line, x, y, small=small) for line in lines]
+    drawn += [_published(line, metric, x, y, small=small) for line in others]
     body.append(tag("g", *drawn, clip_path=f"url(#{ident}-c)"))
     if not small:
         body += [_names(lines, x, y, size), _outside(lines, y, size), _axis_titles(metric, size)]
-    description = "; ".join(point.tip for line in lines for point in line.points)
+    said = [point.tip for line in lines for point in line.points]
+    said += [line.tip(metric.key, steps) for line in others for _, steps in line.at(metric.key)]
+    description = "; ".join(said)
     title = f"{metric.full_title} against sampling steps"
     kind = "chart chart-small" if small else f"chart {'wide' if size is WIDE else 'narrow'}"
     return chart(ident, title, description, size, *body, css=kind)
 
 
-def _values_range(lines: Sequence[Line], level: Level | None) -> tuple[float, float]:
+def _published_values(lines: Sequence[PublishedLine], metric: Metric) -> list[float]:
+    return [point.value for line in lines for point, _ in line.at(metric.key)]
+
+
+def _published(line: PublishedLine, metric: Metric, x: Scale, y: Scale, *, small: bool) -> Markup:
+    """Draw published numbers in outline: no line, no whisker."""
+    radius = 3.0 if small else 4.5
+    marks = []
+    for point, steps in line.at(metric.key):
+        tip = line.tip(metric.key, steps)
+        at = x(steps), y(point.value)
+        marks.append(marker(*at, line.style, tip, radius=radius, hollow=True))
+    return tag("g", *marks, class_=line.style.css)
+
+
+def _values_range(
+    lines: Sequence[Line], level: Level | None, published: Sequence[float]
+) -> tuple[float, float]:
     """Keep the axis on the students and the level; a teacher at one step would crush them."""
-    level_values = [level.y, level.low, level.high] if level else []
+    level_values = [*([level.y, level.low, level.high] if level else []), *published]
     return focus(
         [
             *level_values,
@@ -131,19 +157,24 @@ def _outside(lines: Sequence[Line], y: Scale, size: Size) -> Markup:
     )
 
 
-def _steps_range(study: Study) -> tuple[float, float]:
-    low, high = float(study.steps[0]), float(study.steps[-1])
+def _all_steps(study: Study, published: Sequence[PublishedLine]) -> list[int]:
+    return sorted({*study.steps, *(steps for line in published for _, steps in line.points)})
+
+
+def _steps_range(study: Study, published: Sequence[PublishedLine]) -> tuple[float, float]:
+    steps = _all_steps(study, published)
+    low, high = float(steps[0]), float(steps[-1])
     return (low, high) if low < high else (low / 2, high * 2)
 
 
-def _grid(study: Study, x: Scale, y: Scale, size: Size) -> Markup:
+def _grid(steps: Sequence[int], x: Scale, y: Scale, size: Size) -> Markup:
     bottom, right = size.height - size.bottom, size.width - size.right
     parts = []
     for value in ticks(y.low, y.high, 5 if size.height > 250 else 3):
         at = y(value)
         parts.append(tag("line", x1=TICKS, x2=right, y1=at, y2=at, class_="grid"))
         parts.append(text(TICKS - 5, at + 4, tick_text(value), anchor="end", css="tick"))
-    for step in study.steps:
+    for step in steps:
         at = x(step)
         parts.append(tag("line", x1=at, x2=at, y1=bottom, y2=bottom + 5, class_="axis"))
         parts.append(text(at, bottom + 18, str(step), anchor="middle", css="tick"))

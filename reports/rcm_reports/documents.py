@@ -73,6 +73,7 @@ def as_json(report: ReportInput, study: Study) -> str:
         "measurements": records(report.measurements),
         "paired": records(report.paired),
         "timings": records(report.timings),
+        "published": records(report.published),
         "manifest": manifest,
     }
     return json.dumps(_plain(data), indent=1, ensure_ascii=True, allow_nan=False) + "\n"

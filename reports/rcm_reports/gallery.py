@@ -163,9 +163,12 @@ def _note(album: Album, num_rows: int, num_cells: int) -> str:
 
 def _warnings(shots: Sequence[Shot]) -> list[str]:
     missing = sum(shot.state == "missing" for shot in shots)
+    bare = sum(shot.medium is None and shot.state != "missing" for shot in shots)
+    said = [f"{plural(bare, 'sample')} came as scores alone, without pictures."] if bare else []
     if not missing:
-        return []
+        return said
     return [
+        *said,
         f"{plural(missing, 'sample')} in this grid cannot be shown: "
-        "not made, or the file is not there."
+        "not made, or the file is not there.",
     ]

@@ -1,7 +1,7 @@
 """What a report is made from: the receipt of a run and its tables."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ SAMPLE_COLUMNS = (
     "blob",
 )
 SCORE_COLUMNS = ("item_id", "benchmark", "metric", "value")
+PUBLISHED_COLUMNS = ("benchmark", "metric", "model", "steps", "value", "text", "source", "differs")
 FAILURE_COLUMNS = ("model", "steps", "stage", "message")
 
 
@@ -37,6 +38,8 @@ class ReportInput:
         failures: What could not be sampled or scored.
         timings: Seconds and bytes, never taken from a cache.
         run_dir: Folder of the run; it appears nowhere in what is written.
+        published: Numbers of others to be shown beside the run's own, in its units; ``text`` is
+            how they are printed. They have no interval and are part of no comparison.
 
     Raises:
         ValueError: A table has rows but lacks a column that the report needs.
@@ -50,6 +53,7 @@ class ReportInput:
     failures: pd.DataFrame
     timings: pd.DataFrame
     run_dir: Path
+    published: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         """Refuse tables that lack columns, by name, before anything is written."""
@@ -59,6 +63,7 @@ class ReportInput:
         _require("scores", self.scores, SCORE_COLUMNS)
         _require("failures", self.failures, FAILURE_COLUMNS)
         _require("timings", self.timings, TIMING_COLUMNS)
+        _require("published", self.published, PUBLISHED_COLUMNS)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -17,6 +17,11 @@ DASHES = ("", "7 3", "2 3", "8 3 2 3", "12 3", "4 2")
 INK = "#1b1d21"
 
 
+HOLLOW = ("diamond", "square", "triangle", "wedge", "circle")
+"""Markers of published numbers: drawn in outline, which nothing measured is."""
+GREY = "#6b7078"
+
+
 class Style(NamedTuple):
     """How one line is drawn.
 

@@ -144,8 +144,19 @@ def _steps_figure(study: Study, metric: Metric) -> Figure:
             alpha=0.12,
             linewidth=0,
         )
+    steps = set(study.steps)
+    for published in study.published:
+        points = published.at(metric.key)
+        if points:
+            axes.plot(
+                [at for _, at in points],
+                [point.value for point, _ in points],
+                label=_drawable(f"{clip(published.label, MAX_NAME)} (published)"),
+                **_style(published.style) | {"linestyle": "none", "markerfacecolor": "none"},
+            )
+            steps |= {at for _, at in points}
     axes.set_xscale("log", base=2)
-    axes.set_xticks(list(study.steps), [str(step) for step in study.steps])
+    axes.set_xticks(sorted(steps), [str(step) for step in sorted(steps)])
     axes.minorticks_off()
     axes.set_xlabel("sampling steps")
     axes.set_ylabel(

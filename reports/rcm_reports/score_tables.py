@@ -17,9 +17,12 @@ from rcm_reports.formatting import (
     signed,
     steps_text,
 )
+from rcm_reports.published import PublishedLine
 from rcm_reports.study import TIME_BENCHMARKS, Cell, Metric, Study, Value, benchmark_title
 
-Standing = Literal["reference", "tie", "better", "worse", "untestable", "untested", "absent"]
+Standing = Literal[
+    "reference", "tie", "better", "worse", "untestable", "untested", "absent", "published"
+]
 RIGHT_OR_WRONG = ("accuracy", "fraction", "share")
 
 
@@ -61,6 +64,7 @@ class Section(NamedTuple):
     about: str
     main: ScoreTable | None
     parts: ScoreTable | None
+    published: list[PublishedLine]
 
 
 ABSENT = Entry(DASH, "", "", "", "absent", "not run")
@@ -80,7 +84,10 @@ def benchmark_sections(study: Study) -> list[Section]:
         if not metrics:
             continue
         sections.append(
-            Section(f"benchmark-{place + 1}", benchmark_title(name), about, main, parts)
+            Section(
+                *(f"benchmark-{place + 1}", benchmark_title(name), about, main, parts),
+                [line for line in study.published if line.benchmark == name],
+            )
         )
     return sections
 
@@ -109,7 +116,36 @@ def _main_table(study: Study, metric: Metric) -> ScoreTable:
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
     caption = _caption(study, metric.full_title, [metric]) + _power(study, metric)
+    rows += _published_main(study, metric)
     return ScoreTable(caption, _step_heads(study), rows)
+
+
+def _published_main(study: Study, metric: Metric) -> list[TableRow]:
+    """Return the published rows of a metric, at the numbers of steps that the run has."""
+    rows = []
+    for line in study.published:
+        entries = [_published_entry(line, metric, steps) for steps in study.steps]
+        if any(entry.standing != "absent" for entry in entries):
+            rows.append(TableRow(line.label, "", "published", entries))
+    return rows
+
+
+def _published_parts(study: Study, metrics: list[Metric]) -> list[TableRow]:
+    """Return the published rows of several metrics, one for each number of steps."""
+    rows = []
+    for line in study.published:
+        for steps in sorted({steps for _, steps in line.points}, reverse=True):
+            entries = [_published_entry(line, metric, steps) for metric in metrics]
+            if any(entry.standing != "absent" for entry in entries):
+                rows.append(TableRow(line.label, plural(steps, "step"), "published", entries))
+    return rows
+
+
+def _published_entry(line: PublishedLine, metric: Metric, steps: int) -> Entry:
+    point = line.points.get((metric.key, steps))
+    if point is None:
+        return ABSENT._replace(remark="not published")
+    return Entry(point.text, "", "", "", "published", "")
 
 
 def _power(study: Study, metric: Metric) -> str:
@@ -138,6 +174,7 @@ def _parts_table(study: Study, metrics: list[Metric]) -> ScoreTable:
             if any(entry.standing != "absent" for entry in entries):
                 sub = plural(cell.steps, "step")
                 rows.append(TableRow(study.label(series), sub, study.style(series).css, entries))
+    rows += _published_parts(study, metrics)
     columns = [
         f"{metric.title} ({metric.unit})" if _mixed(metrics) else metric.title for metric in metrics
     ]

@@ -9,6 +9,7 @@ from rcm_reports.formatting import decimals_for, known, visible
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.links import gallery_link
 from rcm_reports.palette import Style, style_of
+from rcm_reports.published import PublishedLine, published_lines
 
 BENCHMARK_TITLES = {"geneval": "GenEval", "vbench": "VBench", "latency": "Time"}
 TIME_BENCHMARKS = frozenset({"latency", "throughput", "timing"})
@@ -99,6 +100,7 @@ class Study:
         timings: Times by (metric key, cell).
         nfe: Network evaluations of one sample, by cell.
         tasks: Tasks of the prompts.
+        published: Numbers of others, a line each; never compared with.
     """
 
     manifest: Mapping[str, Any]
@@ -111,6 +113,7 @@ class Study:
     timings: Mapping[tuple[str, Cell], Value]
     nfe: Mapping[Cell, float]
     tasks: frozenset[str] = frozenset()
+    published: tuple[PublishedLine, ...] = ()
 
     def task_title(self, task: str) -> str:
         """Return a task's name as the tables have it, where the headline's parts are its tasks."""
@@ -225,6 +228,7 @@ def build_study(report: ReportInput) -> Study:
         timings=timings,
         nfe=_nfe(report, values, timings),
         tasks=frozenset(report.samples["task"]) if "task" in report.samples else frozenset(),
+        published=published_lines(report),
     )
 
 

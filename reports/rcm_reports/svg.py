@@ -83,9 +83,15 @@ SHAPES = {
 
 
 def marker(
-    x: float, y: float, style: Style, tip: str | None = None, *, radius: float = 4.5
+    x: float,
+    y: float,
+    style: Style,
+    tip: str | None = None,
+    *,
+    radius: float = 4.5,
+    hollow: bool = False,
 ) -> Markup:
-    """Return a line's marker, with a tooltip."""
+    """Return a line's marker, with a tooltip; in outline where it is not measured."""
     path = SHAPES[style.marker].format(
         _text(radius), _text(2 * radius), _text(1.3 * radius), _text(0.4 * radius)
     )
@@ -94,6 +100,6 @@ def marker(
         *([tag("title", tip)] if tip else []),
         d=path,
         transform=f"translate({x:.1f} {y:.1f})",
-        fill="currentColor",
-        class_="mark",
+        fill=None if hollow else "currentColor",
+        class_="mark hollow" if hollow else "mark",
     )

@@ -36,6 +36,7 @@ class SheetRow(NamedTuple):
 class Sheet(NamedTuple):
     """One table for people: a benchmark, its configurations by its metrics."""
 
+    benchmark: str
     title: str
     note: str
     head: list[str]
@@ -125,7 +126,23 @@ def _measured(study: Study, table: Mapping[tuple[str, Cell], Value]) -> list[She
     note = (
         "Value and half the width of its 95 % interval; no half-width where there is no interval."
     )
-    return _sheets(study, metrics, text, note)
+    return [_with_published(sheet, study, metrics) for sheet in _sheets(study, metrics, text, note)]
+
+
+def _with_published(sheet: Sheet, study: Study, metrics: Sequence[Metric]) -> Sheet:
+    """Add published numbers at the end of their benchmark's table, marked as such."""
+    mine = [metric for metric in metrics if metric.benchmark == sheet.benchmark]
+    groups = list(sheet.groups)
+    for line in study.published:
+        label = f"{line.label} (published, {line.source})"
+        rows = []
+        for steps in sorted({steps for _, steps in line.points}, reverse=True):
+            found = [line.points.get((metric.key, steps)) for metric in mine]
+            if any(found):
+                cells = [DASH if point is None else point.text for point in found]
+                rows.append(SheetRow(label, [str(steps), *cells]))
+        groups += [rows] if rows else []
+    return sheet._replace(groups=groups)
 
 
 def _paired(study: Study) -> list[Sheet]:
@@ -192,7 +209,7 @@ def _sheets(study: Study, metrics: Sequence[Metric], text: Lookup, note: str) ->
             m.title if len(units) == 1 or not m.unit else f"{m.title} ({m.unit})" for m in mine
         ]
         title = benchmark_title(benchmark) + unit
-        sheets.append(Sheet(title, note, ["Model", "Steps", *heads], groups))
+        sheets.append(Sheet(benchmark, title, note, ["Model", "Steps", *heads], groups))
     return sheets
 
 

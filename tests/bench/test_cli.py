@@ -109,8 +109,8 @@ def test_a_users_fault_is_one_message(suite, environment, tmp_path):
     assert done.stdout == ""
     assert done.stderr == (
         "error: tiny.yaml: unknown key 'benchmark'. Available: about, benchmarks, extends, gates, "
-        "models, prompts, protocol, reuse, run, samplers, steps, suite, variables, version. "
-        "Did you mean 'benchmarks'?\n"
+        "models, prompts, protocol, published, reuse, run, samplers, steps, suite, variables, "
+        "version. Did you mean 'benchmarks'?\n"
     )
     assert not (tmp_path / "runs").exists()
 

@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 
 import rcm_bench
 from rcm_bench.cli import app
+from rcm_bench.suite_load import shipped
 
 METRIC = "brightness.mean"
+SUITES = ", ".join(sorted(path.stem for path in shipped("suites").glob("*.yaml")))
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_a_baseline_file_is_a_pilot_too(pilot, suite, tmp_path):
         ),
         (
             ["quickstar"],
-            "quickstar: unknown suite 'quickstar'. Available: lab, quickstart. "
+            f"quickstar: unknown suite 'quickstar'. Available: {SUITES}. "
             "Did you mean 'quickstart'?",
         ),
     ],

@@ -19,8 +19,8 @@ FAULTS = {
         [
             "DIR/tiny.yaml: key 'steps' is missing",
             "DIR/tiny.yaml: unknown key 'stepz'. Available: about, benchmarks, extends, gates, "
-            "models, prompts, protocol, reuse, run, samplers, steps, suite, variables, version. "
-            "Did you mean 'steps'?",
+            "models, prompts, protocol, published, reuse, run, samplers, steps, suite, variables, "
+            "version. Did you mean 'steps'?",
         ],
     ),
     "unknown inner key": (
@@ -54,15 +54,16 @@ FAULTS = {
     "misspelt model kind": (
         ("student: {kind: fake", "student: {kind: fak"),
         [
-            "DIR/tiny.yaml:4: models.student.kind: unknown model kind 'fak'. Available: fake, "
-            "lab. Did you mean 'fake'?"
+            "DIR/tiny.yaml:4: models.student.kind: unknown model kind 'fak'. Available: "
+            "cosmos, fake, folder, lab, results, wan. Did you mean 'fake'?"
         ],
     ),
     "misspelt benchmark": (
         ("{brightness: {}}", "{brightnes: {}}"),
         [
             "DIR/tiny.yaml:10: benchmarks.brightnes: unknown benchmark 'brightnes'. Available: "
-            "brightness, detail, diversity, geneval, latency, vbench. Did you mean 'brightness'?"
+            "aesthetic, brightness, clip_score, cmmd, detail, diversity, feature_diversity, fid, "
+            "geneval, hpsv2, latency, pick_score, throughput, vbench. Did you mean 'brightness'?"
         ],
     ),
     "misspelt sampler": (
@@ -76,7 +77,8 @@ FAULTS = {
         ("few: {kind: consistency}", "few: {kind: consistensy}"),
         [
             "DIR/tiny.yaml:7: samplers.few.kind: unknown sampler kind 'consistensy'. Available: "
-            "consistency, euler, heun. Did you mean 'consistency'?"
+            "consistency, elsewhere, euler, heun, rcm, scheduler, unipc. Did you mean "
+            "'consistency'?"
         ],
     ),
     "negative steps": (

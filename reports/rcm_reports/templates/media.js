@@ -46,7 +46,7 @@ const still = (k, large) => {
   const file = fileOf(k);
   const there = file && !absent.has(file) && !isVideo(k);
   const source = there && (large || !thumbs.has(k)) ? `media/${file}` : thumbs.get(k);
-  if (!source) return hole(!file ? "missing" : isVideo(k) && !absent.has(file) ? "video" : "not in this page");
+  if (!source) return hole(!file ? (stateOf(k) === "missing" ? "missing" : "no picture") : isVideo(k) && !absent.has(file) ? "video" : "not in this page");
   const img = make("img");
   img.decoding = "async";
   if (!large) img.loading = "lazy";

@@ -104,7 +104,7 @@ def test_the_scorer_is_unknown_and_comparisons_are_not_verified(verdicts, tmp_pa
     suite, _ = verdicts
     outcome = rcm_bench.run(str(suite), tmp_path / "out")
     protocol = json.loads((tmp_path / "out/manifest.json").read_text())["protocol"]
-    assert protocol["scorers"]["geneval"]["scorer"] == "not recorded"
+    assert protocol["scorers"]["geneval"]["scorer"] == "not recorded (results as brought)"
     assert any("number format and scorer of teacher and student" in r for r in outcome.remarks)
     against = rcm_bench.compare(tmp_path / "out", tmp_path / "out").against[0]
     doubts = {d.part for d in against.protocol if d.effect == "not verified"}

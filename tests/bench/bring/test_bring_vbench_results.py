@@ -94,9 +94,14 @@ def numbers(outcome, model):
 
 
 def test_dimensions_and_totals_come_with_intervals(results, tmp_path):
-    suite, raw, _ = results
+    """An aggregate that its videos do not give is told, and changes nothing."""
+    suite, raw, own = results
+    own["human_action"][0] += 0.1
+    write(tmp_path, own)
     outcome = rcm_bench.run(str(suite), tmp_path / "out")
     assert outcome.whole and outcome.done
+    said = "student at 4 steps, as brought: human_action: aggregate "
+    assert any(remark.startswith(said) for remark in outcome.remarks)
     for model, expected in raw.items():
         own = numbers(outcome, model)
         for name, value in zip(NAMES, expected, strict=True):
@@ -108,23 +113,14 @@ def test_dimensions_and_totals_come_with_intervals(results, tmp_path):
     assert "vbench,total,student" in paired and "not verified: protocol not recorded" in paired
 
 
-def test_a_missing_dimension_makes_the_total_missing(results, tmp_path):
+def test_a_missing_video_is_refused_and_a_missing_dimension_takes_the_total_along(
+    results, tmp_path
+):
     suite, _, own = results
     del own["scene"]
     write(tmp_path, own)
     with pytest.raises(UserError, match="at 4 steps: no scores of scene. Leave them out under"):
         rcm_bench.plan(str(suite))
-    suite.write_text(SUITE.replace('results.json"', 'results.json", incomplete: true'))
-    outcome = rcm_bench.run(str(suite), tmp_path / "out")
-    found = numbers(outcome, "student")
-    assert found.loc[["total", "semantic", "scene"], "value"].isna().all()
-    assert found.loc["total", "method"] == "no total: no score for 25 videos in scene"
-    assert found.loc["quality", "value"] > 0
-    assert numbers(outcome, "teacher").loc["total", "value"] > 0
-
-
-def test_a_missing_video_is_named_and_makes_the_total_missing(results, tmp_path):
-    suite, _, own = results
     gone = own["human_action"][1].pop()
     write(tmp_path, own)
     with pytest.raises(UserError) as caught:
@@ -132,9 +128,15 @@ def test_a_missing_video_is_named_and_makes_the_total_missing(results, tmp_path)
     prompt = gone["video_path"].split("/")[-1].removesuffix("-4.mp4")
     assert "human_action: no score of 1: prompt " in str(caught.value)
     assert f"'{prompt}' number 4" in str(caught.value)
+    own["human_action"][1].append(gone)
+    write(tmp_path, own)
     suite.write_text(SUITE.replace('results.json"', 'results.json", incomplete: true'))
-    found = numbers(rcm_bench.run(str(suite), tmp_path / "out"), "student")
-    assert np.isnan(found.loc["total", "value"]) and found.loc["human_action", "n_missing"] == 1
+    outcome = rcm_bench.run(str(suite), tmp_path / "out")
+    found = numbers(outcome, "student")
+    assert found.loc[["total", "semantic", "scene"], "value"].isna().all()
+    assert found.loc["total", "method"] == "no total: no score for 25 videos in scene"
+    assert found.loc["quality", "value"] > 0
+    assert numbers(outcome, "teacher").loc["total", "value"] > 0
 
 
 def test_what_vbench_leaves_out_is_told_by_its_own_list(results, tmp_path):
@@ -179,12 +181,3 @@ def test_wrong_files_and_names_are_refused(results, tmp_path):
     assert "scene: video 'no such prompt-0': is of no prompt of this dimension" in said
     assert "-7': expected numbers from 0 to 4, as the suite asks for" in said
     assert "scene: is in " in said and "keep one of them" in said
-
-
-def test_an_aggregate_that_its_videos_do_not_give_is_told(results, tmp_path):
-    suite, _, own = results
-    own["human_action"][0] += 0.1
-    write(tmp_path, own)
-    outcome = rcm_bench.run(str(suite), tmp_path / "out")
-    said = "student at 4 steps, as brought: human_action: aggregate "
-    assert any(remark.startswith(said) for remark in outcome.remarks)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from rcm_bench.features.pixels import Settings as PixelSettings
 from rcm_bench.scorers.features import Scorer, spaced_frames
@@ -46,3 +47,12 @@ def test_motion_is_apart_from_the_features(tmp_path):
     assert moving.details["motion"] == pytest.approx((50 / 255) ** 2, rel=0.1)
     np.testing.assert_allclose(still.features, moving.features, atol=0.01)
     assert (still.value, moving.value) == (3, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_an_image_is_one_frame_without_motion(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    Image.fromarray(grey(100)).save(path)
+    made = score(path)
+    assert made.value == 1 and made.details == {}
+    np.testing.assert_allclose(made.features * 12**0.5, 100 / 255, atol=0.01)

@@ -142,7 +142,7 @@ def test_all_sixteen_dimensions_and_totals_by_hand(video, tmp_path):
 def test_a_failed_dimension_is_missing_and_comes_back(video, tmp_path, monkeypatch):
     """The other is kept, this one fails with its reason and is run again, alone."""
     wrong = tmp_path / "weights" / known.WEIGHTS["scene"][0]
-    monkeypatch.setattr(Benchmark, "check", lambda self, prompts: None)
+    monkeypatch.setattr(Benchmark, "check_prompts", lambda self, prompts, where: None)
     wrong.rename(wrong.with_suffix(".away"))
     video.write_text(SUITE.replace("{device: cpu", "{dimensions: [scene, color], device: cpu"))
     outcome = rcm_bench.run(str(video), tmp_path / "out")
