@@ -197,7 +197,7 @@ def power(
 @app.command()
 @guarded
 def prompts(
-    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: lab, geneval.")],
+    benchmark: Annotated[str, typer.Argument(help="Name of a prompt set: geneval, lab, vbench.")],
     out: Annotated[Path, typer.Option(help="Folder to write into.")],
 ) -> int:
     """Write a benchmark's prompt set in its official format."""

@@ -16,7 +16,7 @@ from rcm_bench.conditions import conditions_of
 from rcm_bench.finish import OpenRun, lacking_scores, open_run
 from rcm_bench.measured import CELL, Measured
 from rcm_bench.prompt_sets import prompt_key
-from rcm_bench.scoring import scorers_of
+from rcm_bench.scoring import scorer_key, scorers_of
 from rcm_bench.statistics import Population
 from rcm_bench.store import Index
 from rcm_bench.tables import RunTables, run_tables
@@ -174,8 +174,12 @@ def _metrics(run: OpenRun, tables: RunTables, only: Collection[str] | None) -> d
 
 def _cells(run: OpenRun, tables: RunTables, index: Index) -> dict[CellKey, CellState]:
     keys = {prompt.prompt_id: prompt_key(prompt) for prompt in run.plan.prompts}
-    asked = [benchmark for benchmark in run.benchmarks if scorers_of(benchmark)]
-    lacking = {b.name: lacking_scores(run.plan, index, b) for b in asked}
+    by_scorer = lacking_scores(run.plan, index, run.benchmarks)
+    lacking = {
+        benchmark.name: set().union(*(by_scorer[scorer_key(s)] for s in scorers))
+        for benchmark in run.benchmarks
+        if (scorers := scorers_of(benchmark))
+    }
     found = {}
     for cell, rows in tables.samples.groupby(CELL, sort=False):
         model, sampler, steps = map(str, cell)

@@ -1,5 +1,6 @@
 """The end of a run: records to tables, tables to a report; needs no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,21 +83,24 @@ def open_run(folder: Path) -> OpenRun:
     return OpenRun(store=store, plan=plan, benchmarks=make_benchmarks(suite))
 
 
-def lacking_scores(plan: Plan, index: Index, *benchmarks: Benchmark) -> set[str]:
-    """Return the items that are sampled and lack a score that one of the benchmarks owes them."""
+def lacking_scores(
+    plan: Plan, index: Index, benchmarks: Sequence[Benchmark]
+) -> dict[str, set[str]]:
+    """Return the items that are sampled and lack a score, by the key of the scorer that owes it."""
     scorers = unique_scorers(benchmarks)
-    prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
-    lacking = set()
+    owed = {
+        prompt.prompt_id: (prompt, [key for key, s in scorers.items() if applies(s, prompt)])
+        for prompt in plan.prompts
+    }
+    lacking: dict[str, set[str]] = {key: set() for key in scorers}
     for item in plan.items:
         record = index.samples.get(item.sample_key or "")
         if record is None:
             continue
-        digest, prompt = sample_digest(record), prompts[item.prompt_id]
-        if any(
-            applies(scorer, prompt) and score_key(digest, key, prompt) not in index.scores
-            for key, scorer in scorers.items()
-        ):
-            lacking.add(item.item_id)
+        digest, (prompt, keys) = sample_digest(record), owed[item.prompt_id]
+        for key in keys:
+            if score_key(digest, key, prompt) not in index.scores:
+                lacking[key].add(item.item_id)
     return lacking
 
 
@@ -104,7 +108,7 @@ def missing_scores(
     plan: Plan, index: Index, benchmarks: list[Benchmark], prompt_ids: frozenset[str]
 ) -> tuple[int, int]:
     """Count the items of some prompts that lack a sample, and those that lack a score."""
-    lacking = lacking_scores(plan, index, *benchmarks)
+    lacking = set().union(*lacking_scores(plan, index, benchmarks).values())
     own = [item for item in plan.items if item.prompt_id in prompt_ids]
     unsampled = sum((item.sample_key or "") not in index.samples for item in own)
     return unsampled, sum(item.item_id in lacking for item in own)

@@ -82,17 +82,18 @@ class Colours:
         import torch
 
         with torch.inference_mode(), self._autocast():
-            return [name for part in _parts(crops) for name in self._named(part)]
+            logits = [self._logits(part) for part in _parts(crops)]
+        return [COLORS[index] for part in logits for index in part.argmax(1).tolist()]
 
-    def _named(self, crops: Sequence[Crop]) -> list[str]:
+    def _logits(self, crops: Sequence[Crop]) -> "Tensor":
+        """Return how much each colour (K, 10) is like each crop."""
         import torch
         from torch.nn.functional import normalize
 
         pictures = torch.stack([each.picture for each in crops]).to(self.device)
         features = normalize(self.model.encode_image(pictures), dim=-1)  # (K, D)
         texts = torch.stack([self._text(each.name) for each in crops])  # (K, 10, D)
-        logits = _LOGIT_SCALE * torch.einsum("kd,kcd->kc", features, texts.to(features.dtype))
-        return [COLORS[index] for index in logits.argmax(1).tolist()]
+        return _LOGIT_SCALE * torch.einsum("kd,kcd->kc", features, texts.to(features.dtype))
 
     def _text(self, name: str) -> "Tensor":
         """Return the colours' features for a class, (10, D): mean of the normalised, normalised."""

@@ -11,9 +11,9 @@ import pandas as pd
 
 from rcm_bench.canonical import digest_of
 from rcm_bench.geneval_results import ResultRow, results_text
+from rcm_bench.measured import CELL
 from rcm_bench.types import PromptRecord
 
-CELL = ["model", "sampler", "steps"]
 _PREFIX = "geneval_"
 _MAX_SLUG = 40
 

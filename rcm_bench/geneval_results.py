@@ -15,6 +15,7 @@ from typing import Any
 from rcm_bench.errors import UserError, unknown
 from rcm_bench.geneval_prompts import COLORS, NAMES, RELATIONS
 from rcm_bench.geneval_rules import TASKS
+from rcm_bench.text_files import read_text
 
 KEYS = ("filename", "tag", "prompt", "correct", "reason", "metadata", "details")
 _BOX = 5
@@ -54,14 +55,7 @@ def read_results(path: str | Path) -> list[ResultRow]:
             script writes; the message names file and line.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: expected UTF-8, byte {fault.start} is not") from None
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
+    text = read_text(path)
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     rows = [_row(line, n, f"{path}:{n}") for n, line in enumerate(lines, 1) if line.strip()]
     if not rows:

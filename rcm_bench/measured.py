@@ -95,6 +95,22 @@ def per_prompt(table: pd.DataFrame, *, failures: Failures = "exclude_and_flag") 
     return rows.assign(stratum=rows["task"], component="")
 
 
+def evaluations(samples: pd.DataFrame) -> Measured:
+    """Average the recorded network evaluations; samples from elsewhere have none, with the reason.
+
+    Args:
+        samples: The samples table; its column ``nfe`` is read.
+    """
+    counted = samples.assign(value=samples["nfe"].astype("float64"))
+    there = counted[counted["status"] == "ok"]
+    unknown = {
+        (str(model), str(sampler), int(str(steps))): "not known: the samples were made elsewhere"
+        for (model, sampler, steps), own in there.groupby(CELL)
+        if own["value"].isna().all()
+    }
+    return Measured(rows=per_prompt(counted), kind="exact", withheld=unknown)
+
+
 def ratio_per_prompt(table: pd.DataFrame) -> pd.DataFrame:
     """Sum numerator and denominator over the seeds of each prompt: the number is sums over sums.
 

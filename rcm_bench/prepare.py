@@ -12,7 +12,6 @@ from rcm_bench.bring.together import check_together
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
-from rcm_bench.published_rows import check_published
 from rcm_bench.suite import SAMPLERS, Suite
 from rcm_bench.suite_faults import validate
 from rcm_bench.suite_load import LoadedSuite
@@ -60,7 +59,10 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     missing = missing_weights(models)
     check_gates(loaded, benchmarks)
     prompts = load_prompts(loaded)
-    check_published(loaded, benchmarks, prompts)
+    if loaded.suite.published:
+        from rcm_bench.published_rows import check_published  # pandas, which a plan does not need
+
+        check_published(loaded, benchmarks, prompts)
     _check_models(loaded, models, prompts)
     check_together(loaded, models, benchmarks)
     for benchmark in benchmarks:

@@ -10,6 +10,7 @@ from rcm_bench.canonical import canonical_json, digest_of, text_digest
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.geneval_prompts import official_files, official_metadata
 from rcm_bench.suite_load import LoadedSuite
+from rcm_bench.text_files import read_text
 from rcm_bench.types import PromptRecord
 
 SETS = ("lab", "geneval", "vbench")
@@ -88,14 +89,7 @@ def read_prompt_file(path: Path, where: str) -> list[dict[str, Any]]:
     """
     if path.suffix not in (".txt", ".jsonl"):
         raise UserError(f"{where}: expected a .txt or .jsonl file, got '{path.name}'")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{where}: {path}: no such file") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{where}: {path}: expected UTF-8, byte {fault.start} is not") from None
-    except OSError as fault:
-        raise UserError(f"{where}: {path}: cannot be read ({fault.strerror})") from None
+    text = read_text(path, f"{where}: ")
     # Only \n ends a line: splitlines would also cut at characters that a prompt may hold.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     numbered = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]

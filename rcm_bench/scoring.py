@@ -25,17 +25,12 @@ from rcm_bench.types import (
 BATCH = 64
 
 
-def scorer_of(benchmark: Benchmark) -> Scorer | None:
-    """Return the scorer of a benchmark; None for one that only measures time."""
-    return benchmark.scorer()
-
-
 def scorers_of(benchmark: Benchmark) -> list[Scorer]:
     """Return all scorers of a benchmark: several where its parts are scored, and fail, apart."""
     several = getattr(benchmark, "scorers", None)
     if several is not None:
         return list(several())
-    one = scorer_of(benchmark)
+    one = benchmark.scorer()  # None for one that only measures time
     return [] if one is None else [one]
 
 

@@ -1,24 +1,18 @@
 """CLIPScore: how near an image lies to its prompt in CLIP's space."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from rcm_bench.benchmarks._preference import Preference
 from rcm_bench.scorers.judges import ClipScoreSettings
 from rcm_bench.types import MetricInfo
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from rcm_bench.measured import Failures, Measured
-    from rcm_bench.scorers.preference import Scorer
-    from rcm_bench.types import PromptRecord
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Benchmark:
+class Benchmark(Preference):
     """CLIPScore of open_clip's weights.
 
     Args:
@@ -38,37 +32,3 @@ class Benchmark:
             headline=True,
         )
     }
-
-    def scorer(self) -> "Scorer":
-        """Return the scorer that gives each sample one number."""
-        from rcm_bench.scorers.preference import Scorer
-
-        return Scorer(name=self.name, judge=self.network)
-
-    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
-        """Refuse weights that are not there, before anything is sampled.
-
-        Args:
-            prompts: Unused: any prompt can be scored.
-            where: File, line and key of the benchmark.
-        """
-        self.scorer().check(where)
-
-    def measure(
-        self,
-        samples: "pd.DataFrame",
-        scores: "pd.DataFrame",
-        *,
-        failures: "Failures" = "exclude_and_flag",
-    ) -> "dict[str, Measured]":
-        """Average over the samples of each prompt.
-
-        Args:
-            samples: The samples table.
-            scores: The scores table; the scorer's metric ``clip_score`` is read.
-            failures: Has no meaning here: no number of this scale stands for wrong.
-        """
-        from rcm_bench.measured import Measured, per_prompt, scored
-
-        rows = per_prompt(scored(samples, scores, self.name))
-        return {"mean": Measured(rows=rows, ratio=False)}

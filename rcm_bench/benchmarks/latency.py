@@ -53,17 +53,6 @@ class Benchmark:
             scores: Unused.
             failures: Has no meaning here.
         """
-        from rcm_bench.measured import CELL, Measured, per_prompt
+        from rcm_bench.measured import evaluations
 
-        counted = samples.assign(value=samples["nfe"].astype("float64"))
-        there = counted[counted["status"] == "ok"]
-        unknown = {
-            (
-                str(model),
-                str(sampler),
-                int(str(steps)),
-            ): "not known: the samples were made elsewhere"
-            for (model, sampler, steps), own in there.groupby(CELL)
-            if own["value"].isna().all()
-        }
-        return {"nfe": Measured(rows=per_prompt(counted), kind="exact", withheld=unknown)}
+        return {"nfe": evaluations(samples)}

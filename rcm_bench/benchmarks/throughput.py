@@ -75,7 +75,6 @@ class Benchmark:
             scores: Unused.
             failures: Has no meaning here.
         """
-        from rcm_bench.measured import Measured, per_prompt
+        from rcm_bench.measured import evaluations
 
-        counted = samples.assign(value=samples["nfe"].astype("float64"))
-        return {"nfe": Measured(rows=per_prompt(counted), kind="exact")}
+        return {"nfe": evaluations(samples)}

@@ -76,11 +76,6 @@ def result_files(path: Path) -> list[Path]:
     return found
 
 
-def dimensions_of(scores: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the dimensions that any sample has a score of."""
-    return {name for each in scores for name in each}
-
-
 def _listed(files: Sequence[Path]) -> set[tuple[str, str, int]] | None:
     """Return dimension, prompt and number of every video that VBench says it found, if it does."""
     beside = [f.with_name(f.name.removesuffix(EVAL_SUFFIX) + INFO_SUFFIX) for f in files]

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rcm_bench.canonical import file_digest
 from rcm_bench.detectors.mmdet_keys import listed, to_hub
 from rcm_bench.detectors.settings import Mask2FormerSettings
 from rcm_bench.errors import UserError
+from rcm_bench.features.pinned import check_digest
 from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def load_model(settings: Mask2FormerSettings, where: str) -> Any:
     check_files(settings, where)
     if settings.layout == "mmdet":
         (path,) = _paths(settings)
-        _check_digest(path, settings.sha256, where)
+        check_digest(path, settings.sha256, where)
         config = official_config()
         return _filled(
             None, config, to_hub(_pickled(path, where), config, f"{where}: {path}"), where
@@ -88,18 +88,13 @@ def load_model(settings: Mask2FormerSettings, where: str) -> Any:
     if settings.revision is not None:
         folder = _downloaded(settings, where)
     for name, digest in zip(_FILES, (settings.config_sha256, settings.sha256), strict=True):
-        _check_digest(folder / name, digest, where)
+        check_digest(folder / name, digest, where)
     return _filled(folder, None, None, where)
 
 
 def _paths(settings: Mask2FormerSettings) -> list[Path]:
     path = Path(settings.weights)
     return [path] if settings.layout == "mmdet" else [path / name for name in _FILES]
-
-
-def _check_digest(path: Path, expected: str | None, where: str) -> None:
-    if expected is not None and (got := file_digest(path)) != expected:
-        raise UserError(f"{where}: {path}: expected SHA-256 {expected}, got {got}")
 
 
 def _downloaded(settings: Mask2FormerSettings, where: str) -> Path:

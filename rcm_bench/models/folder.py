@@ -8,6 +8,7 @@ from pydantic import Field
 
 from rcm_bench.bring.files import Facts, check_files, odd_ones, shown
 from rcm_bench.bring.layouts import list_folder, missing
+from rcm_bench.bring.model import BroughtModel, NotBroughtError
 from rcm_bench.bring.places import find_paths
 from rcm_bench.bring.recorded import Recorded
 from rcm_bench.canonical import bytes_digest, digest_of
@@ -38,11 +39,7 @@ class FolderSettings(Strict):
     )
 
 
-class NotBroughtError(Exception):
-    """A sample that an incomplete folder lacks."""
-
-
-class Model:
+class Model(BroughtModel):
     """Samples from a folder for each number of steps."""
 
     Settings = FolderSettings
@@ -111,10 +108,6 @@ class Model:
                 f"{' and '.join(shapes)}; if that is meant, say 'sizes: mixed'"
             )
 
-    def digest(self) -> str:
-        """Return the checkpoint as it was recorded; nobody can tell it from the samples."""
-        return self.settings.recorded.checkpoint or UNKNOWN
-
     def identity(self) -> dict[str, Any]:
         """Return a digest of the files, what they show of themselves, and what was recorded."""
         facts = list(self._facts.values())
@@ -131,24 +124,10 @@ class Model:
             "recorded": recorded,
         }
 
-    def card(self) -> dict[str, Any]:
-        """Return nothing: who made the samples is known to the user alone."""
-        return {}
-
-    def evaluations(self, steps: int) -> int:
-        """Return 0: nothing is sampled here."""
-        return 0
-
     def cost(self) -> Cost:
         """Return the mean size of a file; taking it costs no time worth telling."""
         sizes = [facts.num_bytes for facts in self._facts.values()]
         return Cost(seconds_per_evaluation=0.0, bytes_per_sample=sum(sizes) / max(len(sizes), 1))
-
-    def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
-        """Do nothing: `bring` has looked at every prompt and number of steps."""
-
-    def load(self, device: str) -> None:
-        """Do nothing: no device is needed."""
 
     def generate(self, items: Sequence[WorkItem]) -> Iterator[Brought]:
         """Yield the files of one planned batch.

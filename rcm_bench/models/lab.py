@@ -4,7 +4,6 @@ Shape legend: B batch, C colour channels, S image side.
 """
 
 import json
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from rcm_bench.canonical import file_digest
+from rcm_bench.diffusion.grids import trig_times
 from rcm_bench.errors import UserError
 from rcm_bench.suite import ConsistencySampler, EulerSampler, HeunSampler, Name, Strict
 from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
@@ -181,15 +181,8 @@ def _guidance(sampler: Sampler) -> float:
 
 def _times(sampler: Sampler, steps: int) -> tuple[float, ...]:
     """Return the TrigFlow times of a sampler, from noise to 0."""
-    from rcm_distill.samplers.times import consistency_times, euler_times
+    from rcm_distill.samplers.times import euler_times
 
-    if not isinstance(sampler, ConsistencySampler):
-        return euler_times(steps, sampler.shift)
-    if sampler.times is None:
-        return consistency_times(steps, sampler.sigma_max, sampler.preset)
-    if str(steps) not in sampler.times:
-        raise ValueError(f"'times' has no grid of {steps} steps, only {', '.join(sampler.times)}")
-    later = sampler.times[str(steps)]
-    if len(later) != steps - 1:
-        raise ValueError(f"expected {steps - 1} times after the first, got {later}")
-    return (math.atan(sampler.sigma_max), *later, 0.0)
+    if isinstance(sampler, ConsistencySampler):
+        return trig_times(sampler, steps)
+    return euler_times(steps, sampler.shift)

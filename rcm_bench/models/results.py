@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from rcm_bench.bring.files import shown
+from rcm_bench.bring.model import BroughtModel, NotBroughtError
 from rcm_bench.bring.places import find_paths
 from rcm_bench.bring.prompts import number_of, quoted
 from rcm_bench.bring.recorded import Recorded
@@ -42,7 +43,7 @@ class ResultsSettings(Strict):
     )
 
 
-class Model:
+class Model(BroughtModel):
     """Scores from result files for each number of steps."""
 
     Settings = ResultsSettings
@@ -96,10 +97,6 @@ class Model:
                 said.append(f"at {steps} steps: no scores of {', '.join(gone)}")
         return said
 
-    def digest(self) -> str:
-        """Return the checkpoint as it was recorded."""
-        return self.settings.recorded.checkpoint or UNKNOWN
-
     def identity(self) -> dict[str, Any]:
         """Return a digest of the scores, and what was recorded of the samples."""
         recorded = self.settings.recorded.given()
@@ -118,23 +115,9 @@ class Model:
             "remarks": {steps: said for steps, said in remarks.items() if said},
         }
 
-    def card(self) -> dict[str, Any]:
-        """Return nothing: who made the samples is known to the user alone."""
-        return {}
-
-    def evaluations(self, steps: int) -> int:
-        """Return 0: nothing is sampled here."""
-        return 0
-
     def cost(self) -> Cost:
         """Return the size of a stand-in; taking it costs no time worth telling."""
         return Cost(seconds_per_evaluation=0.0, bytes_per_sample=_BYTES)
-
-    def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
-        """Do nothing: `bring` has looked at every prompt and number of steps."""
-
-    def load(self, device: str) -> None:
-        """Do nothing: no device is needed."""
 
     def generate(self, items: Sequence[WorkItem]) -> Iterator[Brought]:
         """Yield what stands for the samples of one planned batch: their scores, as JSON.
@@ -148,10 +131,6 @@ class Model:
                 raise NotBroughtError("the results that were brought lack this sample")
             text = canonical_json({"layout": self.settings.layout, "scores": dict(scores)})
             yield Brought(data=text.encode("utf-8"))
-
-
-class NotBroughtError(Exception):
-    """A sample that incomplete results lack."""
 
 
 def _lacking(

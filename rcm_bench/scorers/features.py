@@ -32,9 +32,26 @@ class _Embedded(NamedTuple):
     motion: float | None
 
 
-@lru_cache(maxsize=4)
-def _loaded(settings: FeatureSettings, where: str, device: str) -> Extractor | str:
-    """Load once in a process; a fault is remembered, so that it is not met for every sample."""
+def loaded(settings: Any, where: str, device: str) -> Any:
+    """Load what settings name, once in a process.
+
+    Args:
+        settings: Anything hashable with ``load(where, device)``.
+        where: Key of the suite, for messages.
+        device: Torch device.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    found = _loaded(settings, where, device)
+    if isinstance(found, str):
+        raise UserError(found)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _loaded(settings: Any, where: str, device: str) -> Any:
+    """Load, or return what is wrong: a fault is not met anew for every sample."""
     try:
         return settings.load(where, device)
     except UserError as fault:
@@ -89,9 +106,7 @@ class Scorer:
         Raises:
             UserError: The network cannot be loaded, or a video cannot be read.
         """
-        extractor = _loaded(self.features, self.where, pick_device())
-        if isinstance(extractor, str):
-            raise UserError(extractor)
+        extractor: Extractor = loaded(self.features, self.where, pick_device())
         stacks = [spaced_frames(sample.path, self.frames) for sample in samples]
         for sample, stack, embedded in zip(
             samples, stacks, self._embedded(stacks, extractor), strict=True

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from rcm_bench.environment import pick_device
-from rcm_bench.errors import UserError
-from rcm_bench.scorers.features import spaced_frames
+from rcm_bench.scorers.features import loaded, spaced_frames
 from rcm_bench.types import SampleRef, Score
 
 if TYPE_CHECKING:
@@ -47,15 +45,6 @@ class JudgeSettings(Protocol):
     def load(self, where: str, device: str) -> Judge:
         """Load the network; raise UserError if something is missing or does not fit."""
         ...
-
-
-@lru_cache(maxsize=4)
-def _loaded(settings: JudgeSettings, where: str, device: str) -> Judge | str:
-    """Load once in a process; a fault is remembered, so that it is not met for every sample."""
-    try:
-        return settings.load(where, device)
-    except UserError as fault:
-        return str(fault)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +86,7 @@ class Scorer:
         Raises:
             UserError: The network cannot be loaded, or a video cannot be read.
         """
-        judge = _loaded(self.judge, self.where, pick_device())
-        if isinstance(judge, str):
-            raise UserError(judge)
+        judge: Judge = loaded(self.judge, self.where, pick_device())
         for sample in samples:
             frames = spaced_frames(sample.path, self.frames)
             values = judge(frames, [sample.prompt] * len(frames))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.text_files import read_text
 from rcm_bench.vbench.dimensions import ALL, scale_of
 
 EVAL_SUFFIX, INFO_SUFFIX = "_eval_results.json", "_full_info.json"
@@ -94,17 +95,9 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: It is missing, too large, no UTF-8 or no JSON, or names a key twice.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: expected at most {MAX_BYTES} bytes, got {size}")
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: expected UTF-8, byte {fault.start} is not") from None
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
+    if path.is_file() and (size := path.stat().st_size) > MAX_BYTES:
+        raise UserError(f"{path}: expected at most {MAX_BYTES} bytes, got {size}")
+    text = read_text(path)
     if not text.strip():
         raise UserError(f"{path}: expected JSON, got an empty file")
 

@@ -4,12 +4,12 @@ The files are those of the package vbench, under the names of its cache folder. 
 if its SHA-256 is the one that the suite names, or the one that its authors published.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ class WeightFiles:
         """
         path = self.folder / name
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = file_digest(path)
         except OSError as fault:
             raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
         expected = self.digest(name)
