@@ -11,6 +11,7 @@ from rcm_bench.diffusion import shapes
 from rcm_bench.diffusion.families import Family, parameters
 from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
 from rcm_bench.diffusion.images import find_images
+from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.diffusion.memory import Peaks, estimate
 from rcm_bench.diffusion.settings import DiffusionSettings
 from rcm_bench.diffusion.text import TextEncoder
@@ -22,6 +23,7 @@ from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
 from rcm_bench.video_files import CODEC
 
 if TYPE_CHECKING:
+    from rcm_bench.diffusion.deviation import Deviation
     from rcm_bench.diffusion.engine import Engine
 
 _FLOPS = 3e14  # what an H100 reaches in bfloat16 on these networks, for the plan's rough time
@@ -76,6 +78,7 @@ class DiffusionModel:
             "lora_scale": scale,
             "images": self.images.digest() if self.images else None,
             "codec": CODEC if self.settings.frames > 1 else None,
+            **kernels(self.settings),
         }
 
     def card(self) -> dict[str, Any]:
@@ -163,3 +166,10 @@ class DiffusionModel:
         """Generate one planned batch; smaller parts of it where memory does not suffice."""
         assert self._engine is not None, "load comes before generate"
         yield from self._engine.generate(items)
+
+    def deviations(self, item: WorkItem) -> "dict[str, Deviation]":
+        """Return by part how far the chosen kernels lead from the float32 result; see there."""
+        from rcm_bench.diffusion.deviation import deviations
+
+        assert self._engine is not None, "load comes before deviations"
+        return deviations(self._engine, self, item)
