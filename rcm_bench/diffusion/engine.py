@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("diffusers", "transformers", "accelerate", "imageio_ffmpeg")
 _RANDOM_TOKENS = 64
+_TEXT_ROUNDS = 3
 
 
 def require_packages(place: str) -> None:
@@ -69,6 +70,19 @@ class Engine:
         if self._encoder is not None and self._cache is not None:
             wanted = [*texts, *self._negative()]
             self.encoded += self._cache.fill(wanted, self._encoder, self.device)
+
+    def text_seconds(self, text: str) -> list[float] | str:
+        """Return seconds of encoding one text after a first time, or why there are none."""
+        if self._encoder is None:
+            return "random weights have no text encoder: the text is random too"
+        seconds = []
+        self.unload()
+        with self._encoder.loaded(self.device) as encode:
+            for _ in range(1 + _TEXT_ROUNDS):
+                start = self._clock()
+                encode([text])
+                seconds.append(self._clock() - start)
+        return seconds[1:]
 
     def unload(self) -> None:
         """Drop the networks."""
@@ -132,7 +146,7 @@ class Engine:
     def velocity(
         self, net: Any, items: Sequence[WorkItem], known: Known | None
     ) -> WanVelocity | CosmosVelocity:
-        """Return a transformer as a velocity, with the items' prompts and the sampler's guidance."""
+        """Return a transformer as a velocity with the items' prompts and the sampler's guidance."""
         guidance = guidance_of(self._model.sampler)
         text_BLD = self._texts([item.prompt_rewritten for item in items], net.dtype)
         negative_BLD = None

@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from rcm_bench.diffusion.memory import Mode
     from rcm_bench.diffusion.settings import DiffusionSettings
 
-_PLAIN = {"attention": "native", "compile": "none", "decoder": "diffusers", "autotune": False}
+PLAIN = {"attention": "native", "compile": "none", "decoder": "diffusers", "autotune": False}
 _BACKENDS = {"cudnn": "_native_cudnn", "math": "_native_math"}  # diffusers'
 
 
 def kernels(settings: "DiffusionSettings") -> dict[str, Any]:
     """Return the choices that differ from diffusers as it comes: they round differently."""
-    chosen = {key: getattr(settings, key) for key in _PLAIN}
-    return {key: value for key, value in chosen.items() if value != _PLAIN[key]}
+    chosen = {key: getattr(settings, key) for key in PLAIN}
+    return {key: value for key, value in chosen.items() if value != PLAIN[key]}
 
 
 def check_kernels(settings: "DiffusionSettings", device: str, place: str) -> None:
