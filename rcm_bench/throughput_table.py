@@ -113,8 +113,11 @@ def _parts(record: Mapping[str, Any], reasons: dict[str, str]) -> dict[str, floa
         if part not in known:
             reasons.setdefault(part, "this kind of model does not time it apart")
     found = {f"{part}_seconds": float(np.median(known[part])) for part in PARTS if part in known}
-    for part, each in (record.get("deviation") or {}).items():
-        if each["plain"]:
+    for part in ("network", "decode") if "deviation" in record else ():
+        each = record["deviation"].get(part)
+        if each is None or not each["plain"]:
+            reasons[f"deviation_{part}"] = "float32 has nothing to lose"
+        else:
             found[f"deviation_{part}"] = each["here"] / each["plain"]
     return found
 

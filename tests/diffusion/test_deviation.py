@@ -6,11 +6,12 @@ from tiny_models import item, model_of
 
 from rcm_bench.diffusion import decoder as decoder_module
 from rcm_bench.diffusion import deviation
-from rcm_bench.diffusion.deviation import Deviation, deviations, rms
+from rcm_bench.diffusion.deviation import rms
 from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.suite import RcmSampler
 
-BF16 = {"dtype": "bfloat16", "decode_dtype": "bfloat16", "frames": 5, "fps": 16.0}
+BF16 = {"dtype": "bfloat16", "decode_dtype": "bfloat16", "resolution": [16, 16]}
+VIDEO = {"frames": 9, "fps": 16.0}
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +31,7 @@ def test_rms():
     assert rms(exact.double(), exact) == 0
 
 
-def test_both_parts_beside_plain_bfloat16(wan):
+def test_both_parts_beside_plain_bfloat16(wan, monkeypatch):
     found = measured(wan[0], decoder="eager", attention="math")
     assert set(found) == {"decode", "network"}
     for part, (plain, here) in found.items():
@@ -39,6 +40,11 @@ def test_both_parts_beside_plain_bfloat16(wan):
     again = measured(wan[0])
     assert all(plain == here for plain, here in again.values())
     assert again["network"].plain == found["network"].plain
+    # Equal weights and kernels are measured once.
+    monkeypatch.setattr(deviation, "_decode", None)
+    assert measured(wan[0]) == again
+    with pytest.raises(TypeError):
+        measured(wan[0], decoder="eager")
 
 
 def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
@@ -51,7 +57,7 @@ def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
         return real(self, *arguments)
 
     monkeypatch.setattr(decoder_module.CausalConv, "room", forgetful_room)
-    found = measured(wan[0], decoder="eager")["decode"]
+    found = measured(wan[0], decoder="eager", dtype="float32", **VIDEO)["decode"]
     assert found.here > 3 * found.plain
 
 
@@ -59,18 +65,9 @@ def test_float32_has_nothing_to_lose(wan):
     assert measured(wan[0], dtype="float32", decode_dtype="float32") == {}
 
 
-def test_measured_once_for_equal_weights_and_kernels(wan, monkeypatch):
-    first = measured(wan[0])
-    monkeypatch.setattr(deviation, "_decode", None)
-    assert measured(wan[0]) == first
-    assert all(isinstance(value, Deviation) for value in first.values())
-    with pytest.raises(TypeError):
-        measured(wan[0], decoder="eager")
-
-
 @pytest.mark.slow
 def test_video_to_world(cosmos_video):
-    found = measured(cosmos_video[0], "cosmos", decoder="eager")
+    found = measured(cosmos_video[0], "cosmos", decoder="eager", **VIDEO)
     assert found["network"].here == found["network"].plain
 
 
@@ -78,8 +75,7 @@ def test_video_to_world(cosmos_video):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", ["wan", "cosmos"])
 def test_compiled_blocks(family, request):
-    shape = {} if family == "wan" else {"frames": 1, "fps": None}
-    found = measured(request.getfixturevalue(family)[0], family, compile="blocks", **shape)
+    found = measured(request.getfixturevalue(family)[0], family, compile="blocks")
     print(f"compiled over plain: {found['network'].here / found['network'].plain:.3f}")
     assert 0 < found["network"].here < 1.5 * found["network"].plain
 
@@ -90,4 +86,3 @@ def test_only_what_differs_is_named(wan):
         for changes in ({}, {"attention": "math", "autotune": True})
     )
     assert kernels(plain) == {} and kernels(chosen) == {"attention": "math", "autotune": True}
-    assert deviations.__doc__
