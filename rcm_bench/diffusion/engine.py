@@ -18,6 +18,7 @@ from rcm_bench.checkpoints.lora import merge_lora
 from rcm_bench.diffusion import loading, memory
 from rcm_bench.diffusion.decode import autotuned, decode, encode_image
 from rcm_bench.diffusion.grids import guidance_of
+from rcm_bench.diffusion.halves import in_halves
 from rcm_bench.diffusion.kernels import check_kernels, use_kernels
 from rcm_bench.diffusion.networks import CosmosVelocity, Known, WanVelocity
 from rcm_bench.diffusion.offload import Placement
@@ -91,20 +92,7 @@ class Engine:
 
     def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
         """Make one batch; where memory does not suffice, its halves, down to single samples."""
-        fault: BaseException | None = None
-        try:
-            made = self._batch(items)
-        except torch.OutOfMemoryError as caught:
-            if len(items) == 1:
-                raise
-            fault = caught.with_traceback(None)
-        if fault is None:
-            yield from made
-            return
-        loading.free(self.device)  # outside of 'except', which would keep the tensors alive
-        half = len(items) // 2
-        yield from self.generate(items[:half])
-        yield from self.generate(items[half:])
+        return in_halves(self._batch, items, self.device)
 
     def _batch(self, items: Sequence[WorkItem]) -> list[Media]:
         self.embed([item.prompt_rewritten for item in items])

@@ -20,7 +20,9 @@ _RANDOM_SEED = 0
 _RANDOM_SCALE = 0.02
 
 
-def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any:
+def from_folder(
+    kind: Any, root: Path, part: str, dtype: str, place: str, variant: str | None = None
+) -> Any:
     """Load one part of a pipeline's folder by its class's own ``from_pretrained``, strictly.
 
     Libraries fill what a file lacks with random numbers and go on; here that is an error.
@@ -31,6 +33,7 @@ def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any
         part: Subfolder.
         dtype: Of the weights.
         place: For messages.
+        variant: Which of several weights, such as ``fp16``.
 
     Raises:
         UserError: Keys are missing, unexpected or misshapen.
@@ -46,6 +49,7 @@ def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                variant=variant,
                 **{name: getattr(torch, dtype)},
             )
     except (RuntimeError, ValueError, OSError) as fault:
