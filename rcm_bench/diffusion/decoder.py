@@ -2,7 +2,7 @@
 
 It leaves out what costs time there and changes nothing. Chunks are several latent frames long and
 not one. Activations lie with channels last, and each norm writes straight behind the two frames
-that the next causal convolution remembers, which pads by itself: no joining, no padding, no copies.
+that the next causal convolution remembers, which pads by itself: only those two are ever copied.
 Biases, residuals, norms and activations are one pass (``elementwise``). Nearest up-sampling and the
 3x3 convolution after it are one transposed convolution with 4x4 weights: 4 products a pixel, not 9.
 
