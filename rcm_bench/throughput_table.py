@@ -31,6 +31,7 @@ COLUMNS = [
     *("roofline_frames_per_second", "share_of_roofline"),
     *("deviation_network", "deviation_decode", "device", "reasons"),
 ]
+_NOTHING_TO_LOSE = "computed as diffusers has it, or in float32"
 _PUBLISHED = {"wan": "Wan2.1-T2V"}
 
 
@@ -116,7 +117,7 @@ def _parts(record: Mapping[str, Any], reasons: dict[str, str]) -> dict[str, floa
     for part in ("network", "decode") if "deviation" in record else ():
         each = record["deviation"].get(part)
         if each is None or not each["plain"]:
-            reasons[f"deviation_{part}"] = "float32 has nothing to lose"
+            reasons[f"deviation_{part}"] = _NOTHING_TO_LOSE
         else:
             found[f"deviation_{part}"] = each["here"] / each["plain"]
     return found

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rcm_bench.diffusion.elementwise import Implementation, Sum, add, norm_silu
+from rcm_bench.diffusion.memory import CHUNK_PIXELS
 
-_CHUNK_PIXELS = 8_000_000  # of decoded frames in one chunk: 20 frames of 480x832
 _TEMPORAL = 4
 
 
@@ -162,7 +162,7 @@ class Decoder(nn.Module):
             if isinstance(module, CausalConv):
                 module.past = None
         height, width = (8 * side for side in z.shape[1:3])
-        chunk = chunk or max(1, _CHUNK_PIXELS // (_TEMPORAL * height * width))
+        chunk = chunk or max(1, CHUNK_PIXELS // (_TEMPORAL * height * width))
         parts = [self._chunk(x[:1], first=True)]
         parts += [self._chunk(x[i : i + chunk], first=False) for i in range(1, len(x), chunk)]
         return torch.cat(parts, 1)

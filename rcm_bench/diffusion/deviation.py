@@ -63,9 +63,12 @@ def deviations(engine: "Engine", model: "DiffusionModel", item: WorkItem) -> dic
         item: Whose noise and prompt.
 
     Returns:
-        By part, ``network`` and ``decode``; without parts in float32, which have nothing to lose.
+        By part, ``network`` and ``decode``; without parts in float32, which have nothing to lose,
+        and nothing where all is as diffusers has it.
     """
     settings = model.settings
+    if not kernels(settings):
+        return {}
     parts = [model.weights.identity(engine.place), kernels(settings), model.latent_shape]
     key = digest_of([*parts, settings.dtype, settings.decode_dtype])
     if key not in _known:

@@ -14,6 +14,9 @@ _BLOCK_COPIES = 8
 # The decoder's widest stage: float copies of 96-channel frames at full size for one chunk of four
 # frames, input, norm, convolution and padding; its cache of earlier frames comes on top.
 _DECODER_BYTES_PER_PIXEL = 96 * 4 * 12
+# Our decoder takes more frames at once and keeps fewer copies: sum, room, convolution, its input.
+CHUNK_PIXELS = 8_000_000  # of decoded frames in one chunk: 20 frames of 480x832
+_OUR_COPIES = 96 * 6
 
 
 class Peaks(NamedTuple):
@@ -50,6 +53,7 @@ def estimate(
     batch: int,
     dtype: str,
     decode_dtype: str,
+    decoder: str = "diffusers",
 ) -> Peaks:
     """Estimate peaks from shapes alone.
 
@@ -61,6 +65,7 @@ def estimate(
         batch: Samples that are made together.
         dtype: Of the transformer.
         decode_dtype: Of the autoencoder.
+        decoder: Which decoder, as in the suite.
     """
     _, time, height, width = latent_shape
     patch = config["patch_size"]
@@ -69,12 +74,14 @@ def estimate(
     hidden = float(config.get("ffn_dim") or float(config.get("mlp_ratio", 4)) * dim)
     size, decode_size = _BYTES[dtype], _BYTES[decode_dtype]
     weights = parameters(config) * size
-    frame_cache = min(frames, 4) * pixels
+    chunk = min(frames, 4) * pixels * _DECODER_BYTES_PER_PIXEL / 4
+    if decoder != "diffusers":
+        chunk = max(min(frames, 4) * pixels, min(frames * pixels, CHUNK_PIXELS)) * _OUR_COPIES
     return Peaks(
         transformer=weights,
         activations=tokens * (_BLOCK_COPIES * dim + hidden) * size,
         vae=VAE_PARAMETERS * decode_size,
-        decode=frame_cache * _DECODER_BYTES_PER_PIXEL * decode_size / 4 + 3 * frames * pixels * 5,
+        decode=chunk * decode_size + 3 * frames * pixels * 5,
         block=weights / int(config["num_layers"]),
     )
 

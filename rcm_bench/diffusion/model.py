@@ -122,6 +122,7 @@ class DiffusionModel:
             batch=batch,
             dtype=self.settings.dtype,
             decode_dtype=self.settings.decode_dtype,
+            decoder=self.settings.decoder,
         )
 
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_rcm_sampler import latents_of
 from tiny_models import item, model_of
 
 from rcm_bench.diffusion import decoder as decoder_module
@@ -34,22 +35,24 @@ def test_rms():
 def test_both_parts_beside_plain_bfloat16(wan, monkeypatch):
     found = measured(wan[0], decoder="eager", attention="math")
     assert set(found) == {"decode", "network"}
-    for part, (plain, here) in found.items():
-        assert 1e-4 < plain < 0.2 and here < 1.5 * plain, part
-    # As they come they are the plain ones, bit for bit.
-    again = measured(wan[0])
+    # Not which is larger: these networks are so small that single values decide it.
+    assert all(plain > 1e-5 and here > 1e-5 for plain, here in found.values())
+    assert found["decode"].here != found["decode"].plain
+    # Kernels that are the plain ones on a CPU give the same bits.
+    assert measured(wan[0]) == {}
+    again = measured(wan[0], autotune=True)
     assert all(plain == here for plain, here in again.values())
     assert again["network"].plain == found["network"].plain
     # Equal weights and kernels are measured once.
     monkeypatch.setattr(deviation, "_decode", None)
-    assert measured(wan[0]) == again
+    assert measured(wan[0], autotune=True) == again
     with pytest.raises(TypeError):
         measured(wan[0], decoder="eager")
 
 
 def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
     """Here one that forgets the frames before a chunk."""
-    monkeypatch.setattr(decoder_module, "_CHUNK_PIXELS", 1)
+    monkeypatch.setattr(decoder_module, "CHUNK_PIXELS", 1)
     real = decoder_module.CausalConv.room
 
     def forgetful_room(self, *arguments):
@@ -67,17 +70,22 @@ def test_float32_has_nothing_to_lose(wan):
 
 @pytest.mark.slow
 def test_video_to_world(cosmos_video):
-    found = measured(cosmos_video[0], "cosmos", decoder="eager", **VIDEO)
+    found = measured(cosmos_video[0], "cosmos", autotune=True, **VIDEO)
     assert found["network"].here == found["network"].plain
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("family", ["wan", "cosmos"])
-def test_compiled_blocks(family, request):
-    found = measured(request.getfixturevalue(family)[0], family, compile="blocks")
-    print(f"compiled over plain: {found['network'].here / found['network'].plain:.3f}")
-    assert 0 < found["network"].here < 1.5 * found["network"].plain
+def test_compiled_blocks_are_the_same_network(family, request, monkeypatch):
+    root, _ = request.getfixturevalue(family)
+    made = []
+    for compiled in ("none", "blocks"):
+        model = model_of(family, root, RcmSampler(kind="rcm"), compile=compiled)
+        made.append(latents_of(model, [item(steps=2)], monkeypatch)[0])
+        monkeypatch.undo()
+    assert rms(made[1], made[0]) < 1e-5
+    assert rms(made[1], made[0]) > 0, "compiled code rounds differently"
 
 
 def test_only_what_differs_is_named(wan):
