@@ -85,7 +85,9 @@ def test_compiled_blocks_are_the_same_network(family, request, monkeypatch):
         made.append(latents_of(model, [item(steps=2)], monkeypatch)[0])
         monkeypatch.undo()
     assert rms(made[1], made[0]) < 1e-5
-    assert rms(made[1], made[0]) > 0, "compiled code rounds differently"
+    with model._engine.placed(1).transformer() as net:
+        blocks = net.blocks if family == "wan" else net.transformer_blocks
+        assert all(block._compiled_call_impl is not None for block in blocks)
 
 
 def test_only_what_differs_is_named(wan):
