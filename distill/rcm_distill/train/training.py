@@ -9,7 +9,7 @@ import torch
 
 from rcm_distill import checkpoint
 from rcm_distill.lab.grammar import VOCAB_SIZE
-from rcm_distill.nets.dit import DiT, DiTConfig, with_end_time
+from rcm_distill.nets.dit import DiT, DiTConfig, with_parts
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build
@@ -66,8 +66,9 @@ def start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Train
     if "critic" in loss.needs:
         if recipe.critic is None:
             raise ValueError(f"recipe {recipe.recipe}: method {recipe.method} needs 'critic'")
-        critic = Optimized.trained(source, recipe.critic, (), recipe, compiled=compiled)
-    learner = with_end_time(source) if "end_time" in loss.needs else source
+        judging = with_parts(source, *sorted({"discriminator"} & loss.needs))
+        critic = Optimized.trained(judging, recipe.critic, (), recipe, compiled=compiled)
+    learner = with_parts(source, *sorted({"end_time", "log_weight"} & loss.needs))
     return Training(
         student=Optimized.trained(learner, recipe.student, recipe.ema, recipe, compiled=compiled),
         critic=critic,
