@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -105,7 +105,8 @@ def read_run(run: Path) -> Measured:
     found: dict[tuple[str, str, int], Clusters] = {}
     dropped: dict[str, int] = {}
     for benchmark in opened.benchmarks:
-        for name, measured in benchmark.measure(samples, tables.scores).items():
+        measures: Any = benchmark
+        for name, measured in measures.measure(samples, tables.scores).items():
             metric = f"{benchmark.name}.{name}"
             if metric not in METRICS:
                 continue
