@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rcm_bench.method_study.measure import TEACHER, Measured
+from rcm_bench.method_study.measure import TEACHER, Measured, shared
 from rcm_bench.method_study.progress import Verdict
 from rcm_bench.statistics import Clusters, holm
 from rcm_bench.statistics.training_seeds import SeededComparison, compare_methods
@@ -66,6 +66,8 @@ class Answer:
         other: What it is compared with.
         steps: Number of steps.
         found: The comparison.
+        prompts: Prompts that it rests on.
+        dropped: Prompts that some checkpoint has nothing of, in part or in all.
         p_holm: Its p-value under Holm over all comparisons of the page.
         ranked: Whether both are converged; otherwise it is shown and not judged.
     """
@@ -76,6 +78,8 @@ class Answer:
     other: str
     steps: int
     found: SeededComparison
+    prompts: int
+    dropped: int
     p_holm: float
     ranked: bool
 
@@ -113,9 +117,9 @@ def answers(
 
     def checkpoints(method: str, metric: str, count: int) -> list[Clusters]:
         if method == TEACHER:
-            return [measured.clusters[metric, TEACHER, teacher_steps]]
+            return [measured[metric, TEACHER, teacher_steps]]
         keys = [(metric, name + tail, count) for name in members[method]]
-        return [measured.clusters[key] for key in keys if key in measured.clusters]
+        return [measured[key] for key in keys if key in measured]
 
     found = []
     for place, question in enumerate(QUESTIONS):
@@ -130,7 +134,9 @@ def answers(
                         name == TEACHER or verdicts[name].converged
                         for name in (question.first, other)
                     )
-                    compared = compare_methods(one, two, fixed=other == TEACHER)
+                    kept, dropped = shared([*one, *two])
+                    parts = kept[: len(one)], kept[len(one) :]
+                    compared = compare_methods(*parts, fixed=other == TEACHER)
                     found.append(
                         Answer(
                             question=place,
@@ -139,6 +145,8 @@ def answers(
                             other=other,
                             steps=count,
                             found=compared,
+                            prompts=len(kept[0].strata),
+                            dropped=dropped,
                             p_holm=float("nan"),
                             ranked=ranked,
                         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import yaml
@@ -19,16 +19,8 @@ METRICS = (
 TEACHER = "teacher"
 
 
-class Measured(NamedTuple):
-    """Sums per prompt by metric, model and number of steps; all of one metric share their prompts.
-
-    Attributes:
-        clusters: By (metric, model, steps).
-        dropped: Prompts that a metric does not have of every model.
-    """
-
-    clusters: Mapping[tuple[str, str, int], Clusters]
-    dropped: Mapping[str, int]
+Measured = Mapping[tuple[str, str, int], Clusters]
+"""Sums per prompt by metric, model and number of steps; the prompts of a metric are the same."""
 
 
 def write_suite(
@@ -90,7 +82,7 @@ def write_suite(
 
 
 def read_run(run: Path) -> Measured:
-    """Read the sums per prompt of a run, on the prompts that a metric has of every model.
+    """Read the sums per prompt of a run.
 
     Args:
         run: Folder of the run.
@@ -103,26 +95,18 @@ def read_run(run: Path) -> Measured:
     tables = run_tables(opened.plan, opened.store.index(), opened.benchmarks)
     samples = tables.samples.assign(is_reference=tables.samples["model"] == TEACHER)
     found: dict[tuple[str, str, int], Clusters] = {}
-    dropped: dict[str, int] = {}
     for benchmark in opened.benchmarks:
         measures: Any = benchmark
         for name, measured in measures.measure(samples, tables.scores).items():
             metric = f"{benchmark.name}.{name}"
-            if metric not in METRICS:
-                continue
-            own = {(key[0], key[2]): cell for key, cell in cells(measured).items()}
-            all_prompts = next(iter(own.values())).prompts
-            clusters, dropped[metric] = shared([cell.clusters for cell in own.values()])
-            assert all(cell.prompts.equals(all_prompts) for cell in own.values())
-            found |= {
-                (metric, model, steps): each
-                for (model, steps), each in zip(own, clusters, strict=True)
-            }
-    return Measured(found, dropped)
+            if metric in METRICS:
+                for (model, _, steps), cell in cells(measured).items():
+                    found[metric, model, steps] = cell.clusters
+    return found
 
 
 def shared(tables: Sequence[Clusters]) -> tuple[list[Clusters], int]:
-    """Keep the prompts, and of each prompt the components, that all tables have something of.
+    """Keep the prompts, and of each prompt the components, that all compared have something of.
 
     Args:
         tables: Sums of the same prompts in the same order.

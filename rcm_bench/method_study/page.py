@@ -52,7 +52,8 @@ _HOW = """
   of the averaged students after {snapshot:,} updates each. Rates are constant and averages are
   power functions of the updates, so that a copy is what a shorter training would have ended with.
 - **Tuning** looked at the share of right images on validation prompts alone, not at diversity.
-- **Unit.** {prompts} prompts, {samples} samples of each; every student on the same prompts.
+- **Unit.** {prompts} prompts, {samples} samples of each; every student on the same prompts. A
+  comparison rests on the prompts that all its checkpoints have something of (column *prompts*).
 - **Intervals** are for new prompts and new training seeds at once: prompts and seeds are crossed,
   the variance of a difference is that of the seeds' means plus that over prompts less what both
   count, and Student's t has Satterthwaite's degrees of freedom
@@ -92,7 +93,7 @@ def readme(
         snapshot: Student updates of the copies.
         size: Size of the networks, in words.
     """
-    prompts = max(len(each.strata) for each in measured.clusters.values())
+    prompts = max(len(each.strata) for each in measured.values())
     how = _HOW.format(
         trials=study.budget.trials,
         search=study.budget.search,
@@ -117,10 +118,6 @@ def readme(
     lines += ["## All students", "", *_students(study, trained, measured), ""]
     lines += ["## Who converged", "", *_verdicts(verdicts), "", "![Curves](curves.svg)", ""]
     lines += ["## The trainings", "", *_trainings(trained), how]
-    dropped = {metric: count for metric, count in measured.dropped.items() if count}
-    if dropped:
-        said = ", ".join(f"{metric} {count}" for metric, count in sorted(dropped.items()))
-        lines += ["Prompts left out because some student has nothing scored there: " + said + "."]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -132,28 +129,40 @@ def _answers(found: Sequence[Answer]) -> list[str]:
         if not own:
             lines += ["Nothing was measured.", ""]
             continue
-        lines += [
-            "| metric | compared | steps | difference | 95 % | p (Holm) | df | from seeds | says |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for each in own:
-            c = each.found
-            ends = f"{c.low:+.3f} to {c.high:+.3f}" if np.isfinite(c.low) else c.scope
-            share = f"{c.seed_share:.0%}" if np.isfinite(c.seed_share) else "one seed"
-            p = f"{each.p_holm:.3g}" if np.isfinite(each.p_holm) else "-"
-            lines.append(
-                f"| {each.metric} | {each.first} - {each.other} | {each.steps} | "
-                f"{c.difference:+.3f} | {ends} | {p} | {c.df:.1f} | {share} | {each.verdict} |"
-            )
+        heads = ("metric", "compared", "steps", "prompts", "difference", "95 %", "p (Holm)", "df")
+        lines.append(_line([*heads, "from seeds", "says"]))
+        lines.append("|---" * (len(heads) + 2) + "|")
+        lines += [_line(_answer_cells(each)) for each in own]
         lines.append("")
     return lines[:-1]
 
 
+def _answer_cells(answer: Answer) -> list[str]:
+    found = answer.found
+    known = np.isfinite(found.low)
+    return [
+        answer.metric,
+        f"{answer.first} - {answer.other}",
+        str(answer.steps),
+        str(answer.prompts),
+        f"{found.difference:+.3f}" if np.isfinite(found.difference) else "-",
+        f"{found.low:+.3f} to {found.high:+.3f}" if known else found.scope,
+        f"{answer.p_holm:.3g}" if np.isfinite(answer.p_holm) else "-",
+        f"{found.df:.1f}" if known else "-",
+        f"{found.seed_share:.0%}" if np.isfinite(found.seed_share) else "-",
+        answer.verdict,
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _value(measured: Measured, metric: str, names: Sequence[str], steps: int) -> str:
     found = [
-        value_of(measured.clusters[metric, name, steps])
+        value_of(measured[metric, name, steps])
         for name in names
-        if (metric, name, steps) in measured.clusters
+        if (metric, name, steps) in measured
     ]
     if not found:
         return "-"
@@ -237,7 +246,7 @@ def table(trained: Sequence[Trained], measured: Measured) -> pd.DataFrame:
             "steps": steps,
             "value": value_of(clusters),
         }
-        for (metric, model, steps), clusters in measured.clusters.items()
+        for (metric, model, steps), clusters in measured.items()
         if metric in METRICS
     ]
     return pd.DataFrame(rows)
@@ -250,6 +259,7 @@ def comparisons(found: Mapping[str, Sequence[Answer]]) -> pd.DataFrame:
             {
                 "budget": name,
                 "question": QUESTIONS[each.question].text,
+                **{"prompts": each.prompts, "dropped": each.dropped},
                 **{"metric": each.metric, "first": each.first, "other": each.other},
                 **{"steps": each.steps, "value": each.found.value},
                 **{"reference": each.found.reference, "difference": each.found.difference},

@@ -112,6 +112,10 @@ def judge(curves: Sequence[pd.DataFrame], steps: int, rule: Rule) -> Verdict:
         reason = f"unconverged: {fewest} validations at the end, {rule.points} are needed"
         return Verdict(False, float("nan"), reason)
     where = pd.concat(ends)
+    level = float(where["accuracy"].mean())
+    if not level >= rule.least:
+        reason = f"unconverged: {level:.3f} right at the end, {rule.least:g} is the least"
+        return Verdict(False, float("nan"), reason)
     slope = float(np.polyfit(where["step"] / steps, where["accuracy"], 1)[0])
     gain = slope * rule.window
     if abs(gain) > rule.gain:

@@ -37,11 +37,13 @@ class Rule:
         window: Share of the training that is looked at, from the end.
         gain: Largest rise or fall of the line over that share.
         points: Fewest validations that must lie in it.
+        least: Least mean accuracy over it: a flat line at nothing is no convergence.
     """
 
     window: float
     gain: float
     points: int
+    least: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

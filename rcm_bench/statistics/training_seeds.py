@@ -105,6 +105,8 @@ def compare_methods(
         seed_share=NAN,
         scope="",
     )
+    if not np.isfinite(difference):
+        return _without(bare, "no interval: nothing is scored in a part of the number")
     if n < MIN_PROMPTS or sizes.min() < 2:
         return _without(bare, f"no interval: {n} prompts, at least {MIN_PROMPTS} are needed")
     seeded = len(first) > 1 and (fixed or len(second) > 1)
@@ -140,7 +142,9 @@ def _without(bare: SeededComparison, why: str) -> SeededComparison:
 
 def _parts(checkpoints: Sequence[Clusters]) -> _Parts:
     values = np.array([value_of(each) for each in checkpoints])
-    influences = np.stack([influence(each) for each in checkpoints])
+    # A component without anything scored makes the value NaN, which is then said.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        influences = np.stack([influence(each) for each in checkpoints])
     mean, k = influences.mean(0), len(checkpoints)
     if k == 1:
         return _Parts(mean=float(values[0]), seeds=0.0, df=0, influence=mean, interaction=0.0)

@@ -1,5 +1,6 @@
 """What an update of a method costs: passes of the network over a batch, counted as they happen."""
 
+import functools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,8 +16,6 @@ from rcm_distill.tangent import Tangent, tangent
 FORWARD, GRADIENT, TANGENT = 1, 3, 2
 """Passes without gradients, with gradients (the backward pass is twice a forward), and tangents."""
 _BATCH = 4
-_CYCLE = 240
-"""Iterations over which costs are averaged: whole turns of critics and simulated steps."""
 
 
 class Cost(NamedTuple):
@@ -55,8 +54,9 @@ class _Counted:
         return tangent(self.denoiser, x_t, t_B, dx, dt_B, cond, **ends)
 
 
+@functools.cache
 def cost_of(objective: Any) -> Cost:
-    """Run a cycle of an objective on Gaussians known in closed form, and count.
+    """Run one whole turn of an objective on Gaussians known in closed form, and count.
 
     Args:
         objective: Its iterations after warm-up are counted.
@@ -70,10 +70,12 @@ def cost_of(objective: Any) -> Cost:
     label = torch.zeros(_BATCH, 1)
     batch = Batch(torch.zeros(_BATCH, 2), label, label, (_BATCH, 2))
     start = getattr(objective, "tangent_warmup", 0)
-    for step in range(start, start + _CYCLE):
+    # After so many iterations both networks have had every number of simulated steps as often.
+    turn = getattr(objective, "student_update_freq", 1) * getattr(objective, "num_steps_max", 1)
+    for step in range(start, start + turn):
         if objective.phase(step) == "critic":
             objective.critic_loss(student, critic, batch, rng=rng, step=step)
         else:
             objective(student, teacher, critic, batch, rng=rng, step=step)
             spent["updates"] += 1
-    return Cost(spent["passes"] / _BATCH / _CYCLE, spent["updates"] / _CYCLE)
+    return Cost(spent["passes"] / _BATCH / turn, spent["updates"] / turn)

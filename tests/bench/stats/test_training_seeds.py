@@ -91,6 +91,9 @@ def test_what_cannot_be_compared_is_refused(rng):
     assert few.scope == "no interval: 2 prompts, at least 20 are needed"
     other = clusters(rng.normal(size=20))
     assert compare_methods([one, other], [one]).scope == "new prompts, these checkpoints"
+    empty = Clusters(numerator=np.zeros((20, 1)), denominator=np.zeros((20, 1)), strata=one.strata)
+    found = compare_methods([one], [empty])
+    assert found.scope == "no interval: nothing is scored in a part of the number"
     with pytest.raises(ValueError, match="same prompts"):
         compare_methods([one], [clusters(np.zeros(21))])
     with pytest.raises(ValueError, match="one where it is fixed"):
