@@ -48,7 +48,9 @@ WHAT = {
     "forward 128": forward(128),
     "forward 128 causal": forward(128, causal=True),
     "forward 128 plain": forward(128, moving=False),
-    "forward 128 too large": forward(128, block_n=128, num_warps=4, num_stages=1, tma=False),
+    "forward 128 plain too large": forward(
+        128, moving=False, block_m=256, block_n=64, num_warps=4, num_stages=1, tma=False
+    ),
     "backward 128": backward(128, moving=True),
     "backward 128 plain": backward(128, moving=False),
 }
