@@ -53,6 +53,7 @@ def run_jobs(
     waiting = [job for job in jobs if not _settled(out, job)]
     running: list[_Running] = []
     slots = list(range(max(1, devices) * per_device))
+    threads = max(1, (os.cpu_count() or 1) // len(slots))
     try:
         while (waiting or running) and time.monotonic() < deadline - STOPPING_SECONDS:
             for one in [r for r in running if r.process.poll() is not None]:
@@ -60,7 +61,7 @@ def run_jobs(
                 slots.append(one.slot)
                 _close(one, out)
             while waiting and slots:
-                running.append(_start(waiting.pop(0), slots.pop(0), devices, out))
+                running.append(_start(waiting.pop(0), slots.pop(0), devices, threads, out))
             time.sleep(_POLL_SECONDS)
     finally:
         _stop(running, out, deadline)
@@ -71,11 +72,11 @@ def _settled(out: Path, job: Job) -> bool:
     return is_done(out, job.training) or failure(out, job.training) is not None
 
 
-def _start(job: Job, slot: int, devices: int, out: Path) -> _Running:
+def _start(job: Job, slot: int, devices: int, threads: int, out: Path) -> _Running:
     folder = out / "trainings" / job.training.name
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
-    environment = dict(os.environ)
+    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
     command = [sys.executable, "-m", "rcm_bench", "distill", str(job.recipe), "--out", str(folder)]
