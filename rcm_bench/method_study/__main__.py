@@ -5,14 +5,15 @@ there is to do and what it costs, and starts nothing.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-UNFINISHED = 4
-"""Exit code of a session that ended before the study did, as of a run that is incomplete."""
+from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+
 _TAIL_SECONDS = 15.0
 
 
@@ -45,12 +46,12 @@ def main(arguments: Sequence[str]) -> int:
         study = load_study(asked.study)
         if asked.plan:
             print("\n".join(steps.plan(study)))
-            return 0
+            return DONE
         asked.out.mkdir(parents=True, exist_ok=True)
         machine = {"devices": asked.devices, "per_device": asked.per_device, "deadline": deadline}
         if not steps.train(study, asked.out, **machine):
             print("the session is over: call again with the same folder to go on")
-            return UNFINISHED
+            return INCOMPLETE
         run = [sys.executable, "-m", "rcm_bench", "run", str(steps.suite(study, asked.out))]
         left = deadline - _TAIL_SECONDS - time.monotonic()
         subprocess.run(
@@ -59,16 +60,22 @@ def main(arguments: Sequence[str]) -> int:
         steps.report(study, asked.out, asked.report or asked.out / "report")
     except subprocess.TimeoutExpired:
         print("the session is over while measuring: call again with the same folder to go on")
-        return UNFINISHED
+        return INCOMPLETE
     except subprocess.CalledProcessError as fault:
         print(f"the measurement ended with code {fault.returncode}", file=sys.stderr)
-        return UNFINISHED
+        return INCOMPLETE
     except (ValueError, UserError) as fault:
         print(fault, file=sys.stderr)
-        return 2
+        return USER
     print(f"the study is done: {asked.report or asked.out / 'report'}")
-    return 0
+    return DONE
+
+
+def _end(number: int, _: object) -> None:
+    """End by an exception, so that trainings are stopped too."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main(sys.argv[1:]))

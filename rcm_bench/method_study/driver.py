@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from rcm_bench.exit_codes import INTERRUPTED
 from rcm_bench.method_study.progress import failure, is_done
 from rcm_bench.method_study.trainings import Training
 
@@ -36,9 +37,9 @@ def run_jobs(
 ) -> bool:
     """Train what is not done yet, in order, until all is done or the session ends.
 
-    A training that ends by itself with a fault is not tried again: its message is kept in
-    ``failed.txt``. One that is stopped at the end of the session has saved its state and goes on in
-    the next.
+    A training that ends by itself with a fault is not tried again until the file ``failed.txt`` in
+    its folder, which keeps its message, is deleted. One that is stopped at the end of the session
+    has saved its state and goes on in the next.
 
     Args:
         jobs: The trainings.
@@ -80,7 +81,10 @@ def _start(job: Job, slot: int, devices: int, threads: int, out: Path) -> _Runni
     if devices:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
     command = [sys.executable, "-m", "rcm_bench", "distill", str(job.recipe), "--out", str(folder)]
-    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    # A process group of its own: Ctrl-C reaches the driver alone, which then asks for one stop.
+    process = subprocess.Popen(
+        command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+    )
     print(f"{job.training.name}: started in slot {slot}", flush=True)
     return _Running(job, slot, process, log)
 
@@ -105,7 +109,7 @@ def _close(one: _Running, out: Path) -> None:
     folder = out / "trainings" / name
     if code == 0:
         print(f"{name}: done", flush=True)
-    elif code in (-signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL):
+    elif code in (-signal.SIGTERM, -signal.SIGKILL, INTERRUPTED):
         print(f"{name}: stopped, goes on in the next session", flush=True)
     else:
         lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()

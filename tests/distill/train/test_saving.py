@@ -199,6 +199,11 @@ def test_scores_and_snapshots_while_training(tmp_path):
     for name in early:
         assert torch.equal(early[name], ends[name]), name
     assert not torch.equal(early["position"], checkpoint.load(report.weights).net.position)
+    train(recipe(), tmp_path / "plain", device="cpu")
+    one, two = (
+        load_state(folder / "state.safetensors")[0] for folder in (tmp_path, tmp_path / "plain")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in two), "and training is not disturbed"
 
 
 def test_tensorboard_shows_what_the_log_says(tmp_path, monkeypatch):
