@@ -154,6 +154,8 @@ def load_study(path: Path) -> Study:
         if name not in study.methods:
             known = ", ".join(study.methods)
             raise ValueError(f"{path}: '{name}' is not among the methods. Available: {known}.")
+    if study.converged.points < 2:
+        raise ValueError(f"{path}: converged: points must be at least 2: they carry a line")
     if len(set(study.seeds)) < len(study.seeds) or study.search_seed in study.seeds:
         raise ValueError(f"{path}: seeds must differ from each other and from search_seed")
     return study

@@ -102,6 +102,7 @@ def test_the_plan_says_what_it_costs(study):
         ("trials: 6", "trials: 5", "methods.rcm: space: 6 points, expected 5"),
         ("  dcm:", "  dcn:", "unknown method 'dcn'"),
         ("central: [rcm, scm, dmd2]", "central: [rcm, sid]", "'sid' is not among the methods"),
+        ("points: 6", "points: 1", "points must be at least 2"),
         ("search_seed: 7", "search_seed: 11", "seeds must differ"),
         ("student.lr: [1.0e-4, 3.0e-4, 6.0e-4]", "student.lr: 3.0e-4", "expected a list of values"),
         ("validations: 12", "validation: 12", "unknown key 'validation'.*'validations'"),

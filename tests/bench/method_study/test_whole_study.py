@@ -38,11 +38,11 @@ def tiny_study(folder):
         "teacher": str(tiny_teacher(folder / "teacher")),
         "budget": {"search": 40, "final": 120, "trials": 1, "batch_size": 4},
         "seeds": [1, 2],
-        "validations": 1,
+        "validations": 2,
         "data": {"num_images": 64, "seed": 1},
         "precision": "float32",
         "network": {"width": 32},
-        "converged": {"window": 0.5, "gain": 0.02, "points": 1, "least": 0.0},
+        "converged": {"window": 0.5, "gain": 0.02, "points": 2, "least": 0.0},
         "measure": {
             **{"steps": [1, 2], "teacher_steps": 2, "per_task": 4},
             **{"prompt_seed": 0, "samples_per_prompt": 2},
