@@ -52,6 +52,8 @@ little), the damaged image against the scene as drawn.
 _ALARMS = """
 ![Dose and response](response.svg)
 
+Marks are measured, dashes expected.
+
 ## Nothing against nothing
 
 The renderer without a fault against itself on other seeds; every difference that is found is a
