@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -144,7 +145,8 @@ def test_a_second_signal_acts_at_once():
 def test_the_state_is_saved_every_so_many_seconds(tmp_path, monkeypatch):
     """On a clock that goes a second an iteration, and again at the end."""
     now = iter(range(100))
-    monkeypatch.setattr("rcm_distill.train.trainer.time.monotonic", lambda: float(next(now)))
+    clock = SimpleNamespace(monotonic=lambda: float(next(now)))
+    monkeypatch.setattr("rcm_distill.train.trainer.time", clock)
     saved = []
     monkeypatch.setattr(
         "rcm_distill.train.trainer.save", lambda training, *_: saved.append(training.step)
