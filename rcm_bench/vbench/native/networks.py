@@ -27,26 +27,45 @@ def load_dino(files: WeightFiles, device: str) -> Any:
         import timm
     except ModuleNotFoundError:
         raise UserError(f"subject_consistency needs timm. {_EXTRA}") from None
-    dino = timm.create_model("vit_base_patch16_224.dino", pretrained=False, num_classes=0)
-    load_exactly(dino, files.state(DINO), files.folder / DINO)
+    import torch
+
+    from rcm_bench.vbench.native.class_token import last_of_timm
+
+    with torch.device("meta"):  # a random start would take longer than reading the file
+        dino = timm.create_model("vit_base_patch16_224.dino", pretrained=False, num_classes=0)
+    load_exactly(dino, files.state(DINO), files.folder / DINO, assign=True)
+    dino.blocks[-1] = last_of_timm(dino.blocks[-1])
     return dino.eval().to(device)
 
 
 def load_clip(files: WeightFiles, name: str, device: str) -> Any:
-    """Return open_clip's model of OpenAI's weights, with their activation (QuickGELU)."""
+    """Return open_clip's model of OpenAI's weights, with their activation (QuickGELU).
+
+    Numbers are rounded to float16 first, as OpenAI's package rounds them on any device.
+    """
     try:
         from open_clip.model import build_model_from_openai_state_dict
     except ModuleNotFoundError:
         raise UserError(f"{name} needs open_clip. {_EXTRA}") from None
     import torch
 
+    from rcm_bench.vbench.native.class_token import last_of_open_clip
+
     state = files.state(name)
+    sizes = {key: value.to("meta") for key, value in state.items()}
     dtype = torch.float32 if device == "cpu" else torch.float16
     try:
-        clip = build_model_from_openai_state_dict(dict(state), quick_gelu=True, cast_dtype=dtype)
+        with torch.device("meta"):
+            clip = build_model_from_openai_state_dict(sizes, quick_gelu=True, cast_dtype=dtype)
     except (KeyError, RuntimeError) as fault:
         said = " ".join(str(fault).split())
         raise UserError(f"{files.folder / name}: not the weights of a CLIP ({said})") from None
+    rounded = {key: state[key].to(value.dtype) for key, value in clip.state_dict().items()}
+    load_exactly(clip, rounded, files.folder / name, assign=True)
+    # The one Tensor that is in no file: each word sees those before it.
+    clip.attn_mask = torch.full(clip.attn_mask.shape, -torch.inf).triu(1)
+    blocks = clip.visual.transformer.resblocks
+    blocks[-1] = last_of_open_clip(blocks[-1])
     return (clip.float() if device == "cpu" else clip).eval().to(device)
 
 

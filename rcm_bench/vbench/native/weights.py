@@ -126,8 +126,17 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, torch.Tensor)
 
 
-def load_exactly(module: Any, state: "Mapping[str, Tensor]", path: Path) -> None:
+def load_exactly(
+    module: Any, state: "Mapping[str, Tensor]", path: Path, *, assign: bool = False
+) -> None:
     """Load Tensors into a module, every one of both sides.
+
+    Args:
+        module: The module.
+        state: Tensors by name.
+        path: Their file, for messages.
+        assign: The Tensors become the module's own instead of being copied into it: for a module
+            on the device ``meta``, whose start is not drawn in vain.
 
     Raises:
         UserError: Names are missing or unexpected, or shapes differ; all of them are listed.
@@ -144,4 +153,4 @@ def load_exactly(module: Any, state: "Mapping[str, Tensor]", path: Path) -> None
     said = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names)
     if said:
         raise UserError(f"{path}: does not fit {type(module).__name__}; {said}")
-    module.load_state_dict(dict(state))
+    module.load_state_dict(dict(state), assign=assign)
