@@ -111,17 +111,23 @@ class _Group(NamedTuple):
     pending: frozenset[str]
 
 
-def _companies(plan: Plan, whole: bool) -> Iterator[list[WorkItem]]:
-    """Yield the items that are scored in one company: a planned batch, or a whole cell."""
-    if not whole:
+def _companies(plan: Plan, scorer: Scorer) -> Iterator[list[WorkItem]]:
+    """Yield the items that are scored in one company: a planned batch, a prompt's, a whole cell's.
+
+    All of a prompt's in a cell come together where the scorer says ``by_prompt``.
+    """
+    if isinstance(scorer, CellScorer):
+        cells = groupby(plan.items, key=lambda item: (item.model, item.steps))
+        yield from (list(members) for _, members in cells)
+    elif getattr(scorer, "by_prompt", False):
+        prompts = groupby(plan.items, key=lambda item: (item.model, item.steps, item.prompt_id))
+        yield from (list(members) for _, members in prompts)
+    else:
         yield from plan.batches()
-        return
-    for _, members in groupby(plan.items, key=lambda item: (item.model, item.steps)):
-        yield list(members)
 
 
 def _groups(plan: Plan, index: Index, key_of: str, scorer: Scorer) -> list[_Group]:
-    """Arrange samples by planned batch, whole even where little is missing.
+    """Arrange samples by company, whole even where little is missing.
 
     The last digits of a score may depend on the company that a sample is scored in; so the company
     is the plan's, whatever an earlier process had done already.
@@ -129,7 +135,7 @@ def _groups(plan: Plan, index: Index, key_of: str, scorer: Scorer) -> list[_Grou
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     groups = []
     whole = isinstance(scorer, CellScorer)
-    for batch in _companies(plan, whole):
+    for batch in _companies(plan, scorer):
         keyed: dict[str, tuple[WorkItem, PromptRecord, Mapping[str, Any]]] = {}
         for item in batch:
             record = index.samples.get(item.sample_key or "")
