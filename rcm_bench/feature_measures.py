@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from rcm_bench.feature_files import KEY, read_features
+from rcm_bench.errors import UserError
+from rcm_bench.feature_files import KEY, REAL, read_features, read_set
 from rcm_bench.measured import CELL, Measured, scored
 from rcm_bench.statistics import diversity
 from rcm_bench.statistics.clusters import Floats
@@ -26,6 +27,23 @@ def with_features(samples: pd.DataFrame, scores: pd.DataFrame, metric: str) -> p
         json.loads(text).get(KEY) if isinstance(text, str) else None for text in table["details"]
     ]
     return table.assign(features=pd.Series(paths, index=table.index, dtype=object))
+
+
+def real_set(scores: pd.DataFrame, metric: str) -> Floats | None:
+    """Return the features of the real images that the scores name; None where none does.
+
+    Args:
+        scores: The scores table.
+        metric: Metric of the scorer.
+
+    Raises:
+        UserError: They name several sets: scores of other images are among them.
+    """
+    texts = scores.loc[scores["metric"] == metric, "details"]
+    found = {json.loads(text).get(REAL) for text in texts if isinstance(text, str)} - {None}
+    if len(found) > 1:
+        raise UserError(f"{metric}: expected one set of real images, got {len(found)}")
+    return read_set(found.pop()) if found else None
 
 
 def pairwise(table: pd.DataFrame, distance: Literal["cosine", "squared"]) -> Measured:
@@ -146,21 +164,27 @@ def _sums(planned: pd.DataFrame) -> Iterator[dict[str, Any]]:
 
 
 def distance_of_sets(
-    table: pd.DataFrame, contributions: Callable[[Floats, Floats], Floats]
+    table: pd.DataFrame,
+    contributions: Callable[[Floats, Floats], Floats],
+    real: Floats | None = None,
 ) -> Measured | None:
     """Sum what each sample adds to its cell's distance, by prompt; None if nothing can be said.
 
-    Intervals take the reference's samples as given.
+    Intervals take the samples of the other side as given.
 
     Args:
         table: Samples with the paths of their features, and the column ``is_reference``.
         contributions: What each fake sample adds, from (real, fake); their mean is the distance.
+        real: Features of real images, which every cell is compared with; by default the
+            reference's samples, which it is not itself compared with.
     """
-    real_rows = table[table["is_reference"] & table["features"].notna()]
+    compared = table
+    if real is None:
+        real = read_features(table.loc[table["is_reference"], "features"].dropna())
+        compared = table[~table["is_reference"]]
     rows: list[pd.DataFrame] = []
-    if len(real_rows) > 1:
-        real = read_features(real_rows["features"])
-        for _, cell in table[~table["is_reference"]].groupby(CELL, sort=True):
+    if len(real) > 1:
+        for _, cell in compared.groupby(CELL, sort=True):
             there = cell[cell["features"].notna()]
             if len(there) > 1:
                 added = contributions(real, read_features(there["features"]))

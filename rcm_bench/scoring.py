@@ -3,11 +3,12 @@
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
-from rcm_bench.feature_files import KEY, SUFFIX, encode_features
+from rcm_bench.feature_files import KEY, REAL, SUFFIX, encode_features
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
@@ -267,8 +268,19 @@ def _details(made: Score, blobs: Blobs) -> dict[str, Any]:
     """
     if made.features is None:
         return dict(made.details)
-    (name,) = blobs.put([encode_features(made.features)], lambda _: SUFFIX)
-    return {**made.details, KEY: name}
+    details = {**made.details, KEY: _put(blobs, encode_features(made.features))}
+    if made.real_features is not None:
+        details[REAL] = _put_once(blobs, made.real_features)
+    return details
+
+
+def _put(blobs: Blobs, data: bytes) -> str:
+    (name,) = blobs.put([data], lambda _: SUFFIX)
+    return name
+
+
+# A set's features are some ten megabytes, the same for every sample.
+_put_once = lru_cache(maxsize=4)(_put)
 
 
 def _failure(item_id: str, key: str, status: str, message: str, details: str) -> dict[str, Any]:

@@ -21,6 +21,11 @@ class ClassTokenBlock(nn.Module):
         mlp: The perceptron.
     """
 
+    weight: Tensor
+    bias: Tensor
+    out: Tensor
+    out_bias: Tensor
+
     def __init__(
         self,
         norm1: nn.Module,
@@ -41,8 +46,9 @@ class ClassTokenBlock(nn.Module):
         seen = self.norm1(tokens)
         query = linear(seen[:, :1], weight[:width], bias[:width])
         key, value = linear(seen, weight[width:], bias[width:]).chunk(2, dim=-1)
-        heads = [x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (query, key, value)]
-        read = scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        size = (self.num_heads, width // self.num_heads)
+        q, k, v = (x.reshape(*x.shape[:2], *size).transpose(1, 2) for x in (query, key, value))
+        read = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         first = tokens[:, :1] + linear(read, out, out_bias)
         changed: Tensor = first + self.mlp(self.norm2(first))
         return changed

@@ -1,8 +1,9 @@
 """Frames to what each network takes: VBench's resizing, cropping and normalisation.
 
 Shapes: T frames, H x W pixels. Frames come as uint8 (T, H, W, 3) on the networks' device, where
-they are brought once for all dimensions; pixels go as float32 (T, 3, h, w). "No antialiasing" holds for tensors; pictures of PIL are always antialiased, which is
-why two dimensions that share a network see different pixels of the same frame.
+they are brought once for all dimensions; pixels go as float32 (T, 3, h, w). "No antialiasing" holds
+for tensors; pictures of PIL are always antialiased, which is why two dimensions that share a
+network see different pixels of the same frame.
 """
 
 from collections.abc import Iterator

@@ -36,13 +36,13 @@ def textured(width, height, frames, speed, seed):
         yield np.clip(frame + random.normal(0, 4, frame.shape), 0, 255).astype(np.uint8)
 
 
-def write(path, frames, rate, matrix):
+def write(path, frames, rate, matrix, quality="12"):
     """Write H.264 in MP4."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": quality})
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 if matrix is not None:
@@ -62,4 +62,5 @@ if __name__ == "__main__":
         {"parity": PARITY, "speed": SPEED, "gpu": GPU}[sys.argv[2]]
     ):
         name = f"A beautiful coastal beach in spring, waves lapping on sand, {STYLES[index]}-0.mp4"
-        write(folder / name, textured(width, height, frames, speed, index), rate, matrix)
+        pictures = textured(width, height, frames, speed, index)
+        write(folder / name, pictures, rate, matrix, "30" if sys.argv[2] == "gpu" else "12")

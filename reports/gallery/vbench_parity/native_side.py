@@ -18,12 +18,11 @@ import stand_ins
 import torch
 from serve import serve
 
-from rcm_bench.vbench.native import dynamic_degree, static_filter
-from rcm_bench.vbench.native.dynamic_degree import chosen
+from rcm_bench.vbench.native.dynamic_degree import dynamic_degree
 from rcm_bench.vbench.native.evaluate import Networks, evaluate, static
-from rcm_bench.vbench.native.flow import Flow
 from rcm_bench.vbench.native.parts import aggregate
 from rcm_bench.vbench.native.pixels import on_device
+from rcm_bench.vbench.native.static_filter import is_static
 from rcm_bench.vbench.native.weights import NEEDED, WeightFiles
 from rcm_bench.video import Video, read_video
 
@@ -129,30 +128,38 @@ def steps(paths, files, device):
         for video, _ in state["videos"]:
             static(video, state["networks"])
 
-    def every(dimension):
+    def still(dimension):
         def work():
             for video, _ in state["videos"]:
-                every_pair(state["networks"].flow, video, dimension, device)
+                nothing_moves(state["networks"].flow, video, dimension, device)
 
         return work
 
     dimensions = {" and ".join(names): scored(*names) for names in TOGETHER}
     return {
         **{"loading": loading, "decoding": decoding, **dimensions, "static_filter": filtered},
-        **{f"{name}, every pair": every(name) for name in ("dynamic_degree", "static_filter")},
+        **{f"{name}, still": still(name) for name in ("dynamic_degree", "static_filter")},
     }
 
 
-def every_pair(flow: Flow, video, dimension, device):
-    """Compute the flow of all pairs that the package computes, whatever the decision needs."""
-    frames, count = on_device(video.frames_bt601, device), len(video.frames)
+class Still:
+    """Computes the flow that is asked for and says that nothing moves: what a still video costs."""
+
+    def __init__(self, flow):
+        self.flow = flow
+
+    def magnitudes(self, frames, pairs, top):
+        """Yield 0 for each pair, once its flow is there."""
+        return (0.0 * speed for speed in self.flow.magnitudes(frames, pairs, top))
+
+
+def nothing_moves(flow, video, dimension, device):
+    """Decide as if the video stood still."""
+    frames = on_device(video.frames_bt601, device)
     if dimension == "dynamic_degree":
-        index, top = chosen(count, video.fps), dynamic_degree.TOP
-        pairs = list(zip(index[:-1], index[1:], strict=True))
+        assert not dynamic_degree(frames, video.fps, Still(flow)).value
     else:
-        top, last = static_filter.TOP, count - 1
-        pairs = [*((t, t + 1) for t in range(last)), (0, last), (last, 0)]
-    assert len(list(flow.magnitudes(frames, pairs, top))) == len(pairs)
+        assert is_static(frames, Still(flow))
 
 
 def frames_of(path):

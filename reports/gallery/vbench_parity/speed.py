@@ -25,12 +25,12 @@ PAIRS = (
         ("background_consistency and aesthetic_quality",),
     ),
     (("temporal_flickering",), ("temporal_flickering",)),
-    (("dynamic_degree",), ("dynamic_degree", "dynamic_degree, every pair")),
+    (("dynamic_degree",), ("dynamic_degree", "dynamic_degree, still")),
     (("imaging_quality",), ("imaging_quality",)),
     (("appearance_style",), ("appearance_style",)),
-    (("static_filter",), ("static_filter", "static_filter, every pair")),
+    (("static_filter",), ("static_filter", "static_filter, still")),
 )
-EVERY = ", every pair"
+STILL = ", still"
 
 
 def start(command, path=None):
@@ -69,10 +69,10 @@ def say(rows, column):
     median = {key: statistics.median(values) for key, values in found.items()}
     package = sum(v for (side, _), v in median.items() if side == "package")
     own = {step: v for (side, step), v in median.items() if side == "native"}
-    left = {step: v for step, v in own.items() if EVERY not in step}
-    whole = {step: v for step, v in left.items() if step + EVERY not in own}
-    whole |= {step: v for step, v in own.items() if EVERY in step}
-    for what, steps in (("leaving early", left), ("every pair", whole)):
+    moving = {step: v for step, v in own.items() if STILL not in step}
+    still = {step: v for step, v in moving.items() if step + STILL not in own}
+    still |= {step: v for step, v in own.items() if STILL in step}
+    for what, steps in (("as they are", moving), ("if nothing moved", still)):
         native = sum(steps.values())
         print(f"{what}: package {package:.1f} s, native {native:.1f} s: {package / native:.2f}")
 
