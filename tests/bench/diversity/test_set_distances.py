@@ -107,7 +107,7 @@ def test_a_run_with_cmmd_to_the_teacher_and_to_real_images(suite, tmp_path):
     network = ClipSettings(**given).load("", "cpu")
     real_set, fake_set = (
         np.stack([network(decode(image)[None])[0] for image in images]).astype(np.float64)
-        for images in ((tmp_path / "real").iterdir(), map(run.store.blobs.path, teacher))
+        for images in ((tmp_path / "real").iterdir(), (run.store.root / name for name in teacher))
     )
     by_hand = mmd_contributions(real_set, fake_set).mean()
     assert found["real_distance"]["teacher", 4] == pytest.approx(by_hand, rel=1e-3)
