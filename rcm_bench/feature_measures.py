@@ -1,9 +1,10 @@
 """Features of samples to sums per prompt. Pure but for reading the stored vectors; no torch."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 
 from rcm_bench.errors import UserError
@@ -12,6 +13,7 @@ from rcm_bench.measured import CELL, Measured, scored
 from rcm_bench.statistics import diversity
 from rcm_bench.statistics.clusters import Floats
 from rcm_bench.statistics.coverage import prdc
+from rcm_bench.statistics.coverage_jackknife import smallest, without_each
 
 ROW = [
     *(*CELL, "prompt_id", "stratum", "component"),
@@ -109,9 +111,10 @@ def between_sets(table: pd.DataFrame, nearest: int) -> dict[str, Measured]:
     """Compare each cell's samples with the reference's, all prompts together.
 
     A sample counts for its own prompt, and its neighbours may be any: prompts are sampled, so they
-    are the clusters. Intervals leave out that another draw of prompts would also move the
-    neighbourhoods. The reference has no row: it would be compared with itself. A cell too small to
-    have k neighbours has none either.
+    are the clusters. Each prompt's sum holds what the number changes by without it, neighbourhoods
+    too (`coverage_jackknife`), in place of its own samples' sum; over all prompts that is the same.
+    The reference has no row: it would be compared with itself. A cell too small to have k
+    neighbours, whichever prompt is left out, has none either.
 
     Args:
         table: Samples with the paths of their features, and the column ``is_reference``.
@@ -124,13 +127,21 @@ def between_sets(table: pd.DataFrame, nearest: int) -> dict[str, Measured]:
         real = read_features(real_rows["features"])
         for _, cell in table[~table["is_reference"]].groupby(CELL, sort=True):
             fake_rows = cell[cell["features"].notna()]
-            if len(fake_rows) <= nearest:
+            prompts = sorted({*real_rows["prompt_id"], *fake_rows["prompt_id"]})
+            of_real, of_fake = (
+                pd.Index(prompts).get_indexer(pd.Index(own["prompt_id"])).astype(np.int64)
+                for own in (real_rows, fake_rows)
+            )
+            if smallest(of_real, of_fake) <= nearest:
                 continue
-            found = prdc(real, read_features(fake_rows["features"]), nearest)._asdict()
+            fake = read_features(fake_rows["features"])
+            found = prdc(real, fake, nearest)._asdict()
+            without = without_each(real, fake, of_real, of_fake, nearest)._asdict()
             for name, side in _SIDES.items():
                 planned, there = (teacher, real_rows) if side == "real" else (cell, fake_rows)
                 own = planned.assign(value=pd.Series(found[name] * 1.0, index=there.index))
-                rows[name].append(_shares(own, cell.iloc[0]))
+                left = dict(zip(prompts, without[name], strict=True))
+                rows[name].append(_leaving_out(_shares(own, cell.iloc[0]), left))
     return {
         name: Measured(rows=pd.concat(made), kind="mean" if name == "density" else "proportion")
         for name, made in rows.items()
@@ -139,6 +150,22 @@ def between_sets(table: pd.DataFrame, nearest: int) -> dict[str, Measured]:
 
 
 _SIDES = {"precision": "fake", "density": "fake", "recall": "real", "coverage": "real"}
+
+
+def _leaving_out(rows: pd.DataFrame, without: Mapping[str, float]) -> pd.DataFrame:
+    """Put in place of each prompt's sum what makes the variance that of the stratified jackknife.
+
+    With D = sum_i d_i, V = sum_i numerator_i / D, and V_i the number without prompt i of a stratum
+    of n, numerator_i = d_i V + D (n - 1) / n (mean_j V_j - V_i), whose rests over D have the
+    variance sum (n - 1) / n sum_i (V_i - mean_j V_j)^2 (Efron and Stein 1981).
+    """
+    whole = rows["denominator"].sum()
+    value = rows["numerator"].sum() / whole
+    left = rows["prompt_id"].map(without).fillna(value)
+    strata = left.groupby(rows["stratum"])
+    size = strata.transform("size")
+    moved = (size - 1) / size * (strata.transform("mean") - left)
+    return rows.assign(numerator=rows["denominator"] * value + whole * moved)
 
 
 def _shares(planned: pd.DataFrame, cell: "pd.Series[Any]") -> pd.DataFrame:
