@@ -21,6 +21,8 @@ LEAST_SIDE = 128
 """Below, RAFT's coarsest level has one pixel and the original gives NaN."""
 _PAIR_BYTES = 6 << 30
 """Memory for all-pairs correlations on an accelerator."""
+_MOST_GRIDS = 65535
+"""Grids that are sampled at once, one for each position of each pair: cuDNN may not take more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,5 +134,6 @@ class Flow:
         """Return how many pairs fit; on a CPU one, so that no pair is computed in vain."""
         if self.device == "cpu":
             return 1
-        positions = (height // 8) * (width // 8)
-        return max(1, min(16, _PAIR_BYTES // (4 * 2 * positions**2)))
+        positions = -(-height // 8) * -(-width // 8)
+        fit = min(_PAIR_BYTES // (4 * 2 * positions**2), _MOST_GRIDS // positions)
+        return max(1, min(16, fit))

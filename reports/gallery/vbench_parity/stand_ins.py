@@ -11,9 +11,12 @@ import types
 
 def install():
     """Put a module in place for each that lacks."""
-    for name, make in (("decord", _decord), ("pkg_resources", _pkg_resources)):
-        if importlib.util.find_spec(name) is None:
-            sys.modules[name] = make(types.ModuleType(name))
+    if importlib.util.find_spec("decord") is None:
+        sys.modules["decord"] = _decord(types.ModuleType("decord"))
+    try:
+        from pkg_resources import packaging  # noqa: F401
+    except ImportError:  # setuptools has neither since version 81, and not this one since 70
+        sys.modules["pkg_resources"] = _pkg_resources(types.ModuleType("pkg_resources"))
     for name in ("facexlib", "imgaug", "lmdb"):  # what all of pyiqa needs, but MUSIQ does not
         if importlib.util.find_spec(name) is None:
             _only_musiq()
