@@ -16,7 +16,7 @@ from rcm_bench.errors import UserError
 from rcm_bench.feature_files import encode_set
 from rcm_bench.features import FeatureSettings
 from rcm_bench.features.pinned import Sha256
-from rcm_bench.media import decode
+from rcm_bench.media import PictureError, decode
 from rcm_bench.suite import Name, Strict
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class RealFeatures:
         for path in paths:
             try:
                 image = decode(path)
-            except (OSError, SyntaxError, ValueError) as fault:
-                raise UserError(f"{self.where}: {path}: not a whole image ({fault})") from None
+            except PictureError as fault:
+                raise UserError(f"{self.where}: {path}: {fault}") from None
             rows.append(extractor(image[None])[0])
         return encode_set(np.stack(rows))

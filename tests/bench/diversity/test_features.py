@@ -139,7 +139,7 @@ def test_lpips_backbone_is_the_files(tmp_path):
         "net": "squeeze",
     }
     with pytest.raises(
-        UserError, match="another architecture: missing: slices.1.3.squeeze.weight$"
+        UserError, match="1 missing: slices.1.3.squeeze.weight$"
     ):
         LpipsSettings(**part).load(WHERE, "cpu")
 
