@@ -2,7 +2,7 @@ PYTHON ?= python
 SUITE ?= suites/quickstart.yaml
 SOURCES = rcm_bench distill kernels reports tests
 
-.PHONY: check test test-slow test-browser test-gpu report fmt
+.PHONY: check test test-long test-slow test-browser test-gpu report fmt
 
 check:
 	$(PYTHON) -m ruff check $(SOURCES)
@@ -17,6 +17,9 @@ fmt:
 
 test:
 	$(PYTHON) -m pytest -q -n 2
+
+test-long:
+	$(PYTHON) -m pytest -q -n 2 -m long
 
 test-browser:
 	$(PYTHON) -m pytest -q -m "browser and not slow" tests/reports
