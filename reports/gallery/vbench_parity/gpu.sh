@@ -15,6 +15,9 @@ mkdir -p "$work/site" "$work/cache/dino_model" "$out"
 tar xzf "$carried/site.tar.gz" -C "$work/site"
 cp -r "$carried/dino" "$work/cache/dino_model/facebookresearch_dino_main"
 export VBENCH_CACHE_DIR="$work/cache" TORCH_HOME="$work/hub" PACKAGE_PATH="$work/site"
+python3 -c "import torch; print(torch.__version__, torch.cuda.is_available() and \
+torch.cuda.get_device_name())"
 PYTHONPATH="$work/site" python3 "$here/make_weights.py" "$work/cache"
 PYTHONPATH="$root:$root/distill:$root/kernels:$root/reports:$work/site" \
-    python3 "$here/speed.py" "$carried/videos" "$work/cache" "$out" "$device" "$rounds" python3
+    python3 "$here/speed.py" "$carried/videos" "$work/cache" "$work/out" "$device" "$rounds" python3
+cp "$work/out/speed_$device.csv" "$out/"

@@ -91,9 +91,11 @@ if __name__ == "__main__":
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("round", "side", "step", "processor_seconds", "wall_seconds"))
         table.writerows((*row[:3], f"{row[3]:.3f}", f"{row[4]:.3f}") for row in rows)
-    for what, column in (("processor", 3), ("wall", 4)):
-        print(what, end=" seconds, ")
-        say(rows, column)
+    last = [row for row in rows if row[0] == rows[-1][0]]  # on a GPU the first warms it up
+    for which, own in (("all rounds", rows), ("last round", last)):
+        for what, column in (("processor", 3), ("wall", 4)):
+            print(f"{which}, {what} seconds")
+            say(own, column)
     for side in sides.values():
         side.stdin.close()
         side.wait()

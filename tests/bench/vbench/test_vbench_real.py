@@ -22,7 +22,7 @@ from rcm_bench.vbench.jobs import Job
 from rcm_bench.vbench.results import pooled
 from rcm_bench.vbench.run import run_dimension
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ PROMPTS = ("a person is dancing", 'a "quoted" cat\'s day & night $(x), é')
 def test_the_package_runs_through_the_harness(dimension, kind, real, weights, tmp_path, rng):
     weights(*({dimension} - set(NATIVE)))
     make_videos(tmp_path / "videos", rng, PROMPTS, 2)
-    job = make_job(tmp_path / "videos", rng, dimension, PROMPTS, 2, kind=kind, seconds=600.0,
+    job = make_job(tmp_path / "videos", rng, dimension, PROMPTS, 2, kind=kind, seconds=1500.0,
                    images=tmp_path)  # fmt: skip
     done = run_dimension(real, job, tmp_path / "out")
     assert done.status == "ok", done.message
@@ -138,7 +138,7 @@ def test_the_static_filter_of_the_package_runs_through_the_harness(real, weights
     found = {}
     for filtered in (True, False):
         job = make_job(tmp_path / "videos", rng, "temporal_flickering", prompts,
-                       12 if filtered else 5, filtered=filtered, seconds=800.0)  # fmt: skip
+                       12 if filtered else 5, filtered=filtered, seconds=1500.0)  # fmt: skip
         done = run_dimension(real, job, tmp_path / str(filtered))
         assert done.status == "ok", done.message
         found[filtered] = {(v.prompt, v.index): v.value for v in done.result.videos}
