@@ -34,6 +34,8 @@ BY_MODEL = ("steps", "samplers", "resolution", "dtype")
 """Parts that are compared model by model."""
 NEEDS_RESOLUTION = ("detail",)
 """Benchmarks whose unit depends on the number of pixels."""
+NOBODY = "nobody recorded it; whether it was the same is not known"
+"""Why a part leaves a comparison open where samples or scores were made elsewhere."""
 _OWN = ("prompts", "scorers", "benchmarks", *BY_MODEL)
 SAMPLES = "samples per prompt"
 _ABSENT = object()
@@ -149,8 +151,7 @@ def _unrecorded(
     for part in {**first, **other}:
         one, two = first.get(part, _ABSENT), other.get(part, _ABSENT)
         if holds_unknown(one) or holds_unknown(two):
-            why = "nobody recorded it; whether it was the same is not known"
-            yield Difference(benchmark, part, _show(one), _show(two), "not verified", why)
+            yield Difference(benchmark, part, _show(one), _show(two), "not verified", NOBODY)
 
 
 def _benchmarks(first: HasConditions, other: HasConditions) -> Iterator[Difference]:

@@ -214,7 +214,7 @@ def report_input(
             **{k: v for k, v in extra.items() if v is not None},
         },
         measurements=result.measurements,
-        paired=_told(result.paired, unrecorded.unverified(plan)),
+        paired=told(result.paired, unrecorded.unverified(plan)),
         samples=tables.samples,
         scores=tables.scores,
         failures=tables.failures,
@@ -225,7 +225,7 @@ def report_input(
     )
 
 
-def _told(paired: pd.DataFrame, unverified: set[str]) -> pd.DataFrame:
+def told(paired: pd.DataFrame, unverified: set[str]) -> pd.DataFrame:
     """Say in the method of a comparison that nobody knows whether its sides had one protocol."""
     if not unverified:
         return paired

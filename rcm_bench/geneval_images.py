@@ -5,15 +5,15 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from rcm_bench.media import PictureError, decode
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 SHORTEST, LONGEST = 32, 8192
 """Pixels of an image's sides; beyond them it is no answer to a prompt."""
 MOST_ELONGATED = 8.0
-_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 
 
 class ImageError(ValueError):
@@ -26,8 +26,6 @@ def read_image(path: Path) -> "NDArray[np.uint8]":
     Raises:
         ImageError: The file is missing, empty, damaged, of another format, or of an odd size.
     """
-    from PIL import Image, ImageOps
-
     try:
         size = path.stat().st_size
     except OSError as fault:
@@ -35,25 +33,18 @@ def read_image(path: Path) -> "NDArray[np.uint8]":
     if size == 0:
         raise ImageError(f"{path.name}: the file is empty")
     try:
-        with Image.open(path, formats=["PNG"]) as image:
-            _check(image.size, image.mode, path.name)
-            upright = ImageOps.exif_transpose(image)
-            return np.array(upright.convert("RGB"))
-    except ImageError:
-        raise
-    except Exception as fault:  # Pillow raises what it likes on damaged files
-        raise ImageError(f"{path.name}: not a whole PNG image ({fault})") from None
+        return decode(path, ("PNG",), _check_size)
+    except PictureError as fault:
+        raise ImageError(f"{path.name}: {fault}") from None
 
 
-def _check(size: tuple[int, int], mode: str, name: str) -> None:
-    width, height = size
-    if min(size) < SHORTEST or max(size) > LONGEST or max(size) > MOST_ELONGATED * min(size):
-        raise ImageError(
-            f"{name}: expected {SHORTEST} to {LONGEST} pixels a side, one at most "
+def _check_size(width: int, height: int) -> None:
+    short, long = sorted((width, height))
+    if short < SHORTEST or long > LONGEST or long > MOST_ELONGATED * short:
+        raise PictureError(
+            f"expected {SHORTEST} to {LONGEST} pixels a side, one at most "
             f"{MOST_ELONGATED:g} times the other, got {width}x{height}"
         )
-    if mode not in _MODES:
-        raise ImageError(f"{name}: expected 8 bits a channel, got mode {mode}")
 
 
 def read_ahead(paths: Sequence[Path], pool: Executor) -> "Iterator[NDArray[np.uint8] | ImageError]":

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
+from rcm_bench import unrecorded
 from rcm_bench.canonical import canonical_json, digest_of
-from rcm_bench.comparability import SAMPLES, differences
+from rcm_bench.comparability import NOBODY, SAMPLES, differences
 from rcm_bench.conditions import conditions_of
 from rcm_bench.errors import UserError
-from rcm_bench.finish import OpenRun, is_whole, measure
+from rcm_bench.finish import OpenRun, is_whole, measure, told
 from rcm_bench.store import Index
 from rcm_bench.tables import run_tables
 from rcm_bench.timing import timing_table
@@ -41,13 +42,18 @@ class _Part(NamedTuple):
 def check_comparable(first: OpenRun, other: OpenRun) -> None:
     """Refuse two runs whose numbers must not stand side by side, by the rules of ``compare``.
 
-    A report has one set of prompts, so that here these must be the same, too.
+    A report has one set of prompts, so that here these must be the same, too. What nobody recorded
+    of sets that were brought is no reason: it is said beside the comparisons, as in one run.
 
     Raises:
         UserError: It says which parts of the protocol differ, how, and what follows.
     """
     ours, theirs = conditions_of(first), conditions_of(other)
-    found = [d for d in differences(ours, theirs) if d.effect != "harmless" or d.part == SAMPLES]
+    found = [
+        d
+        for d in differences(ours, theirs)
+        if (d.effect != "harmless" and d.why != NOBODY) or d.part == SAMPLES
+    ]
     lines = [f"{d.part}: {d.first} in {first.store.root}, {d.other} here ({d.why})" for d in found]
     names = [", ".join(sorted(c.protocol["benchmarks"])) for c in (ours, theirs)]
     if names[0] != names[1]:
@@ -82,8 +88,8 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
     """Make one report of several runs, all paired with the teacher of the first.
 
     A model that is the same in two runs (weights, architecture, sampler and name) is one model, and
-    its samples are taken from the first run that has its steps. Other models of the same name are
-    told apart by their run.
+    its samples are taken from the first run that has its steps; one that was brought also at other
+    steps, if the same is recorded of it. Other models of the same name are told apart by their run.
 
     Raises:
         UserError: A run holds nothing, or was made under another protocol.
@@ -103,10 +109,16 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
     reference = Reference(model=renamed[0][declared.model], steps=declared.steps)
     whole = all(part.whole for part in parts)
     result = measure(runs[0], samples, scores, totals=whole, reference=reference)
+    doubtful = {
+        new
+        for run, part in zip(runs, parts, strict=True)
+        for old, new in part.models.items()
+        if old in unrecorded.unverified(run.plan)
+    }
     return ReportInput(
         manifest=_manifest(runs, names, parts, reference, len(samples)),
         measurements=result.measurements,
-        paired=result.paired,
+        paired=told(result.paired, doubtful),
         samples=samples,
         scores=scores,
         failures=pd.concat([part.failures for part in parts], ignore_index=True),
@@ -117,17 +129,18 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
 
 def _model_names(runs: Sequence[OpenRun], names: Sequence[str]) -> list[dict[str, str]]:
     """Return the names of each run's models in the report; one name, one model."""
+    contrary = _contrary(runs)
     known: dict[str, set[str]] = {}
     for run in runs:
         for model in run.plan.suite.models:
-            known.setdefault(model, set()).add(_identity(run, model))
+            known.setdefault(model, set()).add(_identity(run, model, contrary))
     taken: dict[str, str] = {}
     found = []
     for run, run_name in zip(runs, names, strict=True):
         own = {}
         for model in run.plan.suite.models:
             name = model if len(known[model]) == 1 else f"{model} ({run_name})"
-            identity = _identity(run, model)
+            identity = _identity(run, model, contrary)
             while taken.get(name, identity) != identity:
                 name += "'"
             taken[name] = identity
@@ -136,11 +149,26 @@ def _model_names(runs: Sequence[OpenRun], names: Sequence[str]) -> list[dict[str
     return found
 
 
-def _identity(run: OpenRun, model: str) -> str:
+_OF_FILES = ("files", "formats", "resolution", "frames", "fps", "remarks")
+"""What the files of brought sets show, which depends on the steps that are there."""
+
+
+def _identity(run: OpenRun, model: str, contrary: set[str]) -> str:
     sampler = run.plan.suite.models[model].sampler
-    return canonical_json(
-        [dict(run.plan.identities[model]), sampler, run.plan.suite.samplers[sampler]]
-    )
+    identity = dict(run.plan.identities[model])
+    if unrecorded.is_brought(identity) and model not in contrary:
+        identity = {key: value for key, value in identity.items() if key not in _OF_FILES}
+    return canonical_json([identity, sampler, run.plan.suite.samplers[sampler]])
+
+
+def _contrary(runs: Sequence[OpenRun]) -> set[str]:
+    """Return the names under which two runs brought other files for the same steps."""
+    files: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        for model, identity in run.plan.identities.items():
+            for steps, digest in identity.get("files", {}).items():
+                files.setdefault((model, str(steps)), set()).add(str(digest))
+    return {model for (model, _), digests in files.items() if len(digests) > 1}
 
 
 def _part(
@@ -212,8 +240,23 @@ def _manifest(
             }
             for name, manifest in zip(names, manifests, strict=True)
         },
-        "remarks": _remarks(names, parts),
+        "remarks": [*_remarks(names, parts), *_doubts(runs, names)],
     }
+
+
+def _doubts(runs: Sequence[OpenRun], names: Sequence[str]) -> list[str]:
+    """Say what nobody recorded: of the models of each run, and that runs may differ in."""
+    said = [
+        f"{name}: {remark}"
+        for run, name in zip(runs, names, strict=True)
+        for remark in unrecorded.remarks(run.plan)
+    ]
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        open_ = differences(conditions_of(runs[0]), conditions_of(run))
+        parts = dict.fromkeys(d.part for d in open_ if d.why == NOBODY)
+        if parts:
+            said.append(f"Not verified between {names[0]} and {name}: {', '.join(parts)}.")
+    return said
 
 
 def _remarks(names: Sequence[str], parts: Sequence[_Part]) -> list[str]:

@@ -1,7 +1,8 @@
 """Samples as files: one fixed spelling of images, reading it back, flags for degenerate ones."""
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -16,6 +17,7 @@ CODEC = "png-1"  # PNG, RGB, 8 bits, zlib level 6, no metadata
 SUFFIX = ".png"
 
 
+_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 # What a stored sample begins with: (suffix, offset, bytes).
 _MAGIC = (
     (SUFFIX, 0, b"\x89PNG\r\n\x1a\n"),
@@ -62,12 +64,42 @@ def encode(media: Media) -> bytes:
     return buffer.getvalue()
 
 
-def decode(path: "Path") -> "NDArray[np.uint8]":
-    """Read a PNG or JPEG file upright, as uint8 of shape (H, W, 3)."""
+class PictureError(ValueError):
+    """A file that is no whole picture; the message says why, without its name."""
+
+
+def decode(
+    source: "Path | BinaryIO",
+    formats: Sequence[str] = ("PNG", "JPEG"),
+    check_size: Callable[[int, int], None] | None = None,
+) -> "NDArray[np.uint8]":
+    """Read an image upright, as uint8 of shape (H, W, 3).
+
+    Args:
+        source: The file.
+        formats: Which it may have, as Pillow calls them.
+        check_size: Is given width and height before anything is decoded, and raises.
+
+    Raises:
+        PictureError: It is damaged, of another format, has not 8 bits a channel, or several frames.
+    """
     from PIL import Image, ImageOps
 
-    with Image.open(path, formats=["PNG", "JPEG"]) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    kind = f" {formats[0]}" if len(formats) == 1 else ""
+    try:
+        with Image.open(source, formats=list(formats)) as image:
+            if check_size is not None:
+                check_size(*image.size)
+            if image.mode not in _MODES:
+                raise PictureError(f"expected 8 bits a channel, got mode {image.mode}")
+            if (count := getattr(image, "n_frames", 1)) != 1:
+                raise PictureError(f"expected one picture, got {count}")
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except PictureError:
+        raise
+    except Exception as fault:  # Pillow raises what it likes on damaged files
+        said = str(fault) or type(fault).__name__
+        raise PictureError(f"not a whole{kind} image ({said})") from None
 
 
 def flags_of(media: Media) -> list[str]:

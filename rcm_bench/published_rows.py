@@ -11,7 +11,7 @@ import pandas as pd
 
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.prompt_sets import prompt_key
-from rcm_bench.published import OFFICIAL_PROMPTS, differs, prompts_mark, published_scores
+from rcm_bench.published import OFFICIAL_PROMPTS, differs, measured_scores, prompts_mark
 from rcm_bench.suite import PublishedEntry, Suite
 from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.types import Benchmark, PromptRecord
@@ -91,7 +91,7 @@ def published_rows(
 
 def _of_benchmark(benchmark: str, metrics: Sequence[str]) -> pd.DataFrame:
     """Return what is published of a benchmark in metrics and units that a run has, too."""
-    scores = published_scores()
+    scores = measured_scores()
     own = scores["benchmark"].eq(benchmark) & scores["metric"].isin(metrics)
     return scores[own & scores["unit"].isin(list(_IN_UNIT))]
 

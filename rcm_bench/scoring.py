@@ -3,11 +3,12 @@
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
-from rcm_bench.feature_files import KEY, SUFFIX, encode_features
+from rcm_bench.feature_files import KEY, REAL, SUFFIX, encode_features
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
@@ -111,17 +112,23 @@ class _Group(NamedTuple):
     pending: frozenset[str]
 
 
-def _companies(plan: Plan, whole: bool) -> Iterator[list[WorkItem]]:
-    """Yield the items that are scored in one company: a planned batch, or a whole cell."""
-    if not whole:
+def _companies(plan: Plan, scorer: Scorer) -> Iterator[list[WorkItem]]:
+    """Yield the items that are scored in one company: a planned batch, a prompt's, a whole cell's.
+
+    All of a prompt's in a cell come together where the scorer says ``by_prompt``.
+    """
+    if isinstance(scorer, CellScorer):
+        cells = groupby(plan.items, key=lambda item: (item.model, item.steps))
+        yield from (list(members) for _, members in cells)
+    elif getattr(scorer, "by_prompt", False):
+        prompts = groupby(plan.items, key=lambda item: (item.model, item.steps, item.prompt_id))
+        yield from (list(members) for _, members in prompts)
+    else:
         yield from plan.batches()
-        return
-    for _, members in groupby(plan.items, key=lambda item: (item.model, item.steps)):
-        yield list(members)
 
 
 def _groups(plan: Plan, index: Index, key_of: str, scorer: Scorer) -> list[_Group]:
-    """Arrange samples by planned batch, whole even where little is missing.
+    """Arrange samples by company, whole even where little is missing.
 
     The last digits of a score may depend on the company that a sample is scored in; so the company
     is the plan's, whatever an earlier process had done already.
@@ -129,7 +136,7 @@ def _groups(plan: Plan, index: Index, key_of: str, scorer: Scorer) -> list[_Grou
     prompts = {prompt.prompt_id: prompt for prompt in plan.prompts}
     groups = []
     whole = isinstance(scorer, CellScorer)
-    for batch in _companies(plan, whole):
+    for batch in _companies(plan, scorer):
         keyed: dict[str, tuple[WorkItem, PromptRecord, Mapping[str, Any]]] = {}
         for item in batch:
             record = index.samples.get(item.sample_key or "")
@@ -261,8 +268,19 @@ def _details(made: Score, blobs: Blobs) -> dict[str, Any]:
     """
     if made.features is None:
         return dict(made.details)
-    (name,) = blobs.put([encode_features(made.features)], lambda _: SUFFIX)
-    return {**made.details, KEY: name}
+    details = {**made.details, KEY: _put(blobs, encode_features(made.features))}
+    if made.real_features is not None:
+        details[REAL] = _put_once(blobs, made.real_features)
+    return details
+
+
+def _put(blobs: Blobs, data: bytes) -> str:
+    (name,) = blobs.put([data], lambda _: SUFFIX)
+    return name
+
+
+# A set's features are some ten megabytes, the same for every sample.
+_put_once = lru_cache(maxsize=4)(_put)
 
 
 def _failure(item_id: str, key: str, status: str, message: str, details: str) -> dict[str, Any]:

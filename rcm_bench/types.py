@@ -135,6 +135,8 @@ class Score:
         details: What a reader wants to see beside the sample, such as boxes; plain JSON values.
         features: (D,) vector that measures compare samples by; stored as a file of its own, whose
             name ``details`` then hold as ``features``.
+        real_features: File of the features of a set that the sample is also compared with
+            (`feature_files.encode_set`); stored once, and named in ``details`` likewise.
     """
 
     sample_digest: str
@@ -145,6 +147,7 @@ class Score:
     reason: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     features: "NDArray[np.float32] | None" = None
+    real_features: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

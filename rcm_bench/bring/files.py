@@ -15,19 +15,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rcm_bench.canonical import bytes_digest, text_digest
 from rcm_bench.diffusion.digests import cache_folder, write_whole
 from rcm_bench.errors import UserError
-from rcm_bench.media import picture_flags, suffix_of
+from rcm_bench.media import PictureError, decode, picture_flags, suffix_of
 from rcm_bench.progress import progress
 
 IMAGES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4",)
 SHORTEST, LONGEST = 8, 16384
 """Pixels of a side; beyond them a file is no sample."""
 LEAST_FRAMES = 2
-_MODES = ("RGB", "RGBA", "L", "LA", "P", "1")
 _THREADS = min(8, os.cpu_count() or 1)  # a video in memory takes 100 MB
 _CACHE_SCHEMA = 1
 
@@ -170,19 +167,10 @@ def read_facts(path: Path) -> Facts:
 
 
 def _image(data: bytes) -> Any:
-    from PIL import Image, ImageOps
-
     try:
-        with Image.open(io.BytesIO(data), formats=["PNG", "JPEG"]) as image:
-            if image.mode not in _MODES:
-                raise FileFaultError(f"expected 8 bits a channel, got mode {image.mode}")
-            if (count := getattr(image, "n_frames", 1)) != 1:
-                raise FileFaultError(f"expected one picture, got {count}")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except FileFaultError:
-        raise
-    except Exception as fault:  # Pillow raises what it likes on damaged files
-        raise FileFaultError(f"not a whole image ({str(fault) or type(fault).__name__})") from None
+        return decode(io.BytesIO(data))
+    except PictureError as fault:
+        raise FileFaultError(str(fault)) from None
 
 
 def _video(path: Path) -> tuple[Any, float]:

@@ -1,5 +1,6 @@
 """Digests of large files, remembered by path, size and time of change: a plan is asked often."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -27,7 +28,8 @@ def remembered_digest(path: Path) -> str:
     if note.is_file() and len(known := note.read_text(encoding="ascii").strip()) == 64:
         return known
     digest = file_digest(path)
-    write_whole(note, digest.encode("ascii"))
+    with contextlib.suppress(OSError):  # where nothing can be written, the file is read again
+        write_whole(note, digest.encode("ascii"))
     return digest
 
 

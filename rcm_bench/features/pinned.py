@@ -1,12 +1,14 @@
 """Weights that a suite names by their digest, and that are checked against it before they load."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rcm_bench.canonical import file_digest
+from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.errors import UserError
 from rcm_bench.suite import Name, Strict
 
@@ -14,11 +16,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 EXTRA = 'python -m pip install "rcm-bench[diversity]"'
+_SHA256, _COMMIT = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
+
+
+def _digest(value: str) -> str:
+    if not _SHA256.fullmatch(value):
+        raise ValueError(f"a SHA-256 has 64 digits of 0-9 and a-f, got {value!r}")
+    return value
+
+
+def _commit(value: str) -> str:
+    if not _COMMIT.fullmatch(value):
+        raise ValueError(f"must be a commit of 40 digits, as a branch may move; got {value!r}")
+    return value
+
+
 Sha256 = Annotated[
-    str, Field(pattern="^[0-9a-f]{64}$", description="SHA-256 of the weights file, 64 digits")
+    str,
+    AfterValidator(_digest),
+    Field(
+        description="SHA-256 of the weights file, 64 digits",
+        json_schema_extra={"pattern": f"^{_SHA256.pattern}$"},
+    ),
 ]
-_MAX_FAULTS = 5
-_COMMIT = re.compile("[0-9a-f]{40}")
+Commit = Annotated[
+    str,
+    AfterValidator(_commit),
+    Field(
+        description="Commit of the hub's repository (40 digits), for a hub id",
+        json_schema_extra={"pattern": f"^{_COMMIT.pattern}$"},
+    ),
+]
 
 
 class PinnedFile(Strict):
@@ -53,9 +81,7 @@ class PinnedFolder(Strict):
         description="Hub id, or a folder with config.json and model.safetensors; relative paths "
         "start at the working folder"
     )
-    revision: str | None = Field(
-        default=None, description="Commit of the hub's repository (40 digits), for a hub id"
-    )
+    revision: Commit | None = None
     sha256: Sha256 | None = None
     config_sha256: Sha256 | None = Field(
         default=None, description="SHA-256 of a local folder's config.json"
@@ -68,8 +94,6 @@ class PinnedFolder(Strict):
             raise ValueError(
                 "a hub id needs 'revision', a local folder 'sha256' and 'config_sha256'"
             )
-        if self.revision is not None and not _COMMIT.fullmatch(self.revision):
-            raise ValueError("'revision' must be a commit of 40 digits: a branch may move")
         return self
 
     def identity(self) -> dict[str, Any]:
@@ -156,25 +180,25 @@ def read_tensors(path: Path, where: str) -> "dict[str, Tensor]":
     return found
 
 
-def fill(model: Any, tensors: "dict[str, Tensor]", where: str) -> None:
+def fill(model: Any, tensors: "Mapping[str, Tensor]", where: str, *, assign: bool = False) -> None:
     """Fill a network with tensors, all of them and nothing else.
+
+    Args:
+        model: The network.
+        tensors: Tensors by name.
+        where: Their place and file, for messages.
+        assign: The tensors become the network's own instead of being copied into it: for a network
+            on the device ``meta``, whose start is not drawn in vain.
 
     Raises:
         UserError: A tensor is missing, unexpected or misshapen.
     """
-    here = model.state_dict()
-    faults = [f"missing: {name}" for name in sorted(here.keys() - tensors.keys())]
-    faults += [f"unexpected: {name}" for name in sorted(tensors.keys() - here.keys())]
-    faults += [
-        f"misshapen: {name}: expected {tuple(here[name].shape)}, got {tuple(tensors[name].shape)}"
-        for name in sorted(here.keys() & tensors.keys())
-        if here[name].shape != tensors[name].shape
+    shapes = [
+        {name: tuple(tensor.shape) for name, tensor in each.items()}
+        for each in (model.state_dict(), tensors)
     ]
-    if faults:
-        more = f" and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
-        shown = "; ".join(faults[:_MAX_FAULTS])
-        raise UserError(f"{where}: weights of another architecture: {shown}{more}")
-    model.load_state_dict(tensors, strict=True)
+    check_fit(shapes[0], shapes[1], where)
+    model.load_state_dict(dict(tensors), strict=True, assign=assign)
 
 
 def needs(package: str, what: str, fault: ImportError) -> NoReturn:

@@ -16,6 +16,7 @@ import numpy as np
 from rcm_bench.environment import pick_device
 from rcm_bench.errors import UserError
 from rcm_bench.features import Extractor, FeatureSettings
+from rcm_bench.features.real_images import RealFeatures, RealImages
 from rcm_bench.media import decode
 from rcm_bench.types import SampleRef, Score
 
@@ -67,12 +68,14 @@ class Scorer:
         features: The network.
         frames: How many frames of a video are read.
         benchmark: Benchmark of the suite that names the network, for messages.
+        real: Real images that the samples are also compared with.
     """
 
     kind: str
     features: FeatureSettings
     frames: int = 8
     benchmark: str = "feature_diversity"
+    real: RealImages | None = None
 
     version: ClassVar[str] = "1"
 
@@ -89,6 +92,8 @@ class Scorer:
     def settings(self) -> dict[str, Any]:
         """Return network, weights by digest, and how images and videos are prepared."""
         found = {**self.features.identity(), "frames": self.frames, "precision": "float32"}
+        if self.real is not None:
+            found["real_images"] = self.real.sha256
         preparation = getattr(self.features, "preparation", None)
         return found if preparation is None else {**found, "image": preparation().settings()}
 
@@ -99,6 +104,8 @@ class Scorer:
             where: File, line and key of the benchmark.
         """
         self.features.check(f"{where}.{self.kind}")
+        if self.real is not None:
+            self.real.verified(f"{where}.real")
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Embed samples, one score each, in order.
@@ -107,6 +114,7 @@ class Scorer:
             UserError: The network cannot be loaded, or a video cannot be read.
         """
         extractor: Extractor = loaded(self.features, self.where, pick_device())
+        real = self._real_features()
         stacks = [spaced_frames(sample.path, self.frames) for sample in samples]
         for sample, stack, embedded in zip(
             samples, stacks, self._embedded(stacks, extractor), strict=True
@@ -120,7 +128,17 @@ class Scorer:
                 value=float(len(stack)),
                 details={} if motion is None else {"motion": round(motion, DIGITS)},
                 features=embedded.features,
+                real_features=real,
             )
+
+    def _real_features(self) -> bytes | None:
+        """Return the features of the real images, made once in a process."""
+        if self.real is None:
+            return None
+        where = f"benchmarks.{self.benchmark}.real"
+        wanted = RealFeatures(images=self.real, features=self.features, where=where)
+        found: bytes = loaded(wanted, self.where, pick_device())
+        return found
 
     def _embedded(
         self, stacks: "Sequence[NDArray[np.uint8]]", extractor: Extractor

@@ -3,9 +3,11 @@
 Value: the video's own value on the scale of the dimension's score. Details: ``numerator`` and
 ``denominator``, whose sums over videos give the dimension as the package takes it together; for
 flickering under a preset with the static filter also ``static``: whether the filter keeps the
-video. Which five of the static ones count is decided over all videos of a prompt, not here.
+video. Which five of the static ones count is decided over all videos of a prompt, not here; but as
+in the package, no flow is computed for a video that five static ones come before.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,7 @@ from rcm_bench.types import SampleRef, Score
 from rcm_bench.vbench.dimensions import CUSTOM
 from rcm_bench.vbench.environment import weights_folder
 from rcm_bench.vbench.native.flow import LEAST_SIDE
+from rcm_bench.vbench.native.static_filter import KEPT
 from rcm_bench.vbench.native.weights import NEEDED, RAFT, WeightFiles
 from rcm_bench.vbench.presets import PRESETS
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from rcm_bench.video import Video
 
 FLICKERING, STYLE = "temporal_flickering", "appearance_style"
+NOT_ASKED = "not asked: five static videos of the prompt come before"
+"""In place of whether a video is static."""
 LEAST_FRAMES: Mapping[str, int] = {
     "subject_consistency": 2,
     "background_consistency": 2,
@@ -54,6 +59,8 @@ class Scorer:
 
     name: ClassVar[str] = "vbench_native"
     version: ClassVar[str] = "1"
+    by_prompt: ClassVar[bool] = True
+    """All videos of a prompt come in one call, as the static filter stops at five of them."""
 
     @cached_property
     def files(self) -> WeightFiles:
@@ -94,7 +101,7 @@ class Scorer:
         }
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
-        """Score videos in order, one score for each dimension that the video's prompt is for.
+        """Score videos, one score for each dimension that the video's prompt is for.
 
         A video that cannot be read, or is too short or too small for a dimension, is unscored with
         the reason.
@@ -105,7 +112,8 @@ class Scorer:
         Raises:
             UserError: Weights or libraries that a dimension needs are not there.
         """
-        for sample in samples:
+        static = _Static(samples)
+        for sample in sorted(samples, key=_place):
             own = self._dimensions_of(sample)
             if not own:
                 reason = "the prompt is for other dimensions"
@@ -117,7 +125,7 @@ class Scorer:
                 for dimension in own:
                     yield self._made(sample, dimension, None, str(fault), {})
                 continue
-            yield from self._score(sample, own, video)
+            yield from self._score(sample, own, video, static)
 
     def _dimensions_of(self, sample: SampleRef) -> tuple[str, ...]:
         """Return the dimensions that a sample's prompt is for."""
@@ -131,8 +139,14 @@ class Scorer:
             return False
         return PRESETS[sample.metadata["vbench"]["preset"]].static_filter
 
-    def _score(self, sample: SampleRef, own: Sequence[str], video: "Video") -> Iterator[Score]:
-        from rcm_bench.vbench.native.evaluate import evaluate, static
+    def _score(
+        self,
+        sample: SampleRef,
+        own: Sequence[str],
+        video: "Video",
+        static: "_Static",
+    ) -> Iterator[Score]:
+        from rcm_bench.vbench.native.evaluate import evaluate
 
         filtered = FLICKERING in own and self._filtered(sample)
         faults = {name: _unfit(name, video, filtered) for name in own}
@@ -145,7 +159,7 @@ class Scorer:
                 continue
             details: dict[str, Any] = parts[name]._asdict()
             if name == FLICKERING and filtered:
-                details["static"] = static(video, self._networks)
+                details["static"] = static.asked(sample, video, self._networks)
             yield self._made(sample, name, parts[name], None, details)
 
     def _made(
@@ -165,6 +179,39 @@ class Scorer:
             reason=reason,
             details=details,
         )
+
+
+class _Static:
+    """The static filter over the videos of one call, in the order of file names.
+
+    Args:
+        samples: All videos of the call.
+    """
+
+    def __init__(self, samples: Sequence[SampleRef]) -> None:
+        self._videos = Counter(sample.prompt for sample in samples)
+        self._static: Counter[str] = Counter()
+
+    def asked(self, sample: SampleRef, video: "Video", networks: "Networks") -> bool | str:
+        """Say whether a video is static, or `NOT_ASKED` after five static ones of its prompt.
+
+        Only where all videos of the prompt are in the call: equal files come as one of them, and
+        the place of the others in the order is not known.
+        """
+        from rcm_bench.vbench.native.evaluate import static
+
+        planned = PRESETS[sample.metadata["vbench"]["preset"]].flickering_videos
+        whole = self._videos[sample.prompt] == planned
+        if whole and self._static[sample.prompt] == KEPT:
+            return NOT_ASKED
+        found = static(video, networks)
+        self._static[sample.prompt] += found
+        return found
+
+
+def _place(sample: SampleRef) -> tuple[str, str]:
+    """Return what puts the videos of a prompt in the order of file names, as the filter has it."""
+    return sample.prompt, f"{sample.seed_index}.mp4"
 
 
 def _read(path: Path) -> "Video":

@@ -58,7 +58,7 @@ def prdc(real: Floats, fake: Floats, nearest: int = NEAREST) -> Prdc:
     in_real = np.zeros(len(fake))
     recall = np.zeros(len(real), dtype=np.bool_)
     covered = np.zeros(len(real), dtype=np.bool_)
-    for rows, distances in _blocks(real, fake):
+    for rows, distances in blocks(real, fake):
         # Strictly inside, as in the reference code: a radius of 0 holds nothing.
         in_real += (distances < real_radius[rows, None]).sum(0)
         recall[rows] = (distances < fake_radius).any(1)
@@ -69,7 +69,7 @@ def prdc(real: Floats, fake: Floats, nearest: int = NEAREST) -> Prdc:
 def radii(features: Floats, nearest: int) -> Floats:
     """Return the distance of each row to its k-th neighbour, itself not counted, shape (N,)."""
     found = np.empty(len(features))
-    for rows, distances in _blocks(features, features):
+    for rows, distances in blocks(features, features):
         # Not sqrt of a rounding error: a row is at distance 0 from itself.
         distances[np.arange(len(distances)), np.arange(rows.start, rows.stop)] = 0.0
         found[rows] = np.partition(distances, nearest, axis=1)[:, nearest]
@@ -91,7 +91,7 @@ def expected_coverage(real: int, fake: int, nearest: int = NEAREST) -> float:
     return float(1 - np.prod((real - steps) / (real + fake - steps)))
 
 
-def _blocks(a: Floats, b: Floats) -> Iterator[tuple[slice, Floats]]:
+def blocks(a: Floats, b: Floats) -> Iterator[tuple[slice, Floats]]:
     """Yield Euclidean distances of a's rows to all of b, some rows at a time."""
     lengths = (b * b).sum(1)
     for start in range(0, len(a), _BLOCK):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.canonical import file_digest
+from rcm_bench.diffusion.digests import cache_folder
 from rcm_bench.errors import UserError
 from rcm_bench.vbench.dimensions import DELEGATED, T2V, WEIGHTS
 from rcm_bench.vbench.prompts import INFO_NAME
@@ -75,8 +76,7 @@ def home() -> Path:
     """Return the folder where the environment is, or would be built."""
     if given := os.environ.get(WHERE):
         return Path(given)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "rcm_bench" / f"vbench-{VERSION}-{file_digest(requirements())[:8]}"
+    return cache_folder() / f"vbench-{VERSION}-{file_digest(requirements())[:8]}"
 
 
 def weights_folder() -> Path:

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from rcm_bench.canonical import digest_of, file_digest
+from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.dimensions import WEIGHTS
@@ -124,14 +124,7 @@ def weights_digests(dimension: str) -> dict[str, str]:
 
 def _digest(path: Path) -> str:
     if path.is_file():
-        stat = path.stat()
-        return _file_digest(path, stat.st_size, stat.st_mtime_ns)
+        return remembered_digest(path)
     if path.is_dir():
         return digest_of({p.name: file_digest(p) for p in sorted(path.glob("*.py"))})
     return "missing"
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, size: int, changed: int) -> str:
-    """Digest a file once as long as it stays the same; weights have gigabytes."""
-    return file_digest(path)

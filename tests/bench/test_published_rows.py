@@ -127,3 +127,13 @@ def test_percent_becomes_the_runs_unit_and_sources_are_told_apart():
     assert list(own["model"]) == ["Wan2.1-T2V 1.3B teacher (arXiv 2510.08431v3 Table 2)"]
     assert not found.duplicated(["model", "metric", "steps"]).any()
     assert isinstance(found, pd.DataFrame)
+
+
+def test_a_total_of_text_to_video_is_the_total_and_that_of_images_never():
+    entry = PublishedEntry(benchmark="vbench", model="Cosmos-Predict2-TI2V")
+    suite = Suite.model_construct(published=[entry])
+    found = published_rows(suite, [Vbench()], {"prompts": {"set": "vbench"}})
+    shown = {(row.metric, row.steps): row.text for row in found.itertuples()}
+    assert shown == {("total", 35): "0.8303", ("total", 4): "0.8440"}
+    raw = published_scores().query("model == 'Cosmos-Predict2-TI2V'")
+    assert set(raw["metric"]) == {"t2v_total", "i2v_total", "throughput"}

@@ -16,29 +16,31 @@ from rcm_kernels.resources import compiled
 HALF = torch.bfloat16
 
 
-def tensors(head_size, number, length=256):
+def tensors(head_size, number, dtype=HALF):
     """Inputs as a transformer lays them out; alignment and strides decide, values do not."""
-    shape = (1, length, 2, head_size)
-    return tuple(torch.zeros(shape, dtype=HALF).transpose(1, 2) for _ in range(number))
+    shape = (1, 256, 2, head_size)
+    return tuple(torch.zeros(shape, dtype=dtype).transpose(1, 2) for _ in range(number))
 
 
-def forward(head_size, *, moving=True, causal=False, **changed):
-    configuration = replace(shipped("hopper", "forward", HALF, head_size), **changed)
-    tangents = tensors(head_size, 3) if moving else (None, None, None)
+def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
+    configuration = replace(shipped("hopper", "forward", dtype, head_size), **changed)
+    primals = tensors(head_size, 3, dtype)
     return lambda: launch.forward(
-        tensors(head_size, 3), tangents, scale=0.1, is_causal=causal, configuration=configuration
-    )
+        primals, primals if moving else (None, None, None),
+        scale=0.1, is_causal=causal, configuration=configuration,
+    )  # fmt: skip
 
 
-def backward(head_size, *, moving):
-    out, weight = tensors(head_size, 2)
+def backward(head_size, *, moving, dtype=HALF):
+    out, weight = tensors(head_size, 2, dtype)
     side = torch.zeros(1, 2, 256)
     saved = launch.Forward(out, out if moving else None, side, side if moving else None)
     names = ("query_gradients", "key_gradients")
-    chosen = {name: shipped("hopper", name, HALF, head_size) for name in names}
-    tangents = tensors(head_size, 3) if moving else (None, None, None)
+    chosen = {name: shipped("hopper", name, dtype, head_size) for name in names}
+    primals = tensors(head_size, 3, dtype)
     return lambda: launch.backward(
-        tensors(head_size, 3), tangents, saved, weight, weight if moving else None,
+        primals, primals if moving else (None, None, None),
+        saved, weight, weight if moving else None,
         scale=0.1, is_causal=False, configurations=chosen,
     )  # fmt: skip
 
@@ -51,6 +53,8 @@ WHAT = {
     "forward 128 plain too large": forward(
         128, moving=False, block_m=256, block_n=64, num_warps=4, num_stages=1, tma=False
     ),
+    "forward 64 float32": forward(64, dtype=torch.float32),
+    "backward 64 float32": backward(64, moving=True, dtype=torch.float32),
     "backward 128": backward(128, moving=True),
     "backward 128 plain": backward(128, moving=False),
 }

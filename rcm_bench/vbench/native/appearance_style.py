@@ -39,8 +39,8 @@ def appearance_style(frames: "NDArray[np.uint8]", style: "Tensor", clip: Any, de
     from torch.nn.functional import normalize
 
     with torch.inference_mode():
-        parts = [clip_pixels_pil(part, device) for part in chunks(frames, BATCH)]
-        found = [image_features(clip, pixels) for pixels in parts]
+        pixels = clip_pixels_pil(frames, device)
+        found = [image_features(clip, part) for part in chunks(pixels, BATCH)]
         unit = normalize(torch.cat(found).float(), dim=-1)
         scores = clip.logit_scale.float().exp() * (unit @ style.T) / 100
         return Parts(float(scores.double().sum()), len(frames))

@@ -6,29 +6,24 @@ from typing import TYPE_CHECKING, Any
 from rcm_bench.vbench.native.pixels import chunks, clip_pixels
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 BATCH = 32
 
 
-def clip_features(
-    frames: "NDArray[np.uint8]", clips: Mapping[str, Any], device: str
-) -> "dict[str, Tensor]":
+def clip_features(frames: "Tensor", clips: Mapping[str, Any]) -> "dict[str, Tensor]":
     """Return image features by the tensor path, of shape (T, D) for each model.
 
     Args:
-        frames: uint8 of shape (T, H, W, 3).
+        frames: uint8 of shape (T, H, W, 3), where the models lie.
         clips: open_clip's models by name; all take 224 x 224 pixels.
-        device: Where they lie.
     """
     import torch
 
     found: dict[str, list[Tensor]] = {name: [] for name in clips}
     with torch.inference_mode():
         for part in chunks(frames, BATCH):
-            pixels = clip_pixels(part, device)
+            pixels = clip_pixels(part)
             for name, clip in clips.items():
                 found[name].append(image_features(clip, pixels))
     return {name: torch.cat(parts) for name, parts in found.items()}

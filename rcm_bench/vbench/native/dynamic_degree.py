@@ -7,8 +7,7 @@ from rcm_bench.vbench.native.flow import Flow
 from rcm_bench.vbench.native.parts import Parts
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor
 
 TOP = 0.05
 """Share of the pixels, the fastest, whose mean speed stands for a pair of frames."""
@@ -45,7 +44,7 @@ def moves(magnitudes: Iterable[float], num_frames: int, shorter_side: int) -> bo
     return needed == 0
 
 
-def dynamic_degree(frames: "NDArray[np.uint8]", fps: float, flow: Flow) -> Parts:
+def dynamic_degree(frames: "Tensor", fps: float, flow: Flow) -> Parts:
     """Return 1 for a dynamic video, else 0; each video counts once.
 
     Args:

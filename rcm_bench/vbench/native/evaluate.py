@@ -13,6 +13,7 @@ from rcm_bench.vbench.native.clip_features import clip_features
 from rcm_bench.vbench.native.dynamic_degree import dynamic_degree
 from rcm_bench.vbench.native.imaging_quality import imaging_quality
 from rcm_bench.vbench.native.parts import Parts
+from rcm_bench.vbench.native.pixels import on_device
 from rcm_bench.vbench.native.static_filter import is_static
 from rcm_bench.vbench.native.subject_consistency import subject_consistency
 from rcm_bench.vbench.native.temporal_flickering import temporal_flickering
@@ -96,21 +97,23 @@ def evaluate(
         clips[BACKGROUND] = networks.clip_b
     if AESTHETIC in dimensions:
         clips[AESTHETIC] = networks.clip_l
-    features = clip_features(video.frames, clips, device) if clips else {}
+    frames = on_device(video.frames, device)
+    bt601 = frames if video.frames_bt601 is video.frames else on_device(video.frames_bt601, device)
+    features = clip_features(frames, clips) if clips else {}
     found: dict[str, Parts] = {}
     for name in dimensions:
         if name == "subject_consistency":
-            found[name] = subject_consistency(video.frames, networks.dino, device)
+            found[name] = subject_consistency(frames, networks.dino)
         elif name == BACKGROUND:
             found[name] = background_consistency(features[name])
         elif name == "temporal_flickering":
-            found[name] = temporal_flickering(video.frames_bt601)
+            found[name] = temporal_flickering(bt601)
         elif name == "dynamic_degree":
-            found[name] = dynamic_degree(video.frames_bt601, video.fps, networks.flow)
+            found[name] = dynamic_degree(bt601, video.fps, networks.flow)
         elif name == AESTHETIC:
             found[name] = aesthetic_quality(features[name], networks.aesthetic)
         elif name == "imaging_quality":
-            found[name] = imaging_quality(video.frames, networks.musiq, device)
+            found[name] = imaging_quality(frames, networks.musiq)
         elif name == "appearance_style" and style is not None:
             text = networks.style(style)
             found[name] = appearance_style(video.frames, text, networks.clip_b, device)
@@ -121,4 +124,4 @@ def evaluate(
 
 def static(video: "Video", networks: Networks) -> bool:
     """Say whether the static filter keeps a video."""
-    return is_static(video.frames_bt601, networks.flow)
+    return is_static(on_device(video.frames_bt601, networks.device), networks.flow)

@@ -1,7 +1,8 @@
 """Optical flow by torchvision's RAFT, with the weights and the settings of VBench.
 
-20 updates, replicated borders so that sides divide by 8. Frames are encoded once each, and the
-flow is brought to full size after the last update only: neither changes the result.
+20 updates, replicated borders so that sides divide by 8. Frames are encoded once each, the flow is
+brought to full size after the last update only, and what the context adds to every update is
+computed once: none of it changes the result by more than rounding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,11 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rcm_bench.errors import UserError
-from rcm_bench.vbench.native.pixels import to_tensor
+from rcm_bench.vbench.native.pixels import to_float
+from rcm_bench.vbench.native.recurrent import Recurrent
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 UPDATES = 20
@@ -21,6 +21,8 @@ LEAST_SIDE = 128
 """Below, RAFT's coarsest level has one pixel and the original gives NaN."""
 _PAIR_BYTES = 6 << 30
 """Memory for all-pairs correlations on an accelerator."""
+_MOST_GRIDS = 65535
+"""Grids that are sampled at once, one for each position of each pair: cuDNN may not take more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,12 +38,12 @@ class Flow:
     device: str = "cpu"
 
     def magnitudes(
-        self, frames: "NDArray[np.uint8]", pairs: Sequence[tuple[int, int]], top: float
+        self, frames: "Tensor", pairs: Sequence[tuple[int, int]], top: float
     ) -> Iterator[float]:
         """Yield the mean speed of the fastest pixels of each pair, as far as it is asked for.
 
         Args:
-            frames: uint8 of shape (T, H, W, 3).
+            frames: uint8 of shape (T, H, W, 3), where the network lies.
             pairs: Indices of first and second frame.
             top: Share of the pixels that are the fastest, of the padded picture.
 
@@ -63,14 +65,14 @@ class Flow:
 
     def between(
         self,
-        frames: "NDArray[np.uint8]",
+        frames: "Tensor",
         pairs: Sequence[tuple[int, int]],
         known: "dict[int, Tensor] | None" = None,
     ) -> "Tensor":
         """Return the flow of pairs in pixels, of shape (P, 2, H, W) with padded sides.
 
         Args:
-            frames: uint8 of shape (T, H, W, 3).
+            frames: uint8 of shape (T, H, W, 3), where the network lies.
             pairs: Indices of first and second frame.
             known: Encoded frames by index; those of the last pair are kept for the next call.
         """
@@ -100,19 +102,21 @@ class Flow:
         raft = self.raft
         raft.corr_block.build_pyramid(first, second)
         size = raft.update_block.hidden_state_size
-        hidden, context = context[:, :size].tanh(), context[:, size:].relu()
+        hidden = context[:, :size].tanh()
+        recurrent = Recurrent(raft.update_block.recurrent_block, context[:, size:].relu())
         start = make_coords_grid(len(first), *first.shape[-2:]).to(first.device)
         position = start
         for _ in range(UPDATES):
             correlation = raft.corr_block.index_pyramid(centroids_coords=position)
-            hidden, change = raft.update_block(hidden, context, correlation, position - start)
-            position = position + change
+            motion = raft.update_block.motion_encoder(position - start, correlation)
+            hidden = recurrent(hidden, motion)
+            position = position + raft.update_block.flow_head(hidden)
         # The module would keep the correlations, the largest Tensors here, until the next pair.
         raft.corr_block.corr_pyramid = []
         full: Tensor = upsample_flow(flow=position - start, up_mask=raft.mask_predictor(hidden))
         return full
 
-    def _padded(self, frames: "NDArray[np.uint8]") -> "Tensor":
+    def _padded(self, frames: "Tensor") -> "Tensor":
         """Return frames in -1..1 with borders replicated, half of what lacks on each side."""
         from torch.nn.functional import pad
 
@@ -124,11 +128,12 @@ class Flow:
             )
         down, right = -height % 8, -width % 8
         sides = (right // 2, right - right // 2, down // 2, down - down // 2)
-        return pad(2 * (to_tensor(frames, self.device) / 255.0) - 1.0, sides, mode="replicate")
+        return pad(2 * (to_float(frames) / 255.0) - 1.0, sides, mode="replicate")
 
     def _pairs_at_once(self, height: int, width: int) -> int:
         """Return how many pairs fit; on a CPU one, so that no pair is computed in vain."""
         if self.device == "cpu":
             return 1
-        positions = (height // 8) * (width // 8)
-        return max(1, min(16, _PAIR_BYTES // (4 * 2 * positions**2)))
+        positions = -(-height // 8) * -(-width // 8)
+        fit = min(_PAIR_BYTES // (4 * 2 * positions**2), _MOST_GRIDS // positions)
+        return max(1, min(16, fit))

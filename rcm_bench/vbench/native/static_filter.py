@@ -1,14 +1,12 @@
 """The static filter: which videos temporal flickering is measured on, by RAFT's optical flow."""
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from rcm_bench.vbench.native.flow import Flow
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from torch import Tensor
 
 TOP = 0.02
 PIXELS_AT_256 = 3.0
@@ -25,7 +23,8 @@ def stands(
     """Say whether a video is static: few pairs are fast, and its ends are near each other.
 
     The two far pairs are looked at first: both conditions must hold, so the order changes nothing,
-    and a video that ends elsewhere needs no more.
+    and a video that ends elsewhere needs no more. Neighbours are looked at until too many are fast,
+    or those that are left could not make them too many.
 
     Args:
         neighbours: Speed of each pair of neighbouring frames, in pixels.
@@ -37,11 +36,16 @@ def stands(
     allowed = round(2 * num_frames / 16)
     if any(magnitude > threshold * allowed * 2 for magnitude in far):
         return False
-    fast = (magnitude for magnitude in neighbours if magnitude > threshold)
-    return len(list(islice(fast, allowed + 1))) <= allowed
+    left = num_frames - 1
+    for magnitude in neighbours:
+        allowed -= magnitude > threshold
+        left -= 1
+        if allowed < 0 or left <= allowed:
+            break
+    return allowed >= 0
 
 
-def is_static(frames: "NDArray[np.uint8]", flow: Flow) -> bool:
+def is_static(frames: "Tensor", flow: Flow) -> bool:
     """Say whether VBench's filter keeps a video.
 
     Args:

@@ -8,25 +8,22 @@ from rcm_bench.vbench.native.parts import Parts
 from rcm_bench.vbench.native.pixels import chunks, dino_pixels
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 BATCH = 16
 
 
-def subject_consistency(frames: "NDArray[np.uint8]", dino: Any, device: str) -> Parts:
+def subject_consistency(frames: "Tensor", dino: Any) -> Parts:
     """Return a video's subject consistency, weighted by its frames.
 
     Args:
-        frames: uint8 of shape (T, H, W, 3), T at least 2.
+        frames: uint8 of shape (T, H, W, 3), T at least 2, where the network lies.
         dino: timm's vision transformer with DINO's weights.
-        device: Where it lies.
     """
     import torch
 
     with torch.inference_mode():
-        found = [class_token(dino, dino_pixels(part, device)) for part in chunks(frames, BATCH)]
+        found = [class_token(dino, dino_pixels(part)) for part in chunks(frames, BATCH)]
         return consistency(torch.cat(found))
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rcm_bench.canonical import file_digest
+from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class WeightFiles:
         """
         path = self.folder / name
         try:
-            found = file_digest(path)
+            found = remembered_digest(path)
         except OSError as fault:
             raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
         expected = self.digest(name)
@@ -124,24 +124,3 @@ def _is_tensor(value: object) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor)
-
-
-def load_exactly(module: Any, state: "Mapping[str, Tensor]", path: Path) -> None:
-    """Load Tensors into a module, every one of both sides.
-
-    Raises:
-        UserError: Names are missing or unexpected, or shapes differ; all of them are listed.
-    """
-    own = module.state_dict()
-    missing = sorted(own.keys() - state.keys())
-    unexpected = sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} (expected {tuple(own[name].shape)}, got {tuple(state[name].shape)})"
-        for name in sorted(own.keys() & state.keys())
-        if own[name].shape != state[name].shape
-    ]
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
-    said = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names)
-    if said:
-        raise UserError(f"{path}: does not fit {type(module).__name__}; {said}")
-    module.load_state_dict(dict(state))

@@ -1,6 +1,6 @@
 """Small videos that meet the readers' and the networks' corners; run in the harness's environment.
 
-Usage: python make_videos.py FOLDER (parity | speed)
+Usage: python make_videos.py FOLDER (parity | speed | gpu)
 
 Names are those of prompts of appearance_style, so that all seven dimensions take them.
 """
@@ -21,6 +21,7 @@ PARITY = (
     (176, 144, 6, 16, 2, 1),
 )
 SPEED = ((256, 160, 17, 16, 2, None),)
+GPU = ((832, 480, 81, 16, 2, None), (832, 480, 81, 16, 0, None))
 
 
 def textured(width, height, frames, speed, seed):
@@ -35,13 +36,13 @@ def textured(width, height, frames, speed, seed):
         yield np.clip(frame + random.normal(0, 4, frame.shape), 0, 255).astype(np.uint8)
 
 
-def write(path, frames, rate, matrix):
+def write(path, frames, rate, matrix, quality="12"):
     """Write H.264 in MP4."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = None
         for frame in frames:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "12"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": quality})
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
                 if matrix is not None:
@@ -58,7 +59,8 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for index, (width, height, frames, rate, speed, matrix) in enumerate(
-        {"parity": PARITY, "speed": SPEED}[sys.argv[2]]
+        {"parity": PARITY, "speed": SPEED, "gpu": GPU}[sys.argv[2]]
     ):
         name = f"A beautiful coastal beach in spring, waves lapping on sand, {STYLES[index]}-0.mp4"
-        write(folder / name, textured(width, height, frames, speed, index), rate, matrix)
+        pictures = textured(width, height, frames, speed, index)
+        write(folder / name, pictures, rate, matrix, "30" if sys.argv[2] == "gpu" else "12")

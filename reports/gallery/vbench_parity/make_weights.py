@@ -1,4 +1,4 @@
-"""Random weights at real sizes in the file formats of VBench; run by the Python of its environment.
+"""Random weights at real sizes in the file formats of VBench; run by a Python that has the package.
 
 Usage: python make_weights.py CACHE_FOLDER [SEED]
 
@@ -10,11 +10,14 @@ import os
 import shutil
 import sys
 
+import stand_ins
 import torch
-from clip.model import CLIP
-from easydict import EasyDict
-from pyiqa.archs.musiq_arch import MUSIQ
-from vbench.third_party.RAFT.core.raft import RAFT
+
+stand_ins.install()
+from clip.model import CLIP  # noqa: E402
+from easydict import EasyDict  # noqa: E402
+from pyiqa.archs.musiq_arch import MUSIQ  # noqa: E402
+from vbench.third_party.RAFT.core.raft import RAFT  # noqa: E402
 
 
 def save(state, folder, name):

@@ -1,31 +1,36 @@
 """The native dimensions' values, times and flow fields, held against the package's.
 
-Usage: python native_side.py VIDEOS CACHE_FOLDER OUT (parity | speed)
+Usage: python native_side.py VIDEOS CACHE_FOLDER OUT parity
+       python native_side.py VIDEOS CACHE_FOLDER OUT (cpu | cuda)     times, for ``speed.py``
 
-Reads what ``package_side.py`` wrote to OUT; writes ``parity.csv`` or ``speed.csv`` here.
+For parity it reads what ``package_side.py`` wrote to OUT and writes ``parity.csv`` here.
 """
 
 import csv
 import hashlib
+import importlib.util
 import json
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
+import stand_ins
 import torch
+from serve import serve
 
-from rcm_bench.vbench.native.dynamic_degree import TOP, chosen, moves
+from rcm_bench.vbench.native.dynamic_degree import dynamic_degree
 from rcm_bench.vbench.native.evaluate import Networks, evaluate, static
-from rcm_bench.vbench.native.flow import Flow
 from rcm_bench.vbench.native.parts import aggregate
+from rcm_bench.vbench.native.pixels import on_device
+from rcm_bench.vbench.native.static_filter import is_static
 from rcm_bench.vbench.native.weights import NEEDED, WeightFiles
-from rcm_bench.video import read_video
+from rcm_bench.video import Video, read_video
 
 HERE = Path(__file__).parent
-ONE_BY_ONE = ("subject_consistency", "temporal_flickering", "dynamic_degree", "imaging_quality")
-SHARED = ("background_consistency", "aesthetic_quality")
-STYLE = "appearance_style"
+TOGETHER = (
+    *(("subject_consistency",), ("background_consistency", "aesthetic_quality")),
+    *(("temporal_flickering",), ("dynamic_degree",), ("imaging_quality",), ("appearance_style",)),
+)
 PER_VIDEO_SCALE = {"imaging_quality": 100.0}
 
 
@@ -42,36 +47,20 @@ def weight_files(folder):
 
 
 def measure(paths, files):
-    """Return parts by dimension and video, what the filter kept, and processor seconds."""
-    seconds, parts, kept = {}, {name: {} for name in NEEDED}, {}
+    """Return parts by dimension and video, what the filter kept, and the networks."""
+    parts, kept = {name: {} for name in NEEDED}, {}
     networks = Networks(files, "cpu")
-
-    def timed(step, work):
-        start = time.process_time()
-        value = work()
-        seconds[step] = seconds.get(step, 0.0) + time.process_time() - start
-        return value
-
-    names = ("dino", "clip_b", "clip_l", "aesthetic", "musiq", "flow")
-    timed("loading", lambda: [getattr(networks, name) for name in names])
     for path in paths:
-        video = timed("decoding", lambda path=path: read_video(path))
-        for asked in (*((name,) for name in ONE_BY_ONE), SHARED, (STYLE,)):
-            found = timed(
-                " and ".join(asked),
-                lambda asked=asked, path=path, video=video: evaluate(
-                    video, asked, networks, style_of(path)
-                ),
-            )
-            for name, value in found.items():
-                parts[name][path.name] = value
-        kept[path.name] = timed("static_filter", lambda video=video: static(video, networks))
-    return parts, kept, seconds, networks
+        video = read_video(path)
+        for name, value in evaluate(video, tuple(NEEDED), networks, style_of(path)).items():
+            parts[name][path.name] = value
+        kept[path.name] = static(video, networks)
+    return parts, kept, networks
 
 
 def parity(paths, files, out):
     """Compare every value, score, decision, flow field and frame."""
-    parts, kept, _, networks = measure(paths, files)
+    parts, kept, networks = measure(paths, files)
     package = json.loads((out / "package.json").read_text())
     rows = []
     for name, videos in parts.items():
@@ -103,7 +92,7 @@ def parity(paths, files, out):
 def field(flow, video, pair):
     """Return one pair's flow as an array."""
     with torch.inference_mode():
-        return flow.between(video.frames_bt601, [pair]).numpy()
+        return flow.between(on_device(video.frames_bt601, flow.device), [pair]).numpy()
 
 
 def worst(ours, theirs):
@@ -116,39 +105,83 @@ def fastest(flows):
     return float(np.sqrt(np.square(flows).sum(1)).max())
 
 
-def speed(paths, files, out):
-    """Write processor seconds of both sides; two dimensions also without leaving early."""
-    package = json.loads((out / "package.json").read_text())["seconds"]
-    _, _, seconds, networks = measure(paths, files)
-    for path in paths:
-        video = read_video(path)
-        every_pair(networks.flow, video, seconds)
-    with (HERE / "speed.csv").open("w", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(("side", "step", "seconds"))
-        for side, found in (("package", package), ("native", seconds)):
-            for step, value in found.items():
-                table.writerow((side, step, f"{value:.2f}"))
+def steps(paths, files, device):
+    """Return what is timed, in the order to ask for: networks and videos serve all that follows."""
+    state = {}
 
+    def loading():
+        state["networks"] = Networks(files, device)
+        for name in ("dino", "clip_b", "clip_l", "aesthetic", "musiq", "flow"):
+            getattr(state["networks"], name)
 
-def every_pair(flow: Flow, video, seconds):
-    """Time the flow of all pairs that the package computes, whatever the decision needs."""
-    frames, count = video.frames_bt601, len(video.frames)
-    index = chosen(count, video.fps)
-    last = count - 1
-    jobs = {
-        "dynamic_degree, every pair": list(zip(index[:-1], index[1:], strict=True)),
-        "static_filter, every pair": [*((t, t + 1) for t in range(last)), (0, last), (last, 0)],
+    def decoding():
+        state["videos"] = [(frames_of(path), style_of(path)) for path in paths]
+
+    def scored(*names):
+        def work():
+            for video, style in state["videos"]:
+                evaluate(video, names, state["networks"], style)
+
+        return work
+
+    def filtered():
+        for video, _ in state["videos"]:
+            static(video, state["networks"])
+
+    def still(dimension):
+        def work():
+            for video, _ in state["videos"]:
+                nothing_moves(state["networks"].flow, video, dimension, device)
+
+        return work
+
+    dimensions = {" and ".join(names): scored(*names) for names in TOGETHER}
+    return {
+        **{"loading": loading, "decoding": decoding, **dimensions, "static_filter": filtered},
+        **{f"{name}, still": still(name) for name in ("dynamic_degree", "static_filter")},
     }
-    for step, pairs in jobs.items():
-        start = time.process_time()
-        speeds = list(flow.magnitudes(frames, pairs, TOP))
-        seconds[step] = seconds.get(step, 0.0) + time.process_time() - start
-        moves(speeds, len(index), min(frames.shape[1:3]))
+
+
+class Still:
+    """Computes the flow that is asked for and says that nothing moves: what a still video costs."""
+
+    def __init__(self, flow):
+        self.flow = flow
+
+    def magnitudes(self, frames, pairs, top):
+        """Yield 0 for each pair, once its flow is there."""
+        return (0.0 * speed for speed in self.flow.magnitudes(frames, pairs, top))
+
+
+def nothing_moves(flow, video, dimension, device):
+    """Decide as if the video stood still."""
+    frames = on_device(video.frames_bt601, device)
+    if dimension == "dynamic_degree":
+        assert not dynamic_degree(frames, video.fps, Still(flow)).value
+    else:
+        assert is_static(frames, Still(flow))
+
+
+def frames_of(path):
+    """Read a video; by OpenCV, as the other side does then, where PyAV is not installed."""
+    if importlib.util.find_spec("av") is not None:
+        return read_video(path)
+    import cv2
+
+    found, reader = [], cv2.VideoCapture(str(path))
+    while (read := reader.read())[0]:
+        found.append(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+    frames = np.stack(found)
+    return Video(frames=frames, fps=reader.get(cv2.CAP_PROP_FPS), frames_bt601=frames)
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
+    stand_ins.install()
     videos, cache, folder, what = sys.argv[1:]
-    listed = sorted(Path(videos).glob("*.mp4"))
-    {"parity": parity, "speed": speed}[what](listed, weight_files(Path(cache)), Path(folder))
+    if what != "cuda":
+        torch.set_num_threads(1)
+    listed, files = sorted(Path(videos).glob("*.mp4")), weight_files(Path(cache))
+    if what == "parity":
+        parity(listed, files, Path(folder))
+    else:
+        serve(lambda: steps(listed, files, what))

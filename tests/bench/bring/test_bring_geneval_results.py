@@ -12,6 +12,7 @@ from rcm_bench.errors import UserError
 from rcm_bench.geneval_prompts import official_metadata
 from rcm_bench.geneval_results import ResultRow, results_text
 from rcm_bench.geneval_rules import TASKS
+from rcm_bench.verbs.report import pages
 
 SUITE = """\
 suite: verdicts
@@ -87,6 +88,25 @@ def test_the_table_is_that_of_the_verdicts(verdicts, records, tmp_path):
     row = paired.query("steps == 4").iloc[0]
     assert row["difference"] == pytest.approx(np.mean(by_prompt)) and row["n_prompts"] == 36
     assert row["difference_low"] < row["difference"] < row["difference_high"]
+
+
+def test_results_of_several_runs_give_the_grid_of_one(verdicts, tmp_path):
+    suite, _ = verdicts
+    rcm_bench.run(str(suite), tmp_path / "whole")
+    runs = []
+    for steps in (1, 4):
+        suite.write_text(SUITE.replace("suite: verdicts", f"suite: at-{steps}").replace(
+            "steps: [1, 4]", f"steps: [{steps}]"))  # fmt: skip
+        runs.append(tmp_path / f"at-{steps}")
+        rcm_bench.run(str(suite), runs[-1])
+    pages(runs, tmp_path / "joined")
+    key = ["metric", "model", "steps"]
+    found, expected = (
+        pd.read_csv(folder / "tables/paired.csv").sort_values(key).reset_index(drop=True)
+        for folder in (tmp_path / "joined", tmp_path / "whole")
+    )
+    columns = [name for name in expected if name != "protocol"]
+    pd.testing.assert_frame_equal(found[columns], expected[columns])
 
 
 def test_the_official_file_comes_out_again(verdicts, records, tmp_path):

@@ -73,36 +73,38 @@ def test_pairwise_and_vendi_by_hand(tmp_path):
     assert rows["n_missing"].tolist() == [0, 3, 3]
 
 
-def test_coverage_is_summed_by_the_teachers_prompts(tmp_path):
+def test_coverage_stands_with_what_it_is_without_each_prompt(tmp_path):
     rng = np.random.default_rng()
     real, fake = rng.normal(size=(2, 12, 3)).astype(np.float32)
     own = table(
         tmp_path,
         {
-            ("teacher", "p0"): [*real[:6]],
-            ("teacher", "p1"): [*real[6:], None],
+            ("teacher", "p0"): [*real[:5]],
+            ("teacher", "p1"): [*real[5:9], None],
+            ("teacher", "p2"): [*real[9:]],
             ("student", "p0"): [*fake[:4], None],
-            ("student", "p1"): [*fake[4:]],
+            ("student", "p1"): [*fake[4:8]],
+            ("student", "p2"): [*fake[8:]],
         },
     )
     found = between_sets(own, 2)
-    expected = prdc(real.astype(float), fake.astype(float), 2)
-    coverage = found["coverage"].rows
-    assert coverage["model"].tolist() == ["student", "student"]
-    assert coverage["numerator"].tolist() == [
-        expected.coverage[:6].sum(),
-        expected.coverage[6:].sum(),
-    ]
-    assert coverage["denominator"].tolist() == [6, 6]
-    assert coverage["n_missing"].tolist() == [0, 1]
-    precision = found["precision"].rows
-    assert precision["numerator"].tolist() == [
-        expected.precision[:4].sum(),
-        expected.precision[4:].sum(),
-    ]
-    assert precision["denominator"].tolist() == [4, 8]
-    assert precision["n_missing"].tolist() == [1, 0]
-    assert between_sets(own, 12) == {}
+    sides = {"real": np.repeat([0, 1, 2], [5, 4, 3]), "fake": np.repeat([0, 1, 2], 4)}
+    real, fake = real.astype(float), fake.astype(float)
+    expected = prdc(real, fake, 2)
+    left = [prdc(real[sides["real"] != i], fake[sides["fake"] != i], 2) for i in range(3)]
+    for name in expected._fields:
+        rows = found[name].rows
+        assert rows["model"].tolist() == ["student"] * 3
+        side = sides["real" if name in ("recall", "coverage") else "fake"]
+        assert rows["denominator"].tolist() == np.bincount(side).tolist()
+        value = getattr(expected, name).mean()
+        rests = (rows["numerator"] - value * rows["denominator"]) / 12
+        without = np.array([getattr(each, name).mean() for each in left])
+        np.testing.assert_allclose(rests, 2 / 3 * (without.mean() - without), atol=1e-12)
+        assert rows["numerator"].sum() / 12 == pytest.approx(value)
+    assert found["coverage"].rows["n_missing"].tolist() == [0, 1, 0]
+    assert found["precision"].rows["n_missing"].tolist() == [1, 0, 0]
+    assert between_sets(own, 7) == {}  # without p0 the teacher has 7
 
 
 @pytest.fixture

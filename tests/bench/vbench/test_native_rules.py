@@ -34,7 +34,7 @@ def test_frames_weigh_equally_in_consistency_and_videos_elsewhere():
 
 
 def test_flickering_by_hand():
-    frames = np.zeros((3, 2, 2, 3), dtype=np.uint8)
+    frames = torch.zeros((3, 2, 2, 3), dtype=torch.uint8)
     frames[1] = 51  # 51 of 255 away, upwards and then downwards half as far on half the pixels
     frames[2] = 51
     frames[2, 0] = 0
@@ -116,6 +116,13 @@ def test_leaving_early_changes_no_decision():
         assert (moves(ahead, frames, side), stands(ahead, far, frames, side)) == expected
         seen.add(expected)
     assert {flag for flag, _ in seen} == {flag for _, flag in seen} == {True, False}
+
+
+def test_no_more_pairs_are_looked_at_than_a_decision_needs():
+    # 16 frames: the third fast pair of neighbours decides, or the thirteenth slow one of fifteen.
+    fast, slow = iter([9.0] * 15), iter([0.0] * 15)
+    assert not stands(fast, [0.0, 0.0], 16, 256) and len(list(fast)) == 12
+    assert stands(slow, [0.0, 0.0], 16, 256) and len(list(slow)) == 2
 
 
 def test_a_static_video_has_few_fast_pairs_and_ends_near_its_start():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rcm_bench import video
-from rcm_bench.scorers.vbench_native import Scorer
+from rcm_bench.scorers.vbench_native import NOT_ASKED, Scorer
 from rcm_bench.types import SampleRef
 from rcm_bench.vbench.native import networks
 from rcm_bench.vbench.presets import PRESETS
@@ -19,7 +19,9 @@ FILTERED = next(name for name, preset in PRESETS.items() if preset.static_filter
 UNFILTERED = next(name for name, preset in PRESETS.items() if not preset.static_filter)
 
 
-def sample(path: Path, frames: np.ndarray, *dimensions: str, preset: str = FILTERED) -> SampleRef:
+def sample(
+    path: Path, frames: np.ndarray, *dimensions: str, preset: str = FILTERED, seed_index: int = 0
+) -> SampleRef:
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=16, options={"qp": "0"})
         stream.height, stream.width = frames.shape[1:3]
@@ -40,6 +42,7 @@ def sample(path: Path, frames: np.ndarray, *dimensions: str, preset: str = FILTE
         prompt="a boat",
         task="+".join(dimensions),
         metadata={"vbench": known},
+        seed_index=seed_index,
     )
 
 
@@ -98,6 +101,36 @@ def test_a_video_is_read_once_for_all_its_dimensions(tmp_path, reads):
     assert flicker.details == {"numerator": flicker.value, "denominator": 1, "static": True}
     # 3 frames at 16 fps are 2 after subsampling, where VBench calls any video dynamic.
     assert (degree.metric, degree.value) == ("dynamic_degree", 1.0)
+
+
+@pytest.fixture
+def filtered(monkeypatch):
+    """Count the videos that flow is computed for; those with an even number stand still."""
+    asked: list[int] = []
+
+    def judged(video, networks):
+        asked.append(int(video.frames[0, 0, 0, 0] / 10 + 0.5))
+        return asked[-1] % 2 == 0
+
+    monkeypatch.setattr("rcm_bench.vbench.native.evaluate.static", judged)
+    return asked
+
+
+def test_no_flow_is_computed_after_five_static_videos_of_a_prompt(tmp_path, reads, filtered):
+    scorer = Scorer(dimensions=("temporal_flickering",))
+    refs = [
+        sample(tmp_path / f"{i}.mp4", grey(10 * i, 10 * i), "temporal_flickering", seed_index=i)
+        for i in range(25)
+    ]
+    made = {int(score.sample_digest): score for score in scorer(refs)}
+    # In the order of text 0, 1, 10, 11, ..., the fifth even one is 16.
+    assert filtered == [0, 1, *range(10, 17)]
+    assert [i for i in range(25) if made[i].details["static"] is True] == [0, 10, 12, 14, 16]
+    assert made[2].details["static"] == NOT_ASKED and made[2].value is not None
+    # One file less: which of the others it equals is not known, so all are asked.
+    filtered.clear()
+    list(scorer(refs[:-1]))
+    assert len(filtered) == 24
 
 
 def test_without_the_static_filter_nothing_is_said_of_it(tmp_path, reads):

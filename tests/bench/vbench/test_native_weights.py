@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from rcm_bench.errors import UserError
+from rcm_bench.features.pinned import fill
 from rcm_bench.vbench.native.networks import load_aesthetic
-from rcm_bench.vbench.native.weights import AESTHETIC, CLIP_B, RAFT, WeightFiles, load_exactly
+from rcm_bench.vbench.native.weights import AESTHETIC, CLIP_B, RAFT, WeightFiles
 
 
 def put(folder: Path, name: str, state: object) -> WeightFiles:
@@ -88,10 +89,10 @@ def test_something_else_than_tensors_is_refused(tmp_path):
 def test_all_names_that_do_not_fit_are_listed(tmp_path):
     state = {"weight": torch.zeros(2, 768), "scale": torch.zeros(1)}
     with pytest.raises(UserError) as caught:
-        load_exactly(torch.nn.Linear(768, 1), state, tmp_path / "head.pth")
+        fill(torch.nn.Linear(768, 1), state, str(tmp_path / "head.pth"))
     assert str(caught.value).endswith(
-        "head.pth: does not fit Linear; missing: bias; unexpected: scale; "
-        "of another shape: weight (expected (1, 768), got (2, 768))"
+        "head.pth: expected the 2 tensors of the network, got 2; 1 missing: bias; 1 unexpected: "
+        "scale; 1 of another shape: weight (2, 768) (expected (1, 768))"
     )
 
 
@@ -140,7 +141,7 @@ def test_a_raft_file_that_lacks_a_name_is_refused_by_that_name(raft, tmp_path):
     files = put(tmp_path, RAFT, {name: torch.zeros(1) for name in [*names, "module.extra"]})
     with pytest.raises(
         UserError,
-        match=r"missing: update_block\.recurrent_block\.convgru2\.convz\.bias; unexpected: extra",
+        match=r"1 missing: update_block\.recurrent_block\.convgru2\.convz\.bias; 1 unexpected",
     ):
         load_flow(files, "cpu")
 

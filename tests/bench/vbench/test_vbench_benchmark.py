@@ -319,6 +319,7 @@ def test_flickering_counts_five_static_videos_of_each_prompt():
 
 
 def test_natively_the_first_five_static_videos_count_in_the_order_of_names():
+    from rcm_bench.scorers.vbench_native import NOT_ASKED
     from rcm_bench.vbench.measures import measure
 
     rows = [{"item_id": f"{m}-{k}", "model": m, "sampler": "s", "steps": 1, "prompt_id": "a",
@@ -334,6 +335,11 @@ def test_natively_the_first_five_static_videos_count_in_the_order_of_names():
     # Of m: 10, 12, 2, 20, 21 in the order of names; 3 and 9 come too late.
     assert list(sums["numerator"]) == pytest.approx([0.65, 0.24])
     assert list(sums["denominator"]) == [5, 2] and list(sums["n_missing"]) == [0, 3]
+    for score, made in zip(scores, rows, strict=True):
+        if made["model"] == "m" and f"{made['seed_index']}.mp4" > "21.mp4":
+            score["details"] = json.dumps({"static": NOT_ASKED})  # as after five static ones
+    again = measure(pd.DataFrame(rows), pd.DataFrame(scores), ["temporal_flickering"])
+    pd.testing.assert_frame_equal(again["temporal_flickering"].rows.set_index("model"), sums)
     for score in scores:
         score["details"] = "{}"  # without the filter all count
     found = measure(pd.DataFrame(rows), pd.DataFrame(scores), ["temporal_flickering"])

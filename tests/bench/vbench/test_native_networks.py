@@ -1,0 +1,86 @@
+"""What the networks leave out changes nothing: each against its library, with random weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rcm_bench.errors import UserError
+from rcm_bench.vbench.native.networks import load_clip
+from rcm_bench.vbench.native.weights import CLIP_B
+
+
+def test_the_last_block_of_timm_for_the_class_token():
+    timm = pytest.importorskip("timm.models.vision_transformer", reason="needs timm")
+    from rcm_bench.vbench.native.class_token import last_of_timm
+
+    block = timm.Block(24, num_heads=3, qkv_bias=True).double().eval()
+    tokens = torch.randn(2, 7, 24, dtype=torch.float64)
+    with torch.inference_mode():
+        expected = block(tokens)[:, :1]
+        torch.testing.assert_close(last_of_timm(block)(tokens), expected, rtol=1e-12, atol=1e-12)
+
+
+class Files:
+    """Stands for a folder of weight files."""
+
+    folder = Path("weights")
+
+    def __init__(self, state):
+        self._state = state
+
+    def state(self, name):
+        return dict(self._state)
+
+
+def tiny_clip():
+    """A CLIP of OpenAI's names whose numbers float16 holds exactly."""
+    model = pytest.importorskip("open_clip.model", reason="needs open_clip")
+    clip = model.CLIP(
+        32,
+        model.CLIPVisionCfg(layers=2, width=128, patch_size=8, image_size=32),
+        model.CLIPTextCfg(context_length=9, vocab_size=50, width=64, heads=1, layers=2),
+        quick_gelu=True,
+    )
+    for parameter in clip.parameters():
+        parameter.data = torch.randn(parameter.shape).mul(0.2).half().float()
+    return clip.eval()
+
+
+def test_clip_is_that_of_the_library_with_the_files_weights():
+    clip = tiny_clip()
+    loaded = load_clip(Files(clip.state_dict()), CLIP_B, "cpu")
+    pixels, tokens = torch.randn(3, 3, 32, 32), torch.randint(1, 50, (2, 9))
+    with torch.inference_mode():
+        for part, given in (("encode_image", pixels), ("encode_text", tokens)):
+            expected = getattr(clip, part)(given)
+            found = getattr(loaded, part)(given)
+            assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+    assert loaded.logit_scale == clip.logit_scale
+    assert all(value.device.type == "cpu" for value in [*loaded.parameters(), *loaded.buffers()])
+
+
+def test_weights_that_are_no_clip_are_refused():
+    state = tiny_clip().state_dict()
+    with pytest.raises(UserError, match=r"ViT-B-32\.pt: not the weights of a CLIP"):
+        load_clip(Files({"visual.proj": state["visual.proj"]}), CLIP_B, "cpu")
+    state.pop("visual.ln_post.bias")
+    with pytest.raises(UserError, match=r"ViT-B-32\.pt: not the weights .*visual\.ln_post\.bias"):
+        load_clip(Files(state), CLIP_B, "cpu")
+
+
+@pytest.mark.parametrize("size", [(40, 96), (70, 70)])
+def test_musiq_without_the_patches_that_it_masks(size):
+    musiq_arch = pytest.importorskip("pyiqa.archs.musiq_arch", reason="needs pyiqa")
+    from rcm_bench.vbench.native.imaging_quality import opinion
+
+    small = {"hidden_size": 48, "mlp_dim": 64, "num_layers": 2}
+    musiq = musiq_arch.MUSIQ(pretrained=False, **small).eval()
+    for parameter in musiq.transformer_encoder.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    pixels = torch.rand(2, 3, *size)
+    with torch.inference_mode():
+        expected, found = musiq(pixels).flatten(), opinion(musiq, pixels)
+    assert float(expected.std()) > 0
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
