@@ -55,7 +55,7 @@ FAULTS = {
         ("student: {kind: fake", "student: {kind: fak"),
         [
             "DIR/tiny.yaml:4: models.student.kind: unknown model kind 'fak'. Available: "
-            "cosmos, fake, folder, lab, results, wan. Did you mean 'fake'?"
+            "cosmos, diffusers, fake, folder, lab, results, wan. Did you mean 'fake'?"
         ],
     ),
     "misspelt benchmark": (

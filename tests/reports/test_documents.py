@@ -40,7 +40,8 @@ def test_json_has_a_schema_and_every_number(run):
     data = json.loads(document(run, "json"))
     assert data["schema"] == "rcm_bench.report/1"
     assert set(data) == {"schema", "verdict", "complete", "samples", "failures", "measurements",
-                         "paired", "timings", "published", "manifest"}  # fmt: skip
+                         "paired", "timings", "published", "throughput",
+                         "manifest"}  # fmt: skip
     back = pd.DataFrame(data["measurements"])
     assert (back["value"].to_numpy() == run.measurements["value"].to_numpy()).all()
     assert data["complete"] is True and data["samples"] == {"planned": 312, "present": 312}
