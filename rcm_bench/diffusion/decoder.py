@@ -44,7 +44,8 @@ class CausalConv(nn.Module):
     def forward(self, room: Tensor) -> Sum:
         """Convolve a filled room, and remember its end; the bias is left to add."""
         self.past = room[-2:].clone()
-        x = functional.conv3d(room.permute(3, 0, 1, 2)[None], self.weight, padding=self.padding)
+        # The batch of one comes first: its stride tells PyTorch that channels lie last.
+        x = functional.conv3d(room[None].permute(0, 4, 1, 2, 3), self.weight, padding=self.padding)
         return Sum(x[0].permute(1, 2, 3, 0).contiguous(), self.bias)
 
 

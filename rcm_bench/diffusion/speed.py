@@ -139,7 +139,7 @@ def _decode(settings: DiffusionSettings, device: str) -> Work:
 def _network(settings: DiffusionSettings, device: str) -> Work:
     config = WAN.architectures[settings.architecture or "1.3B"]
     net = loading.random_transformer(WAN, config, settings.dtype, device)
-    net = use_kernels(net, settings, "resident", "network")
+    net = use_kernels(net.to(device), settings, "resident", "network")
     rng = torch.Generator().manual_seed(1)
     text = torch.randn(1, _TOKENS, int(config["text_dim"]), generator=rng).to(device, net.dtype)
     noise, velocity = _noise(settings)[None].to(device), WanVelocity(net=net, text_BLD=text)
