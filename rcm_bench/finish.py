@@ -19,6 +19,7 @@ from rcm_bench.scoring import applies, sample_digest, score_key, unique_scorers
 from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
 from rcm_bench.tables import RunTables, run_tables
+from rcm_bench.throughput_table import throughput_table
 from rcm_bench.timing import has_timing, is_timed, timing_table
 from rcm_bench.types import Benchmark, Reference
 
@@ -220,6 +221,7 @@ def report_input(
         timings=timing_table(plan, index),
         run_dir=store.root,
         published=published_rows(plan.suite, run.benchmarks, store.manifest["protocol"]),
+        throughput=throughput_table(plan, index),
     )
 
 

@@ -3,10 +3,14 @@
 import resource
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rcm_bench.types import WorkItem
 
 BENCHMARK = "throughput"
 MEGABYTE = 1e6
+NAN = float("nan")
 
 
 class Peak:
@@ -41,6 +45,40 @@ class Peak:
         return "CUDA allocated" if self.cuda else "resident set of the process so far"
 
 
+def rounds_of(benchmarks: Mapping[str, Any], default: int) -> int:
+    """Return how many rounds a suite asks for."""
+    return int((benchmarks.get(BENCHMARK) or {}).get("rounds") or default)
+
+
+def beside(benchmarks: Mapping[str, Any], model: Any, item: "WorkItem") -> dict[str, Any]:
+    """Measure what belongs to a timing but not to its total: text, and the kernels' deviation.
+
+    Args:
+        benchmarks: The suite's.
+        model: A loaded model.
+        item: One of its items.
+
+    Returns:
+        ``text`` (seconds of one prompt) and ``deviation`` (by part ``plain`` and ``here``), and
+        under ``reasons`` why one is not there.
+    """
+    if BENCHMARK not in benchmarks:
+        return {}
+    found: dict[str, Any] = {"reasons": {}}
+    text = getattr(model, "text_seconds", lambda _: "this kind of model keeps no text apart")(item)
+    if isinstance(text, str):
+        found["reasons"]["text"] = text
+    else:
+        found["text"] = [round(each, 6) for each in text]
+    if not (benchmarks[BENCHMARK] or {}).get("measure_deviation"):
+        found["reasons"]["deviation"] = "not asked for: 'throughput: {measure_deviation: true}'"
+    elif (measure := getattr(model, "deviations", None)) is None:
+        found["reasons"]["deviation"] = "this kind of model has one way to compute it"
+    else:
+        found["deviation"] = {part: each._asdict() for part, each in measure(item).items()}
+    return found
+
+
 def throughput_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield metric, value, interval, unit and method of one timing record.
 
@@ -67,13 +105,21 @@ def throughput_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         low, value, high = median_interval(seconds)
         ends = {"value": value, "low": low, "high": high, "unit": "s/sample", "method": how}
         yield {"metric": f"seconds: {part}", **ends}
+    for part, found in sorted((record.get("deviation") or {}).items()):
+        if found["plain"]:
+            yield {
+                "metric": f"deviation: {part}",
+                **{"value": found["here"] / found["plain"], "low": NAN, "high": NAN},
+                "unit": "of plain",
+                "method": "RMS distance to float32, over diffusers' as it comes; no interval",
+            }
     if "peak_bytes" in record:
         yield {
             "metric": "peak_memory",
             "unit": "MB",
             "value": record["peak_bytes"] / MEGABYTE,
-            "low": float("nan"),
-            "high": float("nan"),
+            "low": NAN,
+            "high": NAN,
             "method": f"largest of all rounds, batch 1; {record['memory']}; no interval",
         }
 

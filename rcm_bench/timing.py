@@ -9,6 +9,7 @@ import pandas as pd
 
 from rcm_bench import throughput
 from rcm_bench.canonical import digest_of
+from rcm_bench.media import encode
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
@@ -51,7 +52,7 @@ def measure(
     """Time every cell of the plan and record it; never taken from another run.
 
     Rounds are interleaved: each goes once through all cells, so that a slow moment of the machine
-    falls on all of them alike. The first round warms up and is not counted.
+    falls on all of them alike. A round before them warms up and is not counted.
 
     Args:
         plan: The plan.
@@ -63,13 +64,20 @@ def measure(
     cells = sampled_cells(plan)
     items = {cell: [i for i in plan.items if (i.model, i.steps) == cell] for cell in cells}
     rounds: dict[tuple[str, int], list[_Round]] = {cell: [] for cell in cells}
-    peak = Peak(torch_device)
-    with progress("Timing", len(cells) * (ROUNDS + 1), "images") as advance:
-        for turn in range(ROUNDS + 1):
+    peak, asked = Peak(torch_device), plan.suite.benchmarks
+    num_rounds, coded = throughput.rounds_of(asked, ROUNDS), throughput.BENCHMARK in asked
+    first = {cell[0]: items[cell][0] for cell in reversed(cells)}
+    extra = {name: throughput.beside(asked, models[name], item) for name, item in first.items()}
+    with progress("Timing", len(cells) * (num_rounds + 1), "images") as advance:
+        for turn in range(num_rounds + 1):
             for cell in cells:
-                found = _once(models[cell[0]], items[cell][turn % len(items[cell])], peak)
+                model, item = models[cell[0]], items[cell][turn % len(items[cell])]
                 if turn:
-                    rounds[cell].append(found)
+                    rounds[cell].append(_once(model, item, peak, coded=coded))
+                else:
+                    getattr(model, "warm_up", lambda item, model=model: _once(model, item, peak))(
+                        item
+                    )
                 advance()
     store.add(
         [
@@ -83,6 +91,7 @@ def measure(
                 "frames": rounds[cell][-1].frames,
                 "peak_bytes": max(each.peak_bytes for each in rounds[cell]),
                 "memory": peak.kind,
+                **extra[cell[0]],
                 "device": device,
                 "at": now(),
             }
@@ -100,7 +109,7 @@ class _Round(NamedTuple):
     peak_bytes: int
 
 
-def _once(model: Model, item: WorkItem, peak: Peak) -> _Round:
+def _once(model: Model, item: WorkItem, peak: Peak, *, coded: bool = False) -> _Round:
     peak.start()
     start = time.perf_counter()
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
@@ -108,7 +117,12 @@ def _once(model: Model, item: WorkItem, peak: Peak) -> _Round:
     seconds = time.perf_counter() - start
     assert isinstance(media, Media), "samples from elsewhere are not timed"
     frames = len(media.array) if media.array.ndim == 4 else 1
-    return _Round(seconds, media.seconds, frames, peak.bytes())
+    parts, peak_bytes = dict(media.seconds), peak.bytes()
+    if coded:  # not in the total: a file is written while the next sample is made
+        start = time.perf_counter()
+        encode(media)
+        parts["encode"] = time.perf_counter() - start
+    return _Round(seconds, parts, frames, peak_bytes)
 
 
 def timing_table(plan: Plan, index: Index) -> pd.DataFrame:

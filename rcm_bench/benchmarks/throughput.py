@@ -5,9 +5,9 @@ Measured anew in the run itself, one sample at a time, never taken from a cache 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from rcm_bench.types import MetricInfo
 
@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Benchmark:
-    """Speed and memory of each model and number of steps; nothing is scored."""
+    """Speed and memory of each model and number of steps; nothing is scored.
 
+    Args:
+        rounds: How often each cell is timed, after a warm-up.
+        measure_deviation: Measure also how far the kernels lead from the float32 result, beside
+            those of diffusers as it comes.
+    """
+
+    rounds: Annotated[int, Field(ge=1, description="Timed rounds after a warm-up [8]")] | None = (
+        None
+    )
+    measure_deviation: Annotated[
+        bool, Field(description="Measure how far the chosen kernels lead from float32")
+    ] = False
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "throughput"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {

@@ -3,6 +3,8 @@
 Shape legend: B batch, C latent channels, T latent frames, H and W latent height and width.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -23,22 +25,46 @@ class Pixels(NamedTuple):
     finite: bool
 
 
-def decode(vae: Any, latents_CTHW: "Tensor") -> Pixels:
-    """Decode one sample: x = vae(z std + mean), from [-1, 1] to 0 ... 255, rounded.
+def video_of(vae: Any, latents_CTHW: "Tensor") -> "Tensor":
+    """Decode one sample to (3, frames, height, width) in [-1, 1], float32: x = vae(z std + mean).
 
     Args:
-        vae: diffusers' ``AutoencoderKLWan``.
+        vae: diffusers' ``AutoencoderKLWan``, or ours.
+        latents_CTHW: Normalised latents of one sample.
+    """
+    mean, std = _statistics(vae, latents_CTHW)
+    z = (latents_CTHW[None].float() * std + mean).to(vae.dtype)
+    video: Tensor = vae.decode(z, return_dict=False)[0][0].float()
+    return video
+
+
+def decode(vae: Any, latents_CTHW: "Tensor") -> Pixels:
+    """Decode one sample to pixels: from [-1, 1] to 0 ... 255, rounded.
+
+    Args:
+        vae: diffusers' ``AutoencoderKLWan``, or ours.
         latents_CTHW: Normalised latents of one sample.
     """
     import torch
 
-    mean, std = _statistics(vae, latents_CTHW)
-    z = (latents_CTHW[None].float() * std + mean).to(vae.dtype)
-    video = vae.decode(z, return_dict=False)[0][0].float()
+    video = video_of(vae, latents_CTHW)
     finite = bool(torch.isfinite(video).all()) and bool(torch.isfinite(latents_CTHW).all())
     video = video.nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0).clamp(-1, 1)
     frames = ((video + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
     return Pixels(frames.cpu().contiguous().numpy(), finite)
+
+
+@contextmanager
+def autotuned(wanted: bool) -> Iterator[None]:
+    """Let cuDNN time its convolutions inside, or not, and leave the setting as it was."""
+    import torch
+
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = wanted
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def encode_image(vae: Any, image: "NDArray[np.uint8]") -> "Tensor":

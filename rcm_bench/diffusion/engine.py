@@ -16,8 +16,10 @@ from rcm_bench.canonical import text_digest
 from rcm_bench.checkpoints.files import Checkpoint, read_tensors
 from rcm_bench.checkpoints.lora import merge_lora
 from rcm_bench.diffusion import loading, memory
-from rcm_bench.diffusion.decode import decode, encode_image
+from rcm_bench.diffusion.decode import autotuned, decode, encode_image
 from rcm_bench.diffusion.grids import guidance_of
+from rcm_bench.diffusion.halves import in_halves
+from rcm_bench.diffusion.kernels import check_kernels, use_kernels
 from rcm_bench.diffusion.networks import CosmosVelocity, Known, WanVelocity
 from rcm_bench.diffusion.offload import Placement
 from rcm_bench.diffusion.schedulers import scheduler_maker
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("diffusers", "transformers", "accelerate", "imageio_ffmpeg")
 _RANDOM_TOKENS = 64
+_TEXT_ROUNDS = 3
 
 
 def require_packages(place: str) -> None:
@@ -56,7 +59,8 @@ class Engine:
     """
 
     def __init__(self, model: "DiffusionModel", device: str, place: str) -> None:
-        self._model, self._device, self._place = model, device, place
+        self._model, self.device, self.place = model, device, place
+        check_kernels(model.settings, device, place)
         self._encoder = model.text_encoder()
         self._cache = TextCache(self._encoder.identity()) if self._encoder else None
         self._placement: Placement | None = None
@@ -66,50 +70,50 @@ class Engine:
         """Compute the embeddings that are not there yet; the encoder is freed afterwards."""
         if self._encoder is not None and self._cache is not None:
             wanted = [*texts, *self._negative()]
-            self.encoded += self._cache.fill(wanted, self._encoder, self._device)
+            self.encoded += self._cache.fill(wanted, self._encoder, self.device)
+
+    def text_seconds(self, text: str) -> list[float] | str:
+        """Return seconds of encoding one text after a first time, or why there are none."""
+        if self._encoder is None:
+            return "random weights have no text encoder: the text is random too"
+        seconds = []
+        self.unload()
+        with self._encoder.loaded(self.device) as encode:
+            for _ in range(1 + _TEXT_ROUNDS):
+                start = self._clock()
+                encode([text])
+                seconds.append(self._clock() - start)
+        return seconds[1:]
 
     def unload(self) -> None:
         """Drop the networks."""
         self._placement = None
-        loading.free(self._device)
+        loading.free(self.device)
 
     def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
         """Make one batch; where memory does not suffice, its halves, down to single samples."""
-        fault: BaseException | None = None
-        try:
-            made = self._batch(items)
-        except torch.OutOfMemoryError as caught:
-            if len(items) == 1:
-                raise
-            fault = caught.with_traceback(None)
-        if fault is None:
-            yield from made
-            return
-        loading.free(self._device)  # outside of 'except', which would keep the tensors alive
-        half = len(items) // 2
-        yield from self.generate(items[:half])
-        yield from self.generate(items[half:])
+        return in_halves(self._batch, items, self.device)
 
     def _batch(self, items: Sequence[WorkItem]) -> list[Media]:
         self.embed([item.prompt_rewritten for item in items])
-        placement = self._placed(len(items))
+        placement = self.placed(len(items))
         start = self._clock()
         rngs = [torch.Generator().manual_seed(item.seed) for item in items]
         shape = self._model.latent_shape
         noise = torch.stack([torch.randn(shape, generator=rng) for rng in rngs])
         with torch.inference_mode():
-            with placement.transformer() as net, self._first_frames(items, placement) as known:
-                velocity = self._velocity(net, items, known)
+            with placement.transformer() as net, self.first_frames(items, placement) as known:
+                velocity = self.velocity(net, items, known)
                 latents = sample(
                     self._model.sampler,
                     velocity,
-                    noise.to(self._device),
+                    noise.to(self.device),
                     rngs,
                     items[0].steps,
-                    scheduler_maker(self._model, self._place),
+                    scheduler_maker(self._model, self.place),
                 )
             sampled = self._clock()
-            with placement.vae() as vae:
+            with placement.vae() as vae, autotuned(self._model.settings.autotune):
                 pixels = [decode(vae, rows) for rows in latents]
         decoded = self._clock()
         parts = {"network": sampled - start, "decode": decoded - sampled}
@@ -127,9 +131,10 @@ class Engine:
             for pixel in pixels
         ]
 
-    def _velocity(
+    def velocity(
         self, net: Any, items: Sequence[WorkItem], known: Known | None
     ) -> WanVelocity | CosmosVelocity:
+        """Return a transformer as a velocity with the items' prompts and the sampler's guidance."""
         guidance = guidance_of(self._model.sampler)
         text_BLD = self._texts([item.prompt_rewritten for item in items], net.dtype)
         negative_BLD = None
@@ -163,67 +168,71 @@ class Engine:
         else:
             width = int(self._model.weights.config[self._model.family.text_width])
             rows = [_random_text(text, tokens, width) for text in texts]
-        return torch.stack(rows).to(self._device, dtype)
+        return torch.stack(rows).to(self.device, dtype)
 
-    def _first_frames(self, items: Sequence[WorkItem], placement: Placement) -> Any:
+    def first_frames(self, items: Sequence[WorkItem], placement: Placement) -> Any:
         """Return a context with the known latents, encoded while the autoencoder is there."""
         from contextlib import nullcontext
 
-        if "VideoToWorld" not in self._model.weights.pipeline:
-            return nullcontext(None)
-        channels, frames, height, width = self._model.latent_shape
-        latents = torch.zeros(len(items), channels, frames, height, width, device=self._device)
-        images = self._model.images
-        if images is None:
-            return nullcontext(Known(latents, 0))
+        known, images = self.unknown(len(items)), self._model.images
+        if known is None or images is None:
+            return nullcontext(known)
         with placement.vae() as vae:
-            for row, item in zip(latents, items, strict=True):
+            for row, item in zip(known.latents, items, strict=True):
                 row[:, :1] = encode_image(vae, images.read(item.prompt_id))
-        return nullcontext(Known(latents, 1))
+        return nullcontext(Known(known.latents, 1))
 
-    def _placed(self, batch: int) -> Placement:
+    def unknown(self, batch: int) -> Known | None:
+        """Return what a network that could go on from frames sees where it has none."""
+        if "VideoToWorld" not in self._model.weights.pipeline:
+            return None
+        return Known(torch.zeros(batch, *self._model.latent_shape, device=self.device), 0)
+
+    def placed(self, batch: int) -> Placement:
         """Load the networks, and decide where their weights stay."""
         if self._placement is None:
             claim(self)
             settings = self._model.settings
             mode = settings.memory
             if mode == "auto":
-                mode = _mode(self._model.peaks(batch), self._device, self._place)
+                mode = _mode(self._model.peaks(batch), self.device, self.place)
             root = self._model.weights.root
-            vae = loading.load_vae(root, settings.decode_dtype, self._place)
-            self._placement = Placement(
-                mode=mode, device=self._device, net=self._transformer(), autoencoder=vae
-            )
+            vae = loading.load_vae(root, settings.decode_dtype, self.place, settings.decoder)
+            where = "cpu" if mode == "group" else self.device
+            net = self.transformer(settings.dtype, where)
+            net = use_kernels(net, settings, mode, self.place)
+            self._placement = Placement(mode=mode, device=self.device, net=net, autoencoder=vae)
         return self._placement
 
-    def _transformer(self) -> Any:
-        weights, dtype = self._model.weights, self._model.settings.dtype
+    def transformer(self, dtype: str, device: str) -> Any:
+        """Return the transformer in a dtype; random weights are drawn on the device."""
+        weights = self._model.weights
         family, root = self._model.family, weights.root
         if root is None:
-            return loading.random_transformer(family, weights.config, dtype)
+            return loading.random_transformer(family, weights.config, dtype, device)
         if weights.student is None and weights.lora is None:
             import diffusers
 
             kind = getattr(diffusers, family.transformer)
-            return loading.from_folder(kind, root, "transformer", dtype, self._place)
+            return loading.from_folder(kind, root, "transformer", dtype, self.place)
         if weights.student is not None:
             prefix, expected = self._model.settings.prefix, weights.expected
             state = loading.student_tensors(weights.student, family, prefix, dict(expected))
         else:
-            state = loading.folder_tensors(root, self._place)
+            state = loading.folder_tensors(root, self.place)
         if weights.lora is not None:
             lora = Checkpoint(
                 path=weights.lora,
                 format="safetensors",
                 files=(weights.lora,),
-                place=f"{self._place}.lora",
+                place=f"{self.place}.lora",
             )
             scale = self._model.settings.lora_scale
             state = merge_lora(state, read_tensors(lora), family.name, scale)
         return loading.transformer_of(family, weights.config, state, dtype)
 
     def _clock(self) -> float:
-        if self._device.startswith("cuda"):
+        if self.device.startswith("cuda"):
             torch.cuda.synchronize()
         return time.perf_counter()
 
@@ -236,7 +245,7 @@ def claim(engine: Engine) -> None:
 
     On a CPU all stay. On a GPU an engine stays if the next one fits beside it.
     """
-    if engine._device.startswith("cuda"):
+    if engine.device.startswith("cuda"):
         free, _ = torch.cuda.mem_get_info()
         needed = engine._model.peaks(1).at("resident")
         for other in [e for e in _working if e is not engine]:

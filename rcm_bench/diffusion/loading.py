@@ -20,7 +20,9 @@ _RANDOM_SEED = 0
 _RANDOM_SCALE = 0.02
 
 
-def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any:
+def from_folder(
+    kind: Any, root: Path, part: str, dtype: str, place: str, variant: str | None = None
+) -> Any:
     """Load one part of a pipeline's folder by its class's own ``from_pretrained``, strictly.
 
     Libraries fill what a file lacks with random numbers and go on; here that is an error.
@@ -31,6 +33,7 @@ def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any
         part: Subfolder.
         dtype: Of the weights.
         place: For messages.
+        variant: Which of several weights, such as ``fp16``.
 
     Raises:
         UserError: Keys are missing, unexpected or misshapen.
@@ -46,6 +49,7 @@ def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                variant=variant,
                 **{name: getattr(torch, dtype)},
             )
     except (RuntimeError, ValueError, OSError) as fault:
@@ -60,33 +64,68 @@ def from_folder(kind: Any, root: Path, part: str, dtype: str, place: str) -> Any
     return net.eval()
 
 
-def load_vae(root: Path | None, dtype: str, place: str) -> Any:
-    """Return the autoencoder of a folder, or one with random weights."""
+def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffusers") -> Any:
+    """Return the autoencoder of a folder, or one with random weights.
+
+    Args:
+        root: Folder of the pipeline; None for random weights.
+        dtype: Of the autoencoder.
+        place: For messages.
+        decoder: ``diffusers`` for its own, else how ours computes; it starts from float32, so that
+            what is summed before it is rounded is rounded once.
+
+    Raises:
+        UserError: It does not fit, or is no autoencoder that our decoder knows.
+    """
     import torch
     from diffusers import AutoencoderKLWan
 
+    own = decoder == "diffusers"
     if root is not None:
-        return from_folder(AutoencoderKLWan, root, "vae", dtype, place)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_RANDOM_SEED)
-        vae: Any = AutoencoderKLWan
-        return vae(**VAE).to(getattr(torch, dtype)).eval()
+        vae = from_folder(AutoencoderKLWan, root, "vae", dtype if own else "float32", place)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(_RANDOM_SEED)
+            kind: Any = AutoencoderKLWan
+            vae = kind(**VAE).eval()
+            vae = vae.to(getattr(torch, dtype)) if own else vae
+    if own:
+        return vae
+    from rcm_bench.diffusion.autoencoder import FastAutoencoder
+
+    try:
+        return FastAutoencoder(vae, getattr(torch, dtype), decoder)  # type: ignore[arg-type]
+    except ValueError as fault:
+        raise UserError(f"{place}.decoder: {fault}; use 'decoder: diffusers'") from None
 
 
-def random_transformer(family: Family, config: Mapping[str, Any], dtype: str) -> Any:
-    """Return a network of real shapes with random weights: for throughput, never for quality."""
+def random_transformer(
+    family: Family, config: Mapping[str, Any], dtype: str, device: str = "cpu"
+) -> Any:
+    """Return a network of real shapes with random weights: for throughput, never for quality.
+
+    They are drawn in float32, so that networks of two dtypes have the same weights but for
+    rounding, and where they will stay: a CPU draws 14 billion of them in minutes.
+
+    Args:
+        family: Family of the network.
+        config: Its configuration.
+        dtype: Of the weights.
+        device: Where to draw them.
+    """
     import torch
 
     net = _empty(family, config)
-    rng = torch.Generator().manual_seed(_RANDOM_SEED)
+    rng = torch.Generator(device).manual_seed(_RANDOM_SEED)
     state = {}
     for name, value in net.state_dict().items():
-        tensor = torch.empty(value.shape, dtype=getattr(torch, dtype))
+        tensor = torch.empty(value.shape, device=device)
         if value.ndim > 1:
             tensor.normal_(0, _RANDOM_SCALE, generator=rng)
         else:
             tensor.fill_(1.0 if name.endswith("weight") else 0.0)
-        state[name] = tensor
+        kept = any(part in name.split(".") for part in net._keep_in_fp32_modules or ())
+        state[name] = tensor if kept else tensor.to(getattr(torch, dtype))
     return _filled(net, state, dtype)
 
 

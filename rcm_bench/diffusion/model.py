@@ -4,24 +4,28 @@ Shape legend: B batch, C latent channels, T latent frames, H and W latent height
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.canonical import digest_of
 from rcm_bench.diffusion import shapes
-from rcm_bench.diffusion.families import Family, parameters
+from rcm_bench.diffusion.families import Family
 from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
 from rcm_bench.diffusion.images import find_images
+from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.diffusion.memory import Peaks, estimate
 from rcm_bench.diffusion.settings import DiffusionSettings
 from rcm_bench.diffusion.text import TextEncoder
 from rcm_bench.diffusion.weights import RANDOM, resolve
+from rcm_bench.diffusion.work import evaluation_flops
 from rcm_bench.errors import UserError
 from rcm_bench.planning import seen_by_model
-from rcm_bench.suite import Strict
+from rcm_bench.suite import RcmSampler, Strict
 from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
 from rcm_bench.video_files import CODEC
 
 if TYPE_CHECKING:
+    from rcm_bench.diffusion.deviation import Deviation
     from rcm_bench.diffusion.engine import Engine
 
 _FLOPS = 3e14  # what an H100 reaches in bfloat16 on these networks, for the plan's rough time
@@ -76,6 +80,7 @@ class DiffusionModel:
             "lora_scale": scale,
             "images": self.images.digest() if self.images else None,
             "codec": CODEC if self.settings.frames > 1 else None,
+            **kernels(self.settings),
         }
 
     def card(self) -> dict[str, Any]:
@@ -99,11 +104,7 @@ class DiffusionModel:
 
     def cost(self) -> Cost:
         """Return rough costs on one H100: matrix products of all tokens, and attention."""
-        config = self.weights.config
-        _, frames, height, width = self.latent_shape
-        tokens = frames * height * width / 4
-        dim = int(config["num_attention_heads"]) * int(config["attention_head_dim"])
-        flops = 2 * parameters(config) * tokens + 4 * int(config["num_layers"]) * dim * tokens**2
+        flops = evaluation_flops(self.weights.config, self.latent_shape)
         pixels = self.settings.resolution[0] * self.settings.resolution[1]
         video = pixels * self.settings.frames * _BITS_PER_PIXEL
         size = video if self.settings.frames > 1 else pixels * _PNG_BYTES_PER_PIXEL
@@ -163,3 +164,20 @@ class DiffusionModel:
         """Generate one planned batch; smaller parts of it where memory does not suffice."""
         assert self._engine is not None, "load comes before generate"
         yield from self._engine.generate(items)
+
+    def deviations(self, item: WorkItem) -> "dict[str, Deviation]":
+        """Return by part how far the chosen kernels lead from the float32 result; see there."""
+        from rcm_bench.diffusion.deviation import deviations
+
+        assert self._engine is not None, "load comes before deviations"
+        return deviations(self._engine, self, item)
+
+    def text_seconds(self, item: WorkItem) -> list[float] | str:
+        """Return seconds of encoding one prompt, several times, or why there are none."""
+        assert self._engine is not None, "load comes before text_seconds"
+        return self._engine.text_seconds(item.prompt_rewritten)
+
+    def warm_up(self, item: WorkItem) -> None:
+        """Load and compile what a sample needs; solvers with any number of steps take two."""
+        few = item if isinstance(self.sampler, RcmSampler) else replace(item, steps=2)
+        list(self.generate([few]))

@@ -44,6 +44,23 @@ class DiffusionSettings(Strict):
     dtype: Dtype = Field(default="bfloat16", description="Of the transformer")
     text_dtype: Dtype = Field(default="bfloat16", description="Of the text encoder")
     decode_dtype: Dtype = Field(default="float32", description="Of the autoencoder")
+    attention: Literal["native", "cudnn", "math"] = Field(
+        default="native",
+        description="Attention of the transformer: PyTorch's choice, cuDNN's, or plain products",
+    )
+    compile: Literal["none", "blocks"] = Field(
+        default="none", description="Compile each block of the transformer once; rounds differently"
+    )
+    decoder: Literal["diffusers", "eager", "compiled", "triton"] = Field(
+        default="diffusers",
+        description="Decoder of the autoencoder: diffusers', or ours with plain, compiled or fused "
+        "operations between the convolutions; the same picture, rounded differently",
+    )
+    autotune: bool = Field(
+        default=False,
+        description="Let cuDNN time its convolutions and take the fastest: bits may then differ "
+        "from process to process",
+    )
     max_tokens: Count | None = Field(
         default=None, le=512, description="Text tokens [512, as the published models are trained]"
     )

@@ -35,7 +35,7 @@ class Source:
 def find_source(
     name: str, revision: str | None, family: Family, folder: Path, place: str
 ) -> Source:
-    """Find a pipeline given as a folder or as a hub id with its commit.
+    """Find a pipeline of a family given as a folder or as a hub id with its commit.
 
     Args:
         name: Folder (relative to the suite's folder or to the working folder) or hub id.
@@ -47,9 +47,27 @@ def find_source(
     Raises:
         UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
     """
+    source = locate(name, revision, folder, place, f" ({_size(family, name)})")
+    if source.root is not None:
+        check_pipeline(source.root, family, place)
+    return source
+
+
+def locate(name: str, revision: str | None, folder: Path, place: str, size: str = "") -> Source:
+    """Find any pipeline given as a folder or as a hub id with its commit; looks into no file.
+
+    Args:
+        name: Folder (relative to the suite's folder or to the working folder) or hub id.
+        revision: Commit of a hub id.
+        folder: Folder of the suite.
+        place: File, line and key, for messages.
+        size: What there is to get, for the message where it is missing.
+
+    Raises:
+        UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
+    """
     for path in (folder / name, Path(name)):
         if path.is_dir():
-            check_pipeline(path, family, place)
             return Source(name=name, root=path)
         if path.is_file():
             raise UserError(
@@ -67,10 +85,9 @@ def find_source(
         )
     root = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots" / revision
     if not (root / "model_index.json").is_file():
-        said = f"{name} at {revision[:12]} is not on this machine ({_size(family, name)}); get it"
+        said = f"{name} at {revision[:12]} is not on this machine{size}; get it"
         command = f"hf download {name} --revision {revision} --exclude '*.pt' '*.pth' 'examples/*'"
         return Source(name=name, root=None, missing=f"{said}: {command}", revision=revision)
-    check_pipeline(root, family, place)
     return Source(name=name, root=root, revision=revision)
 
 

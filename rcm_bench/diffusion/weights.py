@@ -61,7 +61,7 @@ class Weights:
         What is not on this machine stands under its name: for a plan, since no run starts.
         """
         if self.source is None:
-            return {"transformer": f"{RANDOM}-1", "vae": f"{RANDOM}-1", "text_encoder": RANDOM}
+            return {"transformer": f"{RANDOM}-2", "vae": f"{RANDOM}-1", "text_encoder": RANDOM}
         if self.root is None:
             named = digest_of({"hub": self.source.name, "revision": self.source.revision})
             parts = dict.fromkeys(_PARTS, named)

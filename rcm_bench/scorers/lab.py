@@ -174,11 +174,12 @@ class Scorer:
         """
         for start in range(0, len(samples), BATCH):
             chunk = samples[start : start + BATCH]
-            yield from self._score(chunk, [decode(sample.path) for sample in chunk])
+            yield from self.score_images(chunk, [decode(sample.path) for sample in chunk])
 
-    def _score(
+    def score_images(
         self, samples: Sequence[SampleRef], images: "Sequence[NDArray[np.uint8]]"
     ) -> Iterator[Score]:
+        """Score samples whose images (S, S, 3) are at hand; their paths are not read."""
         from rcm_distill.lab.layout import SIZE
         from rcm_distill.lab.oracle import read
 

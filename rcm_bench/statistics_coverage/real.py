@@ -91,22 +91,25 @@ def trials(samples: pd.DataFrame, scores: pd.DataFrame, seed: int = SEED) -> pd.
     found = []
     for number, experiment in enumerate(experiments(samples["seed_index"].nunique(), rng)):
         paired = compared(samples, scores, experiment, rng)
-        there = paired["difference_low"].notna()
-        inside = (paired["difference_low"] <= 0) & (paired["difference_high"] >= 0)
-        found.append(
-            pd.DataFrame(
-                {
-                    "prompts": experiment.prompts,
-                    "partition": experiment.partition,
-                    "experiment": number,
-                    "metric": paired["benchmark"] + "." + paired["metric"],
-                    "p": paired["p"],
-                    "tied": paired["tied"],
-                    "held": [bool(i) if t else None for i, t in zip(inside, there, strict=True)],
-                }
-            )
-        )
+        found.append(outcomes(paired, experiment, number))
     return pd.concat(found, ignore_index=True)
+
+
+def outcomes(paired: pd.DataFrame, experiment: Experiment, number: int) -> pd.DataFrame:
+    """Return every test of one experiment, columns as in ``trials``."""
+    there = paired["difference_low"].notna()
+    inside = (paired["difference_low"] <= 0) & (paired["difference_high"] >= 0)
+    return pd.DataFrame(
+        {
+            "prompts": experiment.prompts,
+            "partition": experiment.partition,
+            "experiment": number,
+            "metric": paired["benchmark"] + "." + paired["metric"],
+            "p": paired["p"],
+            "tied": paired["tied"],
+            "held": [bool(i) if t else None for i, t in zip(inside, there, strict=True)],
+        }
+    )
 
 
 def _line(what: str, alarms: pd.DataFrame) -> dict[str, object]:

@@ -15,7 +15,7 @@ def distill(
 
     Args:
         recipe: Path of a recipe.
-        out: Folder of state, log and weights; ``runs/train-<recipe>`` by default.
+        out: Folder of state, log, samples and weights; ``runs/train-<recipe>`` by default.
         max_seconds: Time of this session; None for as long as it takes.
 
     Returns:
@@ -56,7 +56,7 @@ def distill(
                 device=pick_device(),
                 teacher=teacher,
                 max_seconds=float("inf") if max_seconds is None else max_seconds,
-                validate=Validation(teacher=loaded.teacher is None),
+                validate=Validation(teacher=loaded.teacher is None, sheets=folder / "samples"),
                 progress=show,
             )
         except (ValueError, FloatingPointError) as fault:

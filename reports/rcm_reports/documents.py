@@ -15,6 +15,7 @@ from rcm_reports.paper_tables import paper_tables
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.study import Study, build_study
 from rcm_reports.tables import csv_table, markdown_tables
+from rcm_reports.throughput import throughput_markdown, throughput_table
 from rcm_reports.verdict import Verdict, verdict
 
 JSON_SCHEMA = "rcm_bench.report/1"
@@ -74,6 +75,7 @@ def as_json(report: ReportInput, study: Study) -> str:
         "paired": records(report.paired),
         "timings": records(report.timings),
         "published": records(report.published),
+        "throughput": records(report.throughput),
         "manifest": manifest,
     }
     return json.dumps(_plain(data), indent=1, ensure_ascii=True, allow_nan=False) + "\n"
@@ -95,6 +97,8 @@ def as_markdown(report: ReportInput, study: Study) -> str:
     parts += ["## Differences to the reference", markdown_tables(report, "paired")]
     if len(report.timings):
         parts += ["## Times", markdown_tables(report, "timing")]
+    if (rates := throughput_table(report)) is not None:
+        parts += ["## Throughput", throughput_markdown(rates)]
     parts += ["## Protocol and receipt", f"`{command(report.manifest).replace('`', '')}`"]
     for part in build_receipt(report, study):
         lines = [f"- {markdown(line.name)}: {markdown(line.value)}" for line in part.entries]

@@ -22,6 +22,7 @@ SAMPLE_COLUMNS = (
 )
 SCORE_COLUMNS = ("item_id", "benchmark", "metric", "value")
 PUBLISHED_COLUMNS = ("benchmark", "metric", "model", "steps", "value", "text", "source", "differs")
+THROUGHPUT_COLUMNS = ("model", "steps", "kernels")
 FAILURE_COLUMNS = ("model", "steps", "stage", "message")
 
 
@@ -40,6 +41,8 @@ class ReportInput:
         run_dir: Folder of the run; it appears nowhere in what is written.
         published: Numbers of others to be shown beside the run's own, in its units; ``text`` is
             how they are printed. They have no interval and are part of no comparison.
+        throughput: One row per model and steps: parts, memory, rates, speed-ups, and ``reasons``
+            for what is not there.
 
     Raises:
         ValueError: A table has rows but lacks a column that the report needs.
@@ -54,6 +57,7 @@ class ReportInput:
     timings: pd.DataFrame
     run_dir: Path
     published: pd.DataFrame = field(default_factory=pd.DataFrame)
+    throughput: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         """Refuse tables that lack columns, by name, before anything is written."""
@@ -64,6 +68,7 @@ class ReportInput:
         _require("failures", self.failures, FAILURE_COLUMNS)
         _require("timings", self.timings, TIMING_COLUMNS)
         _require("published", self.published, PUBLISHED_COLUMNS)
+        _require("throughput", self.throughput, THROUGHPUT_COLUMNS)
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ from rcm_reports.regressions import build_regressions
 from rcm_reports.score_tables import benchmark_sections, links, reference_name, time_table
 from rcm_reports.study import Study, build_study
 from rcm_reports.svg import marker, tag
+from rcm_reports.throughput import throughput_table
 from rcm_reports.tradeoffs import tradeoff_charts
 from rcm_reports.verdict import verdict
 
@@ -102,6 +103,7 @@ def build_page(report: ReportInput) -> BuiltPage:
         ],
         "sections": sections,
         "times": time_table(study),
+        "throughput": throughput_table(report),
         "tradeoffs": tradeoff_charts(study),
         "gallery": gallery,
         "viewer_note": viewer_note,

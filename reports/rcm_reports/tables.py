@@ -22,6 +22,7 @@ from rcm_reports.formatting import (
 )
 from rcm_reports.inputs import ReportInput
 from rcm_reports.study import Cell, Metric, Study, Value, benchmark_title, build_study
+from rcm_reports.throughput import throughput_markdown, throughput_table
 
 Lookup = Callable[[Metric, Cell], str]
 
@@ -46,6 +47,8 @@ class Sheet(NamedTuple):
 def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
     """Write ``measurements``, ``paired`` and ``timing`` as ``.csv``, ``.md`` and ``.tex``.
 
+    Where it was asked for, ``throughput`` follows as ``.csv`` and ``.md``.
+
     Numbers in the CSV files are exact; a missing number is an empty cell. Text that a spreadsheet
     would take for a formula gets a leading apostrophe.
 
@@ -54,20 +57,20 @@ def write_tables(report_input: ReportInput, out_dir: Path) -> list[Path]:
     """
     study = build_study(report_input)
     out_dir.mkdir(parents=True, exist_ok=True)
-    written = []
+    texts = {}
     for name, frame in _frames(report_input).items():
         sheets = _sheets_of(study, name)
-        for suffix, text in (
-            (".csv", csv_table(frame)),
-            (".md", _markdown(sheets)),
-            (".tex", _latex(sheets, name)),
-        ):
-            path = out_dir / f"{name}{suffix}"
-            temporary = path.with_name(f".{path.name}.tmp")
-            temporary.write_text(text, encoding="utf-8", newline="")
-            os.replace(temporary, path)
-            written.append(path)
-    return written
+        texts[f"{name}.csv"] = csv_table(frame)
+        texts[f"{name}.md"] = _markdown(sheets)
+        texts[f"{name}.tex"] = _latex(sheets, name)
+    if (rates := throughput_table(report_input)) is not None:
+        texts["throughput.csv"] = csv_table(report_input.throughput)
+        texts["throughput.md"] = throughput_markdown(rates)
+    for name, text in texts.items():
+        temporary = out_dir / f".{name}.tmp"
+        temporary.write_text(text, encoding="utf-8", newline="")
+        os.replace(temporary, out_dir / name)
+    return [out_dir / name for name in texts]
 
 
 def markdown_tables(report_input: ReportInput, name: str) -> str:

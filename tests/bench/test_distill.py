@@ -1,6 +1,7 @@
 """The verb distill: trains, validates on the laboratory's tasks, resumes, names faults."""
 
 import pytest
+from PIL import Image
 
 from rcm_bench.errors import UserError
 from rcm_bench.verbs.distill import distill
@@ -27,6 +28,8 @@ def test_train_and_resume(tmp_path):
     assert weights == tmp_path / "out" / "tiny.safetensors"
     card = checkpoint.read_card(weights)
     assert card["steps"] == 3 and 0 <= card["scores"]["geneval_16_steps"] <= 1
+    with Image.open(tmp_path / "out" / "samples" / "0000003.png") as sheet:
+        assert sheet.size == (12 * 80, 80)
     assert distill(recipe, tmp_path / "out") == weights
 
 

@@ -28,8 +28,11 @@ def test_throughput_is_planned_whole():
     found = rcm_bench.plan("throughput_wan")
     assert found.missing == [] and found.machine == "on one H100"
     assert [(c.model, c.steps, c.evaluations) for c in found.cells] == [
-        ("teacher", 50, 600), ("rcm", 1, 6), ("rcm", 2, 12), ("rcm", 4, 24),
+        ("teacher", 50, 100), ("stock-teacher", 50, 100),
+        ("rcm", 1, 1), ("rcm", 2, 2), ("rcm", 4, 4),
     ]  # fmt: skip
+    large = rcm_bench.plan("throughput_wan_14b")
+    assert large.missing == [] and [c.steps for c in large.cells] == [50, 1, 2, 4]
 
 
 def test_geneval_says_all_that_is_missing():

@@ -127,7 +127,7 @@ def _as_scenes(num: int, analysis: Analysis) -> Scenes:
     )
 
 
-def _high_frequency(images: Tensor) -> Tensor:
+def high_frequency(images: Tensor) -> Tensor:
     """Return the mean square of what the binomial blur takes away, image range 0 to 1, (B,)."""
     return ((images - smooth(images)) / 2).square().mean((1, 2, 3))
 
@@ -159,8 +159,8 @@ def _read_batch(images: Tensor) -> Iterator[SceneReading]:
         _objects(len(images), analysis),
         map(tuple, analysis.background.parameters.tolist()),
         residual.tolist(),
-        _high_frequency(images).tolist(),
-        _high_frequency(rendered).tolist(),
+        high_frequency(images).tolist(),
+        high_frequency(rendered).tolist(),
     )
 
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rcm_kernels import attention
+from rcm_distill.nets.blocks import Block, TextBlock, layer_norm
+from rcm_distill.nets.heads import QueryHead, TimeHead
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,8 @@ class DiTConfig:
         max_frequency: Highest of them in radians per unit of rectified-flow time. It bounds dv/dt,
             which consistency tangents see.
         end_time: Whether the network predicts average velocities up to an end time that it is told.
+        discriminator: Whether it has a head on its middle block that tells data from samples.
+        log_weight: Whether it carries a learned weight of a loss over time.
     """
 
     vocab_size: int
@@ -54,6 +57,8 @@ class DiTConfig:
     num_frequencies: int = 32
     max_frequency: float = 32.0
     end_time: bool = False
+    discriminator: bool = False
+    log_weight: bool = False
 
     def __post_init__(self) -> None:
         """Refuse shapes that do not divide."""
@@ -82,82 +87,6 @@ class EncodedText(NamedTuple):
     pooled: Tensor  # (B, D)
 
 
-def _rms_norm(x: Tensor, scale: Tensor) -> Tensor:
-    # Written out, so that forward-mode differentiation and every torch from 2.11 on agree on it.
-    wide = x.to(torch.promote_types(x.dtype, torch.float32))
-    mean_square = wide.pow(2).mean(-1, keepdim=True)
-    return (wide * torch.rsqrt(mean_square + 1e-6) * scale).to(x.dtype)
-
-
-class _Attention(nn.Module):
-    """Attention of tokens to themselves and, if given, to words; queries and keys normalised."""
-
-    def __init__(self, width: int, num_heads: int, *, to_words: bool) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.word_kv = nn.Linear(width, 2 * width) if to_words else None
-        self.out = nn.Linear(width, width)
-        self.query_scale = nn.Parameter(torch.ones(width // num_heads))
-        self.key_scale = nn.Parameter(torch.ones(width // num_heads))
-
-    def forward(self, x_BND: Tensor, words_BLD: Tensor | None = None) -> Tensor:
-        q, k, v = self.qkv(x_BND).chunk(3, dim=-1)
-        if self.word_kv is not None and words_BLD is not None:
-            word_k, word_v = self.word_kv(words_BLD).chunk(2, dim=-1)
-            k, v = torch.cat([k, word_k], dim=1), torch.cat([v, word_v], dim=1)
-        q_BHND, k_BHMD, v_BHMD = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in (q, k, v)
-        )
-        q_BHND = _rms_norm(q_BHND, self.query_scale)
-        k_BHMD = _rms_norm(k_BHMD, self.key_scale)
-        mixed: Tensor = attention(q_BHND, k_BHMD, v_BHMD)
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return out
-
-
-def _feed_forward(width: int, hidden: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(width, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, width)
-    )
-
-
-class _TextBlock(nn.Module):
-    def __init__(self, width: int, num_heads: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attention = _Attention(width, num_heads, to_words=False)
-        self.feed_forward = _feed_forward(width, 2 * width)
-
-    def forward(self, words_BLD: Tensor) -> Tensor:
-        words_BLD = words_BLD + self.attention(self.norm1(words_BLD))
-        out: Tensor = words_BLD + self.feed_forward(self.norm2(words_BLD))
-        return out
-
-
-class _Block(nn.Module):
-    def __init__(self, config: DiTConfig) -> None:
-        super().__init__()
-        width = config.width
-        self.offset = nn.Parameter(torch.zeros(6 * width))
-        self.attention = _Attention(width, config.num_heads, to_words=True)
-        self.feed_forward = _feed_forward(width, config.mlp_ratio * width)
-
-    def forward(self, x_BND: Tensor, words_BLD: Tensor, modulation_B1D6: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = (
-            (modulation_B1D6 + self.offset).to(x_BND.dtype).chunk(6, dim=-1)
-        )
-        normed = _layer_norm(x_BND) * (1 + scale1) + shift1
-        x_BND = x_BND + gate1 * self.attention(normed, words_BLD)
-        normed = _layer_norm(x_BND) * (1 + scale2) + shift2
-        out: Tensor = x_BND + gate2 * self.feed_forward(normed)
-        return out
-
-
-def _layer_norm(x: Tensor) -> Tensor:
-    return functional.layer_norm(x, (x.shape[-1],), eps=1e-6).to(x.dtype)
-
-
 class DiT(nn.Module):
     """The velocity network v(x_t, t, prompt) of rectified flow, x_t = (1 - t) x0 + t eps."""
 
@@ -174,7 +103,7 @@ class DiT(nn.Module):
         nn.init.normal_(self.word_embedding.weight, std=0.5)
         self.word_position = nn.Parameter(torch.randn(1, config.max_words, width) * 0.1)
         self.text_blocks = nn.ModuleList(
-            _TextBlock(width, config.num_heads) for _ in range(config.text_depth)
+            TextBlock(width, config.num_heads) for _ in range(config.text_depth)
         )
         # Ordered pooling: "A left of B" and "B left of A" must not pool to the same vector.
         self.pool = nn.Linear(config.max_words * 32, width)
@@ -183,7 +112,9 @@ class DiT(nn.Module):
             nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), nn.Linear(width, width)
         )
         self.modulation = nn.Linear(width, 6 * width)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(
+            Block(width, config.num_heads, config.mlp_ratio) for _ in range(config.depth)
+        )
         self.final_modulation = nn.Linear(width, 2 * width)
         self.patch_out = nn.Linear(width, patch_dim)
         for layer in (self.modulation, self.final_modulation, self.patch_out):
@@ -198,6 +129,8 @@ class DiT(nn.Module):
             self.gap_in = nn.Sequential(
                 nn.Linear(2 * config.num_frequencies, width), nn.SiLU(), last
             )
+        self.discriminator = QueryHead(width, config.num_heads) if config.discriminator else None
+        self.weight_head = TimeHead(2 * config.num_frequencies) if config.log_weight else None
         frequencies = torch.logspace(
             0, math.log10(config.max_frequency), config.num_frequencies, dtype=torch.float64
         )
@@ -247,25 +180,78 @@ class DiT(nn.Module):
         if (s_B is not None) != self.config.end_time:
             says = "needs s_B" if self.config.end_time else "takes no s_B"
             raise ValueError(f"a network with end_time={self.config.end_time} {says}")
+        x_BND, condition_BD = self._blocks(x_BCSS, t_B, cond, s_B, len(self.blocks))
+        with torch.autocast(t_B.device.type, enabled=False):
+            final_shift, final_scale = self.final_modulation(condition_BD)[:, None].chunk(2, dim=-1)
+        out_BNP = self.patch_out(layer_norm(x_BND) * (1 + final_scale) + final_shift)
+        out = _from_patches(out_BNP, self.config)
+        return out.to(torch.promote_types(out.dtype, torch.float32))
+
+    def logits(self, x_BCSS: Tensor, t_B: Tensor, cond: Tensor | EncodedText) -> Tensor:
+        """Tell noisy data from noisy samples by the tokens after half of the blocks.
+
+        Args:
+            x_BCSS: Noisy images (B, C, S, S) on the rectified-flow path.
+            t_B: Rectified-flow times (B,) in [0, 1].
+            cond: As in ``forward``.
+
+        Returns:
+            Logits (B,), positive for data.
+
+        Raises:
+            ValueError: The network has no discriminator.
+        """
+        if self.discriminator is None:
+            raise ValueError("a network with discriminator=False has no logits")
+        half = max(1, len(self.blocks) // 2)
+        logits: Tensor = self.discriminator(self._blocks(x_BCSS, t_B, cond, None, half)[0])
+        return logits
+
+    def log_weight(self, t_B: Tensor) -> Tensor:
+        """Return the learned weight w (B,) of a loss at rectified-flow times (B,).
+
+        Raises:
+            ValueError: The network has none.
+        """
+        if self.weight_head is None:
+            raise ValueError("a network with log_weight=False has no weight")
+        with torch.autocast(t_B.device.type, enabled=False):
+            found: Tensor = self.weight_head(self._features(t_B))
+        return found
+
+    def _blocks(
+        self,
+        x_BCSS: Tensor,
+        t_B: Tensor,
+        cond: Tensor | EncodedText,
+        s_B: Tensor | None,
+        count: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Return tokens (B, N, D) after the first ``count`` blocks, and the condition (B, D)."""
         words_BLD, pooled_BD = cond if isinstance(cond, EncodedText) else self.encode(cond)
         condition_BD = self._condition(t_B, s_B, pooled_BD)
         with torch.autocast(t_B.device.type, enabled=False):
             modulation = self.modulation(condition_BD)[:, None]
-            final_shift, final_scale = self.final_modulation(condition_BD)[:, None].chunk(2, dim=-1)
         x_BND = self.patch_in(_to_patches(x_BCSS, self.config.patch_size)) + self.position
-        for block in self.blocks:
+        for block in list(self.blocks)[:count]:
             x_BND = block(x_BND, words_BLD, modulation)
-        out_BNP = self.patch_out(_layer_norm(x_BND) * (1 + final_scale) + final_shift)
-        out = _from_patches(out_BNP, self.config)
-        return out.to(torch.promote_types(out.dtype, torch.float32))
+        return x_BND, condition_BD
 
 
-def with_end_time(net: DiT) -> DiT:
-    """Copy a network of velocities into one that is told end times, and starts out the same."""
-    wider = DiT(replace(net.config, end_time=True)).to(net.position.device, net.position.dtype)
+def with_parts(net: DiT, *parts: str) -> DiT:
+    """Copy a network into one with further parts, which do not change what it predicts at first.
+
+    Args:
+        net: Network of velocities.
+        parts: Of ``"end_time"``, ``"discriminator"`` and ``"log_weight"``.
+    """
+    if not parts:
+        return net
+    config = replace(net.config, **dict.fromkeys(parts, True))
+    wider = DiT(config).to(net.position.device, net.position.dtype)
     missing, unexpected = wider.load_state_dict(net.state_dict(), strict=False)
     assert not unexpected
-    assert all(name.startswith("gap_in.") for name in missing)
+    assert all(name.startswith(("gap_in.", "discriminator.", "weight_head.")) for name in missing)
     return wider
 
 

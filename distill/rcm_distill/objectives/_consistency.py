@@ -7,11 +7,13 @@ import torch
 from torch import Generator, Tensor
 
 from rcm_distill.denoiser import Denoiser, GuidanceForm, guided
+from rcm_distill.objectives._learned_weight import log_weight, weighted_loss
 from rcm_distill.objectives._reduce import (
     Reduction,
     finite_samples,
     per_sample,
     reduce_squares,
+    squares,
 )
 from rcm_distill.objectives.protocol import Batch, data_of, noise_for
 from rcm_distill.objectives.time_law import TimeLaw
@@ -23,11 +25,15 @@ TangentNorm = Literal["norm_plus_c", "paper"]
 
 
 class ConsistencyTerm(NamedTuple):
-    """The loss, which samples (B,) are in it, and the mean RMS of their raw tangents."""
+    """The loss, which samples (B,) are in it, and the mean RMS of their raw tangents.
+
+    ``log_weight`` is the mean of a learned weight, where there is one.
+    """
 
     loss: Tensor
     kept_B: Tensor
     tangent_rms: Tensor
+    log_weight: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +53,7 @@ class Consistency:
         method: How dF/dt is taken.
         weighting: ``"none"`` or ``"inverse_sigma"``, the prior weight 1 / tan t of sCM.
         reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        learned_weight: Whether the student's own ``log_weight`` evens the loss out over t.
     """
 
     times: TimeLaw
@@ -59,6 +66,7 @@ class Consistency:
     method: Method
     weighting: Literal["none", "inverse_sigma"]
     reduction: Reduction
+    learned_weight: bool = False
 
     def on_data(
         self, student: Denoiser, teacher: Denoiser, batch: Batch, rng: Generator, r: float
@@ -106,9 +114,16 @@ class Consistency:
         weight_B = None
         if self.weighting == "inverse_sigma":
             weight_B = 1 / torch.tan(t_B.to(F.dtype)).clamp(min=1e-4)
-        loss = reduce_squares(F - F.detach() - normalised, kept_B, self.reduction, weight_B)
+        error = F - F.detach() - normalised
         size_B = torch.where(kept_B, g.square().flatten(1).mean(1).sqrt(), 0.0)
-        return ConsistencyTerm(loss, kept_B, size_B.sum() / kept_B.sum().clamp(min=1))
+        size = size_B.sum() / kept_B.sum().clamp(min=1)
+        if not self.learned_weight:
+            loss = reduce_squares(error, kept_B, self.reduction, weight_B)
+            return ConsistencyTerm(loss, kept_B, size)
+        squares_B = squares(error, kept_B, self.reduction, weight_B)
+        w_B = log_weight(student, t_B)
+        loss = weighted_loss(squares_B, w_B, kept_B, self.reduction)
+        return ConsistencyTerm(loss, kept_B, size, w_B.detach().mean())
 
     def normalise(self, g: Tensor) -> Tensor:
         """Bring each sample's tangent (B, ...) to about unit size."""

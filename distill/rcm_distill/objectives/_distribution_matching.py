@@ -89,12 +89,18 @@ class DistributionMatching:
         rng: Generator,
         num_steps: int,
     ) -> DistributionTerm:
+        """Simulate and compute the term on what comes of it."""
+        G = self.simulate(student, batch, rng, num_steps, gradient=True)
+        return self.on_samples(G, teacher, critic, batch, rng)
+
+    def on_samples(
+        self, G: Tensor, teacher: Denoiser, critic: Denoiser, batch: Batch, rng: Generator
+    ) -> DistributionTerm:
         """Compute ||G - sg(G - grad)||^2, whose gradient in G is 2 grad.
 
         grad = (x0_critic - x0_teacher) / max(mean |G - x0_teacher|, 1e-5) at x_t = cos t G + sin t
         eps (DMD2, 2405.14867, equations 4 and 7 of DMD; NVlabs/rcm). DMD2 puts 1/2 before it.
         """
-        G = self.simulate(student, batch, rng, num_steps, gradient=True)
         with torch.no_grad():
             x_t, t_B = self._noised(G, batch, rng)
             x0_critic = critic(x_t, t_B, batch.cond).x0
@@ -112,11 +118,17 @@ class DistributionMatching:
     def critic_term(
         self, student: Denoiser, critic: Denoiser, batch: Batch, rng: Generator, num_steps: int
     ) -> FlowMatchingTerm:
+        """Simulate and compute the critic's loss on what comes of it."""
+        G = self.simulate(student, batch, rng, num_steps, gradient=False)
+        return self.critic_on_samples(G, critic, batch, rng)
+
+    def critic_on_samples(
+        self, G: Tensor, critic: Denoiser, batch: Batch, rng: Generator
+    ) -> FlowMatchingTerm:
         """Compute the critic's flow matching loss on what the student generates, in TrigFlow.
 
         Equal to ||G - x0_critic||^2 / sin^2 t, without the division.
         """
-        G = self.simulate(student, batch, rng, num_steps, gradient=False)
         t_B = self.times.sample(len(G), rng, rng.device)
         return flow_matching_term(
             critic,

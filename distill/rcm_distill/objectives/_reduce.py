@@ -33,10 +33,23 @@ def reduce_squares(
         reduction: ``"sum"`` over elements and samples; ``"mean"`` over both.
         weight_B: Weight of each sample's squares (B,).
     """
+    squares_B = squares(error, kept_B, reduction, weight_B)
+    return squares_B.sum() if reduction == "sum" else squares_B.sum() / kept_B.sum().clamp(min=1)
+
+
+def squares(
+    error: Tensor, kept_B: Tensor, reduction: Reduction, weight_B: Tensor | None = None
+) -> Tensor:
+    """Return the squared error (B,) of each sample, a sum or a mean over its elements.
+
+    Args:
+        error: Errors (B, ...).
+        kept_B: Which samples count (B,), bool; the others have 0.
+        reduction: ``"sum"`` or ``"mean"`` over elements.
+        weight_B: Weight of each sample's squares (B,).
+    """
     error = torch.where(per_sample(kept_B, error), error, torch.zeros_like(error))
     squares_B = error.square().flatten(1).sum(1)
     if weight_B is not None:
         squares_B = squares_B * weight_B
-    if reduction == "sum":
-        return squares_B.sum()
-    return squares_B.sum() / (error[0].numel() * kept_B.sum().clamp(min=1))
+    return squares_B if reduction == "sum" else squares_B / error[0].numel()

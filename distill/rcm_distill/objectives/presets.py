@@ -107,9 +107,12 @@ PRESETS: dict[str, Preset] = {
             # sin t = sqrt(1 - prod alpha) of its schedule, betas from 0.00085 to 0.012 in the root.
             backward_times=tuple(math.asin(s) for s in (0.971, 0.850, 0.570)),
             teacher_guidance=8.0,
+            gan_weight=5e-3,
+            gan_critic_weight=1e-2,
         ),
         "2405.14867 and tianweiy/DMD2 at 8d8fa55: steps 999, 749, 499, 249, U(0.02 T, 0.98 T)",
-        "no GAN branch; starts at pi/2, not at step 999; p_D is uniform in rectified-flow time",
+        "one learned query as the discriminator's head, there convolutions; starts at pi/2, not at "
+        "step 999; times are uniform in rectified-flow time",
     ),
     "self-forcing@33593df wan-1.3b": _preset(
         dmd2,

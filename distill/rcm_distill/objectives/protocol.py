@@ -49,9 +49,11 @@ class Objective(Protocol):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return which of "data", "teacher", "critic" and "end_time" the method uses.
+        """Return which of "data", "teacher", "critic" and further parts of networks it uses.
 
-        ``"end_time"`` asks for a student that is told where its jump ends (``s_B``).
+        ``"end_time"`` asks for a student that is told where its jump ends (``s_B``),
+        ``"discriminator"`` for a critic with ``logits``, ``"log_weight"`` for a student with a
+        ``log_weight`` over time.
         """
         ...
 

@@ -18,7 +18,8 @@ from rcm_distill.tangent import Method
 class Objective:
     """Continuous-time consistency distillation; defaults of FastGen's CIFAR-10 configuration.
 
-    L = w(t) ||F - sg(F) - g / (||g|| + c)||^2. Differs from the paper: no learned weight w(t).
+    L = weight(t) ||F - sg(F) - g / (||g|| + c)||^2, with the learned weight of the paper only where
+    it is asked for: e^(-w(t)) L + w(t), w trained with the student.
 
     Attributes:
         times: Distribution of t; the paper's proposal on log tan t.
@@ -32,6 +33,7 @@ class Objective:
         teacher_guidance: Guidance scale of the teacher.
         guidance_form: What the scale means.
         reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        learned_weight: Whether a learned w(t) evens the loss out over t; needs a student with one.
     """
 
     times: TimeLaw = LogNormal(P_mean=-1.0, P_std=1.4)
@@ -45,11 +47,12 @@ class Objective:
     teacher_guidance: float = 1.0
     guidance_form: GuidanceForm = "u + s(c - u)"
     reduction: Reduction = "mean"
+    learned_weight: bool = False
 
     @property
     def needs(self) -> frozenset[str]:
-        """Return what the method uses: data and teacher."""
-        return frozenset({"data", "teacher"})
+        """Return what the method uses: data, teacher, and a student with a weight if it learns."""
+        return frozenset({"data", "teacher"} | ({"log_weight"} if self.learned_weight else set()))
 
     def phase(self, step: int) -> Phase:
         """Return "student": nobody else learns."""
@@ -73,6 +76,8 @@ class Objective:
         r = warm_up_ratio(step, self.tangent_warmup)
         part = self._consistency().on_data(student, required(teacher, "teacher"), batch, rng, r)
         terms = {"scm": part.loss.detach(), "tangent_rms": part.tangent_rms}
+        if part.log_weight is not None:
+            terms["log_weight"] = part.log_weight
         return LossTerms(part.loss, terms, (~part.kept_B).sum())
 
     def critic_loss(
@@ -93,4 +98,5 @@ class Objective:
             method=self.method,
             weighting=self.weighting,
             reduction=self.reduction,
+            learned_weight=self.learned_weight,
         )

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rcm_distill.denoiser import Prediction, network_denoiser
+from rcm_distill.nets.dit import DiT
 from rcm_distill.tangent import Tangent, tangent
+from rcm_distill.time import rf_from_trig, trig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +24,8 @@ class TrainingDenoiser:
 
     forward: Callable[..., Tensor]
     jvp: Callable[..., Tangent]
+    head: Callable[..., Tensor]
+    weight: Callable[..., Tensor]
     precision: Literal["bf16", "float32"]
     end_time: bool = False
 
@@ -47,9 +51,19 @@ class TrainingDenoiser:
         with torch.no_grad(), _autocast(x_t.device, "float32"):
             return self.jvp(x_t, t_B, dx, dt_B, cond, s_B)
 
+    def logits(self, x_t: Tensor, t_B: Tensor, cond: Any) -> Tensor:
+        """Return the discriminator's logits (B,) of noisy samples (B, ...); positive for data."""
+        cos_t, sin_t = trig(t_B, like=x_t)
+        with _autocast(x_t.device, self.precision):
+            return self.head(x_t / (cos_t + sin_t), rf_from_trig(t_B).to(x_t.dtype), cond)
+
+    def log_weight(self, t_B: Tensor) -> Tensor:
+        """Return the learned weight w (B,) of the loss at TrigFlow times (B,)."""
+        return self.weight(rf_from_trig(t_B))
+
 
 def training_denoiser(
-    net: nn.Module,
+    net: DiT,
     precision: Literal["bf16", "float32"],
     *,
     compiled: bool,
@@ -63,13 +77,16 @@ def training_denoiser(
     ) -> Tangent:
         return tangent(denoiser, x_t, t_B, dx, dt_B, cond, s_B=s_B, method="exact")
 
-    if not compiled:
-        return TrainingDenoiser(forward=net, jvp=jvp, precision=precision, end_time=end_time)
+    def fast(function: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.compile(function, dynamic=False) if compiled else function
+
     return TrainingDenoiser(
-        end_time=end_time,
-        forward=torch.compile(net, dynamic=False),
-        jvp=torch.compile(jvp, dynamic=False),
+        forward=fast(net),
+        jvp=fast(jvp),
+        head=fast(net.logits),
+        weight=net.log_weight,
         precision=precision,
+        end_time=end_time,
     )
 
 

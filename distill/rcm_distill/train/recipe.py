@@ -74,6 +74,13 @@ class Recipe:
         max_nonfinite: Largest tolerated share of non-finite samples between two lines of the log.
         max_growth: A term of the loss that exceeds its smallest mean so many times has diverged.
             Without limit by default: consistency losses start near 0 and rise in healthy training.
+        save_every: Iterations between two saves of the state; 0 for none.
+        save_seconds: Seconds between two saves of the state; 0 for none.
+        validate_every: Iterations between two validations of the averaged student; 0 for one at the
+            end of a session only.
+        snapshots: Numbers of student updates after which the averaged student is written as
+            ``<recipe>-<updates>-updates.safetensors``.
+        tensorboard: Whether the log is written for TensorBoard too (an optional package).
     """
 
     recipe: str
@@ -94,6 +101,11 @@ class Recipe:
     balance_every: int = 0
     max_nonfinite: float = 0.01
     max_growth: float = float("inf")
+    save_every: int = 0
+    save_seconds: float = 300.0
+    validate_every: int = 0
+    snapshots: tuple[int, ...] = ()
+    tensorboard: bool = False
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -116,6 +128,9 @@ def load_recipe(path: Path) -> Recipe:
         raise ValueError(
             f"{path}: data: num_images must be at least 1, got {recipe.data.num_images}"
         )
+    for key in ("save_every", "save_seconds", "validate_every"):
+        if getattr(recipe, key) < 0:
+            raise ValueError(f"{path}: {key} must not be negative, got {getattr(recipe, key)}")
     _check_roles(recipe, objective(recipe, str(path)).needs, str(path))
     return recipe
 

@@ -1,9 +1,8 @@
 """The training loop: phases of student and critic, averages, a time limit, and an exact resume."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,23 +10,20 @@ import torch
 
 from rcm_distill import checkpoint
 from rcm_distill.denoiser import Denoiser, network_denoiser
-from rcm_distill.lab.grammar import NULL, VOCAB_SIZE
+from rcm_distill.lab.grammar import NULL
 from rcm_distill.lab.pool import Pool
-from rcm_distill.nets.dit import DiT, DiTConfig, with_end_time
+from rcm_distill.nets.dit import DiT
 from rcm_distill.objectives.protocol import Batch, LossTerms
 from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.graphs import StepGraphs
+from rcm_distill.train.interrupts import Interrupts
 from rcm_distill.train.log import Log
-from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
-from rcm_distill.train.optimize import Optimized
-from rcm_distill.train.recipe import Recipe, build, objective
-from rcm_distill.train.state import load_state, save_state
+from rcm_distill.train.recipe import Recipe, objective
+from rcm_distill.train.training import Training, restore, save, start
 
 Validate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
 LOG_EVERY = 100
-LIMITS = ("max_nonfinite", "max_growth")
-"""Keys of a recipe that stop a training but do not change it."""
 
 
 class Report(NamedTuple):
@@ -40,17 +36,24 @@ class Report(NamedTuple):
     log: Path
 
 
-@dataclass(kw_only=True, slots=True)
-class Training:
-    """What changes while training; everything in it is saved and restored."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Session:
+    """What stays the same while a session trains."""
 
-    student: Optimized
-    critic: Optimized | None
-    teacher: TrainingDenoiser | None
-    data: torch.Generator
-    noise: torch.Generator
-    step: int = 0
-    seconds: float = 0.0
+    recipe: Recipe
+    loss: Any
+    pool: Pool
+    log: Log
+    out: Path
+    device: str
+    max_seconds: float
+    validate: Validate | None
+    progress: Progress | None
+
+    @property
+    def state(self) -> Path:
+        """Return the file that a later session resumes from."""
+        return self.out / "state.safetensors"
 
 
 def train(
@@ -65,111 +68,111 @@ def train(
 ) -> Report:
     """Train until the recipe's steps or the time limit, whichever comes first; resume from ``out``.
 
+    The state is saved as often as the recipe says, at the end of the session, and when SIGINT or
+    SIGTERM asks to stop: the iteration is finished, the state saved, and then the signal acts.
+
     Args:
         recipe: What to train.
-        out: Folder of ``state.safetensors``, ``log.jsonl`` (and ``log.csv``) and
-            ``<recipe>.safetensors``.
+        out: Folder of ``state.safetensors``, ``log.jsonl`` (and ``log.csv``), the same of
+            ``validation``, and ``<recipe>.safetensors``.
         device: Torch device, such as ``"cuda"`` or ``"cpu"``.
         teacher: Weights of the teacher; needed where the recipe names one.
         max_seconds: Time of this session, setting up left out; what is reached then is saved.
-        validate: Called with the averaged student at the end of the session; its figures go into
-            the model card.
+        validate: Called with the averaged student as often as the recipe says and at the end of the
+            session; its figures go into ``validation.jsonl`` and the model card.
         progress: Called every hundred steps with step, steps in all, and the latest terms.
 
     Raises:
         ValueError: The recipe and the folder do not fit together.
         FloatingPointError: More samples were non-finite, or a loss grew further, than the recipe
             tolerates; the state is then in ``stopped.safetensors``, and an earlier one is kept.
+        KeyboardInterrupt: SIGINT asked to stop; the state is saved.
     """
     loss = objective(recipe)
-    training = _start(recipe, loss, device, teacher)
-    state_path = out / "state.safetensors"
-    if state_path.exists():
-        _restore(training, recipe, state_path)
-    pool = Pool(recipe.data.num_images, recipe.data.seed, torch.device(device))
-    log = Log(out / "log.jsonl", recipe)
+    training = start(recipe, loss, device, teacher)
+    if (out / "state.safetensors").exists():
+        restore(training, recipe, out / "state.safetensors")
+    log = Log(out, recipe, training.step)
+    session = _Session(
+        recipe=recipe,
+        loss=loss,
+        pool=Pool(recipe.data.num_images, recipe.data.seed, torch.device(device)),
+        log=log,
+        out=out,
+        device=device,
+        max_seconds=max_seconds,
+        validate=validate,
+        progress=progress,
+    )
     try:
-        training.seconds += _loop(training, recipe, loss, pool, log, max_seconds, progress)
+        interrupts = _loop(training, session)
+        if interrupts.caught is None:
+            weights = _export(training, session, recipe.recipe)
     except FloatingPointError as fault:
-        _save(training, recipe, out / "stopped.safetensors")
+        save(training, recipe, out / "stopped.safetensors")
         raise FloatingPointError(f"{fault}. State: {out / 'stopped.safetensors'}") from None
     finally:
-        log.write_csv()
-    _save(training, recipe, state_path)
-    weights = _export(training, recipe, out, device, validate)
+        log.close()
+    interrupts.deliver()
     return Report(training.step, training.seconds, training.step >= recipe.steps, weights, log.path)
 
 
-def _start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Training:
-    torch.manual_seed(recipe.seed)
-    compiled = torch.device(device).type == "cuda"
-    if compiled:
-        torch.set_float32_matmul_precision("high")
-    if recipe.teacher is None:
-        config = build(DiTConfig, {"vocab_size": VOCAB_SIZE, **recipe.network}, "network")
-        source, frozen = DiT(config).to(device), None
-    else:
-        if teacher is None:
-            raise ValueError(f"recipe {recipe.recipe} needs the weights of '{recipe.teacher}'")
-        source = checkpoint.load(teacher, device).net
-        _check_teacher(recipe, source.config, teacher)
-        source.requires_grad_(False)
-        frozen = training_denoiser(source, recipe.precision, compiled=compiled)
-    critic = None
-    if "critic" in loss.needs:
-        if recipe.critic is None:
-            raise ValueError(f"recipe {recipe.recipe}: method {recipe.method} needs 'critic'")
-        critic = Optimized.trained(source, recipe.critic, (), recipe, compiled=compiled)
-    learner = with_end_time(source) if "end_time" in loss.needs else source
-    return Training(
-        student=Optimized.trained(learner, recipe.student, recipe.ema, recipe, compiled=compiled),
-        critic=critic,
-        teacher=frozen,
-        data=torch.Generator(device).manual_seed(recipe.seed + 1),
-        noise=torch.Generator(device).manual_seed(recipe.seed + 2),
-    )
-
-
-def _check_teacher(recipe: Recipe, config: DiTConfig, path: Path) -> None:
-    """Refuse a teacher that the recipe does not describe, or that gives no velocities."""
-    if config.end_time:
-        raise ValueError(f"{path}: a teacher gives velocities, this network average velocities")
-    for key, value in recipe.network.items():
-        if getattr(config, key, None) != value:
-            raise ValueError(
-                f"{path}: recipe {recipe.recipe} expects a teacher with network.{key}: {value}, "
-                f"got {getattr(config, key, 'no such key')}"
-            )
-
-
-def _loop(
-    training: Training,
-    recipe: Recipe,
-    loss: Any,
-    pool: Pool,
-    log: Log,
-    max_seconds: float,
-    progress: Progress | None,
-) -> float:
-    graphs = StepGraphs(pool.images.device, (training.data, training.noise))
-    start = time.monotonic()
-    with graphs.on_stream():
-        while training.step < recipe.steps and time.monotonic() - start < max_seconds:
+def _loop(training: Training, session: _Session) -> Interrupts:
+    """Train until the end, the time limit or a signal; the state is saved when this returns."""
+    recipe, loss = session.recipe, session.loss
+    graphs = StepGraphs(session.pool.images.device, (training.data, training.noise))
+    begun, before, saved = time.monotonic(), training.seconds, 0.0
+    elapsed = 0.0
+    with graphs.on_stream(), Interrupts() as interrupts:
+        while (
+            training.step < recipe.steps
+            and elapsed < session.max_seconds
+            and interrupts.caught is None
+        ):
             phase = loss.phase(training.step)
             learner = training.critic if phase == "critic" else training.student
             assert learner is not None
             learner.set_rate(training.step, recipe.steps)
             variant = loss.variant(training.step), _balanced(training, recipe, phase)
-            terms = graphs(variant, lambda: _descend(training, recipe, loss, pool))
+            terms = graphs(variant, lambda: _descend(training, recipe, loss, session.pool))
             learner.count()
             training.step += 1
-            log.add(phase, terms, recipe.batch_size * recipe.accumulate)
-            if training.step % LOG_EVERY == 0 or training.step == recipe.steps:
-                figures = log.write(training.step, training.seconds + time.monotonic() - start)
-                if progress:
-                    progress(training.step, recipe.steps, figures)
-    graphs.finish()
-    return time.monotonic() - start
+            session.log.add(phase, terms, recipe.batch_size * recipe.accumulate)
+            elapsed = time.monotonic() - begun
+            training.seconds = before + elapsed
+            _report(training, session, phase)
+            if _is_due(recipe, training.step, elapsed - saved):
+                _save(training, session)
+                saved = elapsed
+        graphs.finish()
+        _save(training, session)
+    return interrupts
+
+
+def _is_due(recipe: Recipe, step: int, since: float) -> bool:
+    """Return whether the state is to be saved now, so many seconds after the last time."""
+    by_step = recipe.save_every > 0 and step % recipe.save_every == 0
+    return by_step or 0 < recipe.save_seconds <= since
+
+
+def _save(training: Training, session: _Session) -> None:
+    """Save the state, unless the log or the weights say that it is spoiled: then raise."""
+    session.log.write(training.step, training.seconds)
+    training.check_finite()
+    save(training, session.recipe, session.state)
+
+
+def _report(training: Training, session: _Session, phase: str) -> None:
+    """Log, validate and export what this iteration is due for."""
+    recipe, step = session.recipe, training.step
+    if step % LOG_EVERY == 0 or step == recipe.steps:
+        figures = session.log.write(step, training.seconds)
+        if session.progress:
+            session.progress(step, recipe.steps, figures)
+    if recipe.validate_every and step % recipe.validate_every == 0 and step < recipe.steps:
+        _scores(training, session, _averaged(training, session.device))
+    if phase == "student" and training.student.updates in recipe.snapshots:
+        _export(training, session, f"{recipe.recipe}-{training.student.updates}-updates")
 
 
 def _balanced(training: Training, recipe: Recipe, phase: str) -> bool:
@@ -215,58 +218,27 @@ def _loss_of_a_batch(training: Training, recipe: Recipe, loss: Any, pool: Pool) 
     return terms
 
 
-def _save(training: Training, recipe: Recipe, path: Path) -> None:
-    tensors = {"rng.data": training.data.get_state(), "rng.noise": training.noise.get_state()}
-    tensors |= training.student.state("student")
-    updates = {"student": training.student.updates}
-    if training.critic:
-        tensors |= training.critic.state("critic")
-        updates["critic"] = training.critic.updates
-    facts = {
-        "recipe": recipe.recipe,
-        "settings": _settings(recipe),
-        "step": training.step,
-        "seconds": training.seconds,
-        "updates": updates,
-    }
-    save_state(path, tensors, facts)
+def _averaged(training: Training, device: str) -> DiT:
+    """Return the averaged student as a network of its own."""
+    net = DiT(training.student.net.config).to(device).eval()
+    net.load_state_dict(training.student.averaged())
+    return net
 
 
-def _restore(training: Training, recipe: Recipe, path: Path) -> None:
-    tensors, facts = load_state(path)
-    if facts["recipe"] != recipe.recipe:
-        raise ValueError(f"{path}: a state of recipe '{facts['recipe']}', not '{recipe.recipe}'")
-    # States written before recipes were kept in them have the name only.
-    for key, value in _settings(recipe).items():
-        was = facts.get("settings", {}).get(key, value)
-        if was != value:
-            raise ValueError(
-                f"{path}: a state of this recipe with {key}: {was}, not {value}; train into "
-                "another folder, or change the recipe back"
-            )
-    training.student.restore("student", tensors, facts["updates"]["student"])
-    if training.critic:
-        training.critic.restore("critic", tensors, facts["updates"]["critic"])
-    training.data.set_state(tensors["rng.data"])
-    training.noise.set_state(tensors["rng.noise"])
-    training.step, training.seconds = facts["step"], facts["seconds"]
-
-
-def _settings(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the weights, as JSON would give it back."""
-    settings: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return {key: settings[key] for key in settings if key not in ("about", *LIMITS)}
-
-
-def _export(
-    training: Training, recipe: Recipe, out: Path, device: str, validate: Validate | None
-) -> Path:
-    student = training.student
-    averaged = student.averaged()
-    net = DiT(student.net.config).to(device).eval()
-    net.load_state_dict(averaged)
+def _scores(training: Training, session: _Session, net: DiT) -> dict[str, float]:
+    """Validate and write what comes of it; nothing without a validation."""
+    if session.validate is None:
+        return {}
     denoiser = network_denoiser(net, end_time=net.config.end_time)
-    scores = dict(validate(denoiser, training.step)) if validate else {}
+    scores = dict(session.validate(denoiser, training.step))
+    session.log.write_scores(training.step, training.seconds, training.student.updates, scores)
+    return scores
+
+
+def _export(training: Training, session: _Session, name: str) -> Path:
+    """Write the averaged student with its model card."""
+    recipe, student = session.recipe, training.student
+    net = _averaged(training, session.device)
     card = {
         "recipe": recipe.recipe,
         "about": recipe.about,
@@ -278,11 +250,11 @@ def _export(
         "student_updates": student.updates,
         "batch_size": recipe.batch_size,
         "seconds": round(training.seconds, 1),
-        "hardware": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "hardware": torch.cuda.get_device_name() if session.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
         "ema": recipe.ema[0] if recipe.ema else None,
-        "scores": scores,
+        "scores": _scores(training, session, net),
     }
-    path = out / f"{recipe.recipe}.safetensors"
-    checkpoint.save(path, averaged, student.net.config, card)
+    path = session.out / f"{name}.safetensors"
+    checkpoint.save(path, net.state_dict(), net.config, card)
     return path

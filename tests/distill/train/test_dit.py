@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from rcm_distill.nets import DiT, DiTConfig, with_end_time
+from rcm_distill.nets import DiT, DiTConfig, with_parts
 
 SMALL = {"vocab_size": 9, "width": 32, "depth": 2, "num_heads": 2, "text_depth": 1}
 
@@ -87,7 +87,7 @@ def test_shapes_that_do_not_divide_are_refused(change, message):
 
 def test_a_network_with_end_times_starts_as_the_one_it_came_from():
     net = small_dit()
-    wider = with_end_time(net)
+    wider = with_parts(net, "end_time")
     (x, t, tokens), s = inputs(), torch.rand(3)
     assert torch.equal(wider(x, t, tokens, s), net(x, t, tokens))
     torch.nn.init.normal_(wider.gap_in[2].weight)

@@ -57,6 +57,7 @@ def test_a_good_recipe_reads(tmp_path):
         ("steps: 4", "steps: true", "steps: expected int, got True"),
         ("steps: 4", "steps: 0", "must be at least 1"),
         ("steps: 4", "steps: 4\naccumulate: 0", "accumulate must be at least 1"),
+        ("steps: 4", "steps: 4\nsave_every: -1", "save_every must not be negative, got -1"),
         ("num_images: 8", "num_images: 0", "data: num_images must be at least 1, got 0"),
         ("flow_matching", "scm", "'teacher' is missing: method scm needs one"),
         ("method: flow_matching", "method: rcm\nteacher: t", "'critic' is missing: method rcm"),

@@ -3,31 +3,14 @@ import json
 
 import pytest
 import torch
+from tiny_recipes import recipe
 
 from rcm_distill import checkpoint
-from rcm_distill.train import Recipe, train
+from rcm_distill.train import train
 from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.optimize import Optimized
-from rcm_distill.train.recipe import Data, Optimizer
+from rcm_distill.train.recipe import Optimizer
 from rcm_distill.train.state import load_state
-
-NETWORK = {"width": 32, "depth": 1, "num_heads": 2, "text_depth": 1, "mlp_ratio": 1}
-
-
-def recipe(**changes) -> Recipe:
-    base = {
-        "recipe": "tiny",
-        "about": "a test",
-        "method": "flow_matching",
-        "network": NETWORK,
-        "data": Data(num_images=16),
-        "student": Optimizer(lr=1e-3),
-        "critic": Optimizer(lr=1e-3),
-        "steps": 6,
-        "batch_size": 4,
-        "precision": "float32",
-    }
-    return Recipe(**{**base, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +50,7 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
     source = None if method == "flow_matching" else teacher
     whole = train(recipe(**changes), tmp_path / "whole", device="cpu", teacher=source)
     monkeypatch.setattr("rcm_distill.train.trainer.time", Clock())
-    cut = train(recipe(**changes), tmp_path / "cut", device="cpu", teacher=source, max_seconds=3.5)
+    cut = train(recipe(**changes), tmp_path / "cut", device="cpu", teacher=source, max_seconds=2.5)
     assert (cut.step, cut.finished) == (3, False)
     monkeypatch.undo()
     rest = train(recipe(**changes), tmp_path / "cut", device="cpu", teacher=source)

@@ -1,0 +1,1 @@
+"""Which method, under equal budgets? A study: search, trainings, measurement, answers."""

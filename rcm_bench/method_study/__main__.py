@@ -1,0 +1,81 @@
+"""``python -m rcm_bench.method_study STUDY OUT``: search, train, measure, report; goes on anywhere.
+
+Call it again with the same folder until it says that the study is done. ``--plan`` prints what
+there is to do and what it costs, and starts nothing.
+"""
+
+import argparse
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+
+_TAIL_SECONDS = 15.0
+
+
+def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m rcm_bench.method_study")
+    parser.add_argument("study", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    parser.add_argument("--seconds", type=float, default=570.0, help="length of this session")
+    parser.add_argument("--devices", type=int, default=1, help="GPUs; 0 for a CPU")
+    parser.add_argument("--per-device", type=int, default=3, help="trainings at once on each")
+    parser.add_argument("--report", type=Path, help="folder of the report [OUT/report]")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Go on with a study until it is done or the session is over.
+
+    Returns:
+        0 where the study is done, 4 where another session is needed, 2 for a fault of the user's.
+    """
+    deadline = time.monotonic()
+    asked = _arguments(arguments)
+    deadline += asked.seconds
+    from rcm_bench.errors import UserError
+    from rcm_bench.method_study import steps
+    from rcm_bench.method_study.study import load_study
+
+    try:
+        study = load_study(asked.study)
+        if asked.plan:
+            print("\n".join(steps.plan(study)))
+            return DONE
+        asked.out.mkdir(parents=True, exist_ok=True)
+        machine = {"devices": asked.devices, "per_device": asked.per_device, "deadline": deadline}
+        if not steps.train(study, asked.out, **machine):
+            print("the session is over: call again with the same folder to go on")
+            return INCOMPLETE
+        run = [sys.executable, "-m", "rcm_bench", "run", str(steps.suite(study, asked.out))]
+        left = deadline - _TAIL_SECONDS - time.monotonic()
+        subprocess.run(
+            [*run, "--out", str(asked.out / "measured")], check=True, timeout=max(1, left)
+        )
+        steps.report(study, asked.out, asked.report or asked.out / "report")
+    except subprocess.TimeoutExpired:
+        print("the session is over while measuring: call again with the same folder to go on")
+        return INCOMPLETE
+    except subprocess.CalledProcessError as fault:
+        print(f"the measurement ended with code {fault.returncode}", file=sys.stderr)
+        return INCOMPLETE
+    except (ValueError, UserError) as fault:
+        print(fault, file=sys.stderr)
+        return USER
+    print(f"the study is done: {asked.report or asked.out / 'report'}")
+    return DONE
+
+
+def _end(number: int, _: object) -> None:
+    """End by an exception, so that trainings are stopped too."""
+    sys.exit(128 + number)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
+    sys.exit(main(sys.argv[1:]))

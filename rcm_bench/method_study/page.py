@@ -1,0 +1,305 @@
+"""The page of a study: the four answers, what they rest on, and what was not equal."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from rcm_bench.method_study.answers import QUESTIONS, Answer
+from rcm_bench.method_study.measure import METRICS, TEACHER, Measured
+from rcm_bench.method_study.progress import Verdict
+from rcm_bench.method_study.study import Study
+from rcm_bench.statistics import value_of
+
+
+class Trained(NamedTuple):
+    """What became of one training.
+
+    Attributes:
+        name: Name of the training.
+        method: Its method, or point of the sweep.
+        settings: What the search chose for it.
+        passes: Compute of an iteration, in passes over a batch.
+        steps: Iterations.
+        updates: Student updates.
+        seconds: Seconds of training, on a GPU that it may have shared.
+        hardware: Where.
+        curve: Its validation.
+        failed: Why it broke off; None where it did not.
+    """
+
+    name: str
+    method: str
+    settings: Mapping[str, object]
+    passes: float
+    steps: int
+    updates: int
+    seconds: float
+    hardware: str
+    curve: pd.DataFrame
+    failed: str | None
+
+
+_HOW = """
+## How it was done
+
+- **Budgets.** Every method was tuned in {trials} trials of {search:,} passes, a whole grid over
+  its learning rate and one key of its own, and trained with {final:,} passes of the network over a
+  batch of {batch} (1 for a pass without gradients, 3 with, 2 for a tangent). With equal compute
+  methods have unequal numbers of student updates; the table **at equal updates** compares copies
+  of the averaged students after {snapshot:,} updates each. Rates are constant and averages are
+  power functions of the updates, so that a copy is what a shorter training would have ended with.
+- **Tuning** looked at the share of right images on validation prompts alone, not at diversity.
+- **Unit.** {prompts} prompts, {samples} samples of each; every student on the same prompts. A
+  comparison rests on the prompts that all its checkpoints have something of (column *prompts*).
+- **Intervals** are for new prompts and new training seeds at once: prompts and seeds are crossed,
+  the variance of a difference is that of the seeds' means plus that over prompts less what both
+  count, and Student's t has Satterthwaite's degrees of freedom
+  (`rcm_bench/statistics/training_seeds.py`; simulated coverage in
+  `reports/gallery/methods/coverage.csv`). A method with one training seed has an interval over
+  prompts only, and is not judged.
+- **Judged** is a comparison of two converged methods with p <= 5 % under Holm over all such
+  comparisons of one table. *Not told apart* never means equal.
+- **Converged** is a method whose line through the last {window:.0%} of its validation curve, all
+  seeds together, rises or falls by at most {gain:g}; a rule that was committed with the search
+  spaces.
+- **What was not equal**: updates (where compute is), compute (where updates are), seconds (the
+  table says), the critic's share; all students are sampled by the stochastic consistency sampler,
+  also MeanFlow's, which has one of its own. DMD2 has no GAN branch and sCM no learned weight here.
+- It holds for the shapes laboratory: evidence about methods at {size}, not a verdict on 14B.
+"""
+
+
+def readme(
+    study: Study,
+    trained: Sequence[Trained],
+    verdicts: Mapping[str, Verdict],
+    found: Mapping[str, Sequence[Answer]],
+    measured: Measured,
+    *,
+    snapshot: int,
+    size: str,
+) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        study: The study.
+        trained: What was trained.
+        verdicts: Who converged.
+        found: Answers ``"at equal compute"`` and ``"at equal updates"``.
+        measured: Sums per prompt.
+        snapshot: Student updates of the copies.
+        size: Size of the networks, in words.
+    """
+    prompts = max(len(each.strata) for each in measured.values())
+    how = _HOW.format(
+        trials=study.budget.trials,
+        search=study.budget.search,
+        final=study.budget.final,
+        batch=study.budget.batch_size,
+        snapshot=snapshot,
+        prompts=prompts,
+        samples=study.measure.samples_per_prompt,
+        window=study.converged.window,
+        gain=study.converged.gain,
+        size=size,
+    )
+    lines = [f"# {study.about}", ""]
+    for name, own in found.items():
+        lines += [f"## The questions, {name}", "", *_answers(own), ""]
+    lines += [
+        "## What the weight of the DMD term trades",
+        "",
+        *_sweep(study, trained, measured),
+        "",
+    ]
+    lines += ["## All students", "", *_students(study, trained, measured), ""]
+    lines += ["## Who converged", "", *_verdicts(verdicts), "", "![Curves](curves.svg)", ""]
+    lines += ["## The trainings", "", *_trainings(trained), how]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _answers(found: Sequence[Answer]) -> list[str]:
+    lines = []
+    for place, question in enumerate(QUESTIONS):
+        own = [each for each in found if each.question == place]
+        lines += [f"**{question.text}**", ""]
+        if not own:
+            lines += ["Nothing was measured.", ""]
+            continue
+        heads = ("metric", "compared", "steps", "prompts", "difference", "95 %", "p (Holm)", "df")
+        lines.append(_line([*heads, "from seeds", "says"]))
+        lines.append("|---" * (len(heads) + 2) + "|")
+        lines += [_line(_answer_cells(each)) for each in own]
+        lines.append("")
+    return lines[:-1]
+
+
+def _answer_cells(answer: Answer) -> list[str]:
+    found = answer.found
+    known = np.isfinite(found.low)
+    return [
+        answer.metric,
+        f"{answer.first} - {answer.other}",
+        str(answer.steps),
+        str(answer.prompts),
+        f"{found.difference:+.3f}" if np.isfinite(found.difference) else "-",
+        f"{found.low:+.3f} to {found.high:+.3f}" if known else found.scope,
+        f"{answer.p_holm:.3g}" if np.isfinite(answer.p_holm) else "-",
+        f"{found.df:.1f}" if known else "-",
+        f"{found.seed_share:.0%}" if np.isfinite(found.seed_share) else "-",
+        answer.verdict,
+    ]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _value(measured: Measured, metric: str, names: Sequence[str], steps: int) -> str:
+    found = [
+        value_of(measured[metric, name, steps])
+        for name in names
+        if (metric, name, steps) in measured
+    ]
+    if not found:
+        return "-"
+    spread = f" +- {np.std(found, ddof=1):.3f}" if len(found) > 1 else ""
+    return f"{np.mean(found):.3f}{spread}"
+
+
+def _students(study: Study, trained: Sequence[Trained], measured: Measured) -> list[str]:
+    shown = ("geneval.overall", "diversity.overall", "detail.psnr", "detail.sharpness")
+    lines = [
+        "Means over training seeds, +- their standard deviation.",
+        "",
+        f"| student | steps | {' | '.join(shown)} |",
+        "|---|---|" + "---|" * len(shown),
+    ]
+    members: dict[str, list[str]] = {TEACHER: [TEACHER]}
+    for one in trained:
+        members.setdefault(one.method, []).append(one.name)
+    for method, names in members.items():
+        own = (study.measure.teacher_steps,) if method == TEACHER else study.measure.steps
+        for steps in own:
+            cells = [_value(measured, metric, names, steps) for metric in shown]
+            lines.append(f"| {method} | {steps} | {' | '.join(cells)} |")
+    return lines
+
+
+def _sweep(study: Study, trained: Sequence[Trained], measured: Measured) -> list[str]:
+    sweep = study.sweep
+    last = sweep.key.rpartition(".")[2]
+    first = f"{sweep.method}-seed{study.seeds[0]}"
+    fixed = study.method(sweep.method).objective.get(last)
+    points: list[tuple[float, str]] = [(float(fixed), first)] if fixed is not None else []
+    points += [
+        (float(str(one.settings[sweep.key])), one.name)
+        for one in trained
+        if sweep.key in one.settings
+    ]
+    shown = ("geneval.overall", "diversity.overall", "detail.psnr", "detail.sharpness")
+    lines = [
+        f"One training seed each ({study.seeds[0]}): what differs by less than seeds do in the "
+        "table of all students is no finding.",
+        "",
+        f"| {last} | steps | {' | '.join(shown)} |",
+        "|---|---|" + "---|" * len(shown),
+    ]
+    for weight, name in sorted(points):
+        for steps in study.measure.steps:
+            cells = [_value(measured, metric, [name], steps) for metric in shown]
+            lines.append(f"| {weight:g} | {steps} | {' | '.join(cells)} |")
+    return lines
+
+
+def _verdicts(verdicts: Mapping[str, Verdict]) -> list[str]:
+    lines = ["| method | |", "|---|---|"]
+    return lines + [f"| {name} | {verdict.reason} |" for name, verdict in verdicts.items()]
+
+
+def _trainings(trained: Sequence[Trained]) -> list[str]:
+    lines = [
+        "| training | chosen | iterations | passes each | student updates | seconds | hardware |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in trained:
+        chosen = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in one.settings.items())
+        seconds = f"{one.seconds:.0f}" if one.failed is None else f"broke off: {one.failed}"
+        lines.append(
+            f"| {one.name} | {chosen} | {one.steps:,} | {one.passes:.2f} | {one.updates:,} | "
+            f"{seconds.replace('|', '/')} | {one.hardware} |"
+        )
+    return lines
+
+
+def table(trained: Sequence[Trained], measured: Measured) -> pd.DataFrame:
+    """Return every value: one row for each model, metric and number of steps."""
+    methods = {one.name: one.method for one in trained}
+    rows = [
+        {
+            "model": model,
+            "method": methods.get(model.removesuffix("-equal-updates"), model),
+            "metric": metric,
+            "steps": steps,
+            "value": value_of(clusters),
+        }
+        for (metric, model, steps), clusters in measured.items()
+        if metric in METRICS
+    ]
+    return pd.DataFrame(rows)
+
+
+def comparisons(found: Mapping[str, Sequence[Answer]]) -> pd.DataFrame:
+    """Return every comparison with its interval."""
+    return pd.DataFrame(
+        [
+            {
+                "budget": name,
+                "question": QUESTIONS[each.question].text,
+                **{"prompts": each.prompts, "dropped": each.dropped},
+                **{"metric": each.metric, "first": each.first, "other": each.other},
+                **{"steps": each.steps, "value": each.found.value},
+                **{"reference": each.found.reference, "difference": each.found.difference},
+                **{"low": each.found.low, "high": each.found.high, "p": each.found.p},
+                **{"p_holm": each.p_holm, "df": each.found.df},
+                **{"seed_share": each.found.seed_share, "scope": each.found.scope},
+                **{"ranked": each.ranked, "says": each.verdict},
+            }
+            for name, own in found.items()
+            for each in own
+        ]
+    )
+
+
+def plot_curves(trained: Sequence[Trained], path: Path) -> None:
+    """Draw validation over compute and over student updates, one colour for each method."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    methods = list(dict.fromkeys(one.method for one in trained))
+    with mpl.rc_context({"svg.hashsalt": "rcm_bench", "font.size": 8}):
+        figure = Figure(figsize=(9, 4), layout="constrained")
+        for place in range(2):
+            axes = figure.add_subplot(1, 2, place + 1)
+            for one in trained:
+                if one.curve.empty:
+                    continue
+                x = one.curve["step"] * one.passes if place == 0 else one.curve["student_updates"]
+                number = methods.index(one.method)
+                first = one.name == next(t.name for t in trained if t.method == one.method)
+                axes.plot(
+                    x,
+                    one.curve["accuracy"],
+                    color=f"C{number % 10}",
+                    linestyle="-" if number < 5 else ":",
+                    lw=1,
+                    label=one.method if first else None,
+                )
+            axes.set_xlabel("compute, passes over a batch" if place == 0 else "student updates")
+            axes.set_ylabel("right images, mean over numbers of steps")
+            axes.set_ylim(0, 1)
+        figure.axes[0].legend(fontsize=6)
+        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
