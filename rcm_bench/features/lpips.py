@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from rcm_bench.checkpoints.fill import fill
 from rcm_bench.errors import UserError
-from rcm_bench.features.pinned import PinnedFile, fill, needs, read_tensors
+from rcm_bench.features.pinned import PinnedFile, needs, read_tensors
 from rcm_bench.features.preparing import in_parts
 
 if TYPE_CHECKING:

@@ -1,14 +1,12 @@
 """Weights that a suite names by their digest, and that are checked against it before they load."""
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rcm_bench.canonical import file_digest
-from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.errors import UserError
 from rcm_bench.suite import Name, Strict
 
@@ -178,27 +176,6 @@ def read_tensors(path: Path, where: str) -> "dict[str, Tensor]":
     if not isinstance(found, dict) or not all(torch.is_tensor(w) for w in found.values()):
         raise UserError(f"{where}: {path}: expected a 'state_dict' of tensors")
     return found
-
-
-def fill(model: Any, tensors: "Mapping[str, Tensor]", where: str, *, assign: bool = False) -> None:
-    """Fill a network with tensors, all of them and nothing else.
-
-    Args:
-        model: The network.
-        tensors: Tensors by name.
-        where: Their place and file, for messages.
-        assign: The tensors become the network's own instead of being copied into it: for a network
-            on the device ``meta``, whose start is not drawn in vain.
-
-    Raises:
-        UserError: A tensor is missing, unexpected or misshapen.
-    """
-    shapes = [
-        {name: tuple(tensor.shape) for name, tensor in each.items()}
-        for each in (model.state_dict(), tensors)
-    ]
-    check_fit(shapes[0], shapes[1], where)
-    model.load_state_dict(dict(tensors), strict=True, assign=assign)
 
 
 def needs(package: str, what: str, fault: ImportError) -> NoReturn:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from rcm_bench.checkpoints.fill import fill
 from rcm_bench.errors import UserError
 from rcm_bench.features.clip import Clip
 from rcm_bench.features.clip import Settings as ClipSettings
-from rcm_bench.features.pinned import PinnedFile, PinnedFolder, fill, needs, read_tensors
+from rcm_bench.features.pinned import PinnedFile, PinnedFolder, needs, read_tensors
 from rcm_bench.features.preparing import CLIP_MEAN, CLIP_STD, Preparation, in_parts
 
 if TYPE_CHECKING:

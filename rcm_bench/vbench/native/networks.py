@@ -6,8 +6,8 @@ come from. Whether convolutions may use TF32 is left as torch has it, as the pac
 
 from typing import Any
 
+from rcm_bench.checkpoints.fill import fill
 from rcm_bench.errors import UserError
-from rcm_bench.features.pinned import fill
 from rcm_bench.vbench.native.flow import Flow
 from rcm_bench.vbench.native.raft_names import torchvision_state
 from rcm_bench.vbench.native.weights import (

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from rcm_bench.checkpoints.fill import fill
 from rcm_bench.errors import UserError
-from rcm_bench.features.pinned import fill
 from rcm_bench.vbench.native.networks import load_aesthetic
 from rcm_bench.vbench.native.weights import AESTHETIC, CLIP_B, RAFT, WeightFiles
 
