@@ -37,11 +37,13 @@ def wheel(tmp_path_factory):
         return archive.namelist()
 
 
+@pytest.mark.long
 def test_the_wheel_holds_our_packages_and_nothing_else(wheel):
     tops = {name.partition("/")[0] for name in wheel}
     assert {top for top in tops if not top.endswith(".dist-info")} == PACKAGES
 
 
+@pytest.mark.long
 def test_the_wheel_holds_suites_weights_and_templates(wheel):
     held = set(wheel)
     assert {f"rcm_bench/weights/{name}.safetensors" for name in WEIGHTS} <= held

@@ -138,6 +138,7 @@ def test_a_limit_asks_for_less(done, tmp_path):
     assert watch.state().total == 24
 
 
+@pytest.mark.long
 def test_watched_interrupted_and_gone_on_with(suite, environment, tmp_path, capsys):
     path, out = suite(), tmp_path / "out"
     worker = subprocess.Popen(

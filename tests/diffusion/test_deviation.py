@@ -32,6 +32,7 @@ def test_rms():
     assert rms(exact.double(), exact) == 0
 
 
+@pytest.mark.long
 def test_both_parts_beside_plain_bfloat16(wan, monkeypatch):
     found = measured(wan[0], decoder="eager", attention="math")
     assert set(found) == {"decode", "network"}

@@ -113,5 +113,5 @@ def test_a_sample_does_not_depend_on_its_batch(family, request, monkeypatch):
     together, _ = latents_of(model, items, monkeypatch)
     monkeypatch.undo()
     alone, _ = latents_of(model, items[2:], monkeypatch)
-    assert (together[2] - alone[0]).abs().max() < 1e-5 * float(alone.abs().max())
+    assert (together[2] - alone[0]).abs().max() < 1e-4 * float(alone.abs().max())
     assert (together[0] - together[1]).abs().max() > 1e-2

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from rcm_bench.diffusion import families, loading, speed
 
 
+@pytest.mark.long
 def test_every_way_has_a_row_or_a_reason(tmp_path, monkeypatch):
     tiny = {**families.WAN.architectures["1.3B"], "num_attention_heads": 1, "ffn_dim": 64,
             "num_layers": 1, "attention_head_dim": 24, "text_dim": 32}  # fmt: skip

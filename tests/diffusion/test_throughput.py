@@ -110,6 +110,7 @@ SHAPE = ("resolution: [32, 32], frames: 5, fps: 8.0, dtype: float32, text_dtype:
          "max_tokens: 16")  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_whole_run(wan, tmp_path, monkeypatch):
     monkeypatch.setattr("rcm_reports.write_plots", lambda report, out: [])
     (tmp_path / "prompts.txt").write_text("a photo of a cat\n")

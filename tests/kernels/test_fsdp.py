@@ -12,10 +12,12 @@ def compare(ranks):
         torch.testing.assert_close(found["no gradients"], alone[:2], rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.long
 def test_sharded_over_two_processes(tmp_path):
     compare(run_ranks("fsdp", 2, tmp_path)[1])
 
 
+@pytest.mark.long
 def test_the_rule_is_still_needed(tmp_path):
     """When PyTorch brings a rule of its own, this fails and ``carry_tangents`` can go."""
     for found in run_ranks("fsdp", 2, tmp_path, UNPATCHED="1")[1]:

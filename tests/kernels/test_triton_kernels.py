@@ -129,12 +129,14 @@ def check(rng, dtype, configuration, *, causal=False, lengths=None, **shape):
     hold_to_budget(got, primals, tangents, pulls, hidden)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)
 def test_every_distribution_is_within_the_budget(rng, dtype, kind):
     check(rng, dtype, blocks(32, 32), kind=kind)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("shape", "configuration"),
     [

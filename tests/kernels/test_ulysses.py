@@ -49,6 +49,7 @@ def compare(num, seed, ranks):
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("num", [2, 3])
 def test_processes_agree_with_one(num, tmp_path):
     compare(num, *run_ranks("ulysses", num, tmp_path))

@@ -73,6 +73,7 @@ def test_a_policy_of_the_page_is_not_touched_by_text(page, evil_page):
     assert policy(page) == policy(evil_page)
 
 
+@pytest.mark.long
 def test_tables_and_plots_take_hostile_names(evil_run, tmp_path):
     for path in [*write_tables(evil_run, tmp_path), *write_plots(evil_run, tmp_path)]:
         assert path.parent == tmp_path

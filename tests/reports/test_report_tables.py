@@ -73,12 +73,14 @@ def test_a_column_of_objects_keeps_numbers_and_gaps(run, tmp_path):
     assert set(raw["p"]) == {"-0.5"}
 
 
+@pytest.mark.long
 def test_same_input_same_tables_and_plots(run, tmp_path):
     for writer in (write_tables, write_plots):
         first, second = writer(run, tmp_path / "a"), writer(run, tmp_path / "b")
         assert first and [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
+@pytest.mark.long
 def test_plots_do_not_depend_on_what_matplotlib_was_told(run, tmp_path):
     import matplotlib as mpl
 
@@ -89,6 +91,7 @@ def test_plots_do_not_depend_on_what_matplotlib_was_told(run, tmp_path):
     assert first == second
 
 
+@pytest.mark.long
 def test_figures_are_vectors_of_one_column_with_their_letters_inside(run, tmp_path):
     long = replace(run, measurements=run.measurements.replace("rcm", "r" * 200),
                    paired=run.paired.replace("rcm", "r" * 200))  # fmt: skip

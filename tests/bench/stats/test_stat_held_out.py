@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from rcm_bench.statistics_coverage.held_out import DESIGNS, SEED, held_out, random_designs, summary
 from rcm_bench.statistics_coverage.measure import Row
@@ -33,6 +34,7 @@ def test_the_committed_table_covers_what_the_summary_says() -> None:
     assert all(0.925 <= row.coverage <= 0.975 for row in rows)
 
 
+@pytest.mark.long
 def test_few_runs_of_the_simulation_find_the_nominal_level() -> None:
     rows = held_out(runs=40)
     five_errors = 5 * np.sqrt(0.95 * 0.05 / (DESIGNS * 40))

@@ -44,6 +44,7 @@ def supersampled(scenes, row, samples=8):
     return image.reshape(SIZE, samples, SIZE, samples, 3).mean((1, 3))
 
 
+@pytest.mark.long
 def test_renderer_agrees_with_supersampling(generator):
     scenes = sample_scenes(prompt_set(2), generator)
     images = render(scenes).permute(0, 2, 3, 1).numpy()
