@@ -62,7 +62,9 @@ def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
 
     monkeypatch.setattr(decoder_module.CausalConv, "room", forgetful_room)
     found = measured(wan[0], decoder="eager", dtype="float32", **VIDEO)["decode"]
-    assert found.here > 3 * found.plain
+    # 0.6 to 1.2 over 25 draws; of the decoder as it is 0.1, seldom more. What bfloat16 makes of
+    # a network so small varies as much, so that it is no measure here.
+    assert found.here > 0.3
 
 
 def test_float32_has_nothing_to_lose(wan):
