@@ -27,16 +27,16 @@ class SetDistance:
     to_teacher: ClassVar[MetricInfo]
     to_real: ClassVar[MetricInfo]
     real: "RealImages | None"
+    if TYPE_CHECKING:
+
+        def contributions(self) -> Callable[..., Any]:
+            """Return the function that says what each sample adds to the distance."""
 
     @property
     def metrics(self) -> Mapping[str, MetricInfo]:
         """The distance to the teacher, and to real images where the suite names some."""
         found = {"distance": self.to_teacher}
         return found if self.real is None else {**found, "real_distance": self.to_real}
-
-    def contributions(self) -> Callable[..., Any]:
-        """Return the function that says what each sample adds to the distance."""
-        raise NotImplementedError
 
     def scorer(self) -> "Scorer":
         """Return the scorer of the features, the same as that of feature_diversity."""

@@ -7,9 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from rcm_distill.train.recipe import Data, Optimizer, build, methods
+from rcm_distill.train.recipe import Data, Optimizer, build, methods, read_values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,13 +135,7 @@ def load_study(path: Path) -> Study:
         ValueError: The file is missing, has an unknown key or a wrong value, or its budgets are
             not equal: a space with more or fewer points than there are trials.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such study")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise ValueError(f"{path}: not a YAML file: {fault}") from None
-    study: Study = build(Study, values, str(path))
+    study: Study = build(Study, read_values(path, "study"), str(path))
     for name in study.methods:
         if name not in methods():
             known = ", ".join(methods())

@@ -115,13 +115,7 @@ def load_recipe(path: Path) -> Recipe:
         ValueError: The file is missing, not YAML, or holds an unknown key or a wrong value; the
             message names file, key, what was expected and what came.
     """
-    if not path.is_file():
-        raise ValueError(f"{path}: no such recipe")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise ValueError(f"{path}: not a YAML file: {fault}") from None
-    recipe: Recipe = build(Recipe, values, str(path))
+    recipe: Recipe = build(Recipe, read_values(path, "recipe"), str(path))
     if min(recipe.steps, recipe.batch_size, recipe.accumulate) < 1:
         raise ValueError(f"{path}: steps, batch_size and accumulate must be at least 1")
     if recipe.data.num_images < 1:
@@ -133,6 +127,24 @@ def load_recipe(path: Path) -> Recipe:
             raise ValueError(f"{path}: {key} must not be negative, got {getattr(recipe, key)}")
     _check_roles(recipe, objective(recipe, str(path)).needs, str(path))
     return recipe
+
+
+def read_values(path: Path, what: str) -> Any:
+    """Read a YAML file of plain values.
+
+    Args:
+        path: The file.
+        what: What it holds, for the message.
+
+    Raises:
+        ValueError: It is missing or not YAML.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such {what}")
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise ValueError(f"{path}: not a YAML file: {fault}") from None
 
 
 def objective(recipe: Recipe, where: str = "recipe") -> Any:

@@ -1,4 +1,5 @@
 import pytest
+import tiny_recipes
 import torch
 
 from rcm_distill import checkpoint
@@ -6,23 +7,19 @@ from rcm_distill.train import Recipe, graphs, train
 from rcm_distill.train.recipe import Data, Optimizer
 
 pytestmark = pytest.mark.gpu
-NETWORK = {"width": 64, "depth": 1, "num_heads": 2, "text_depth": 1, "mlp_ratio": 1}
 
 
 def recipe(**changes) -> Recipe:
-    base = {
-        "recipe": "tiny",
-        "about": "a test",
-        "method": "flow_matching",
-        "network": NETWORK,
+    """A tiny recipe with enough to do for a GPU."""
+    larger = {
+        "network": {**tiny_recipes.NETWORK, "width": 64},
         "data": Data(num_images=256),
         "student": Optimizer(lr=1e-4, warmup=1),
         "critic": Optimizer(lr=1e-4, warmup=1),
         "steps": 40,
         "batch_size": 64,
-        "precision": "float32",
     }
-    return Recipe(**{**base, **changes})
+    return tiny_recipes.recipe(**{**larger, **changes})
 
 
 @pytest.mark.timeout(500)
