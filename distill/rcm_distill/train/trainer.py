@@ -133,6 +133,7 @@ def _loop(training: Training, session: _Session) -> Interrupts:
             learner = training.critic if phase == "critic" else training.student
             assert learner is not None
             learner.set_rate(training.step, recipe.steps)
+            training.clock.fill_(training.step)
             variant = loss.variant(training.step), _balanced(training, recipe, phase)
             terms = graphs(variant, lambda: _descend(training, recipe, loss, session.pool))
             learner.count()
@@ -185,28 +186,27 @@ def _descend(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossT
     """Take a step of whoever learns in this iteration, on the mean loss of its batches."""
     critic = training.critic if loss.phase(training.step) == "critic" else None
     learner = critic or training.student
-    learner.optimizer.zero_grad(set_to_none=False)
+    learner.optimizer.zero_grad(set_to_none=True)
     parts = []
     for _ in range(recipe.accumulate):
         terms = _loss_of_a_batch(training, recipe, loss, pool)
         if len(terms.parts) > 1 and _balanced(training, recipe, "student"):
-            balance = gradient_balance(terms.parts, learner.net.parameters())
+            balance = gradient_balance(terms.parts, learner.leaves())
             terms = terms._replace(terms=terms.terms | balance)
         terms = terms._replace(parts={})
         (terms.total / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-        parts.append(terms)
+        learner.collect()
+        parts.append(terms._replace(total=terms.total.detach()))
     learner.descend()
     if len(parts) == 1:
         return parts[0]
     means = {key: torch.stack([p.terms[key] for p in parts]).mean(0) for key in parts[0].terms}
-    return LossTerms(
-        parts[-1].total.detach(), means, torch.stack([p.nonfinite for p in parts]).sum()
-    )
+    return LossTerms(parts[-1].total, means, torch.stack([p.nonfinite for p in parts]).sum())
 
 
 def _loss_of_a_batch(training: Training, recipe: Recipe, loss: Any, pool: Pool) -> LossTerms:
     x0, tokens = pool.batch(recipe.batch_size, training.data)
-    batch = Batch(x0, tokens, torch.full_like(tokens, NULL), tuple(x0.shape))
+    batch = Batch(x0, tokens, torch.full_like(tokens, NULL), tuple(x0.shape), training.clock)
     student = training.student.denoiser
     critic = training.critic.denoiser if training.critic else None
     rng, step = training.noise, training.step
