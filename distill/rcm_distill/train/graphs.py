@@ -60,6 +60,10 @@ class StepGraphs:
         graph.replay()
         return terms
 
+    def rehearsed(self, variant: Hashable) -> None:
+        """Take note that kernels are compiled: one more eager run, and a variant is captured."""
+        self.seen[variant] = EAGER_RUNS - 1
+
     def finish(self) -> None:
         """Wait until all work is done."""
         if self.stream:

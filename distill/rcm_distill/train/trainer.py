@@ -1,10 +1,12 @@
 """The training loop: phases of student and critic, averages, a time limit, and an exact resume."""
 
+import contextlib
+import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 
@@ -21,9 +23,24 @@ from rcm_distill.train.log import Log
 from rcm_distill.train.recipe import Recipe, objective
 from rcm_distill.train.training import Training, restore, save, start
 
+Turn = Callable[[], contextlib.AbstractContextManager[object]]
 Validate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
 LOG_EVERY = 100
+_REHEARSED = 64
+"""Iterations that are looked ahead for kinds of work to compile."""
+
+
+class _At(NamedTuple):
+    """Where a training is."""
+
+    step: int
+    seconds: float
+    updates: int
+
+    @classmethod
+    def of(cls, training: Training) -> Self:
+        return cls(training.step, training.seconds, training.student.updates)
 
 
 class Report(NamedTuple):
@@ -49,6 +66,8 @@ class _Session:
     max_seconds: float
     validate: Validate | None
     progress: Progress | None
+    turn: Turn | None
+    later: list[Callable[[], object]]
 
     @property
     def state(self) -> Path:
@@ -65,6 +84,7 @@ def train(
     max_seconds: float = float("inf"),
     validate: Validate | None = None,
     progress: Progress | None = None,
+    turn: Turn | None = None,
 ) -> Report:
     """Train until the recipe's steps or the time limit, whichever comes first; resume from ``out``.
 
@@ -81,6 +101,9 @@ def train(
         validate: Called with the averaged student as often as the recipe says and at the end of the
             session; its figures go into ``validation.jsonl`` and the model card.
         progress: Called every hundred steps with step, steps in all, and the latest terms.
+        turn: Makes a context in which the device is this training's alone. It is entered when
+            everything is compiled and left before validation: several processes then train one
+            after another, each compiling before its turn and validating after it.
 
     Raises:
         ValueError: The recipe and the folder do not fit together.
@@ -103,11 +126,15 @@ def train(
         max_seconds=max_seconds,
         validate=validate,
         progress=progress,
+        turn=turn,
+        later=[],
     )
     try:
         interrupts = _loop(training, session)
+        for work in session.later:
+            work()
         if interrupts.caught is None:
-            weights = _export(training, session, recipe.recipe)
+            weights = _export(training, session, recipe.recipe, deferred=False)
     except FloatingPointError as fault:
         save(training, recipe, out / "stopped.safetensors")
         raise FloatingPointError(f"{fault}. State: {out / 'stopped.safetensors'}") from None
@@ -121,9 +148,14 @@ def _loop(training: Training, session: _Session) -> Interrupts:
     """Train until the end, the time limit or a signal; the state is saved when this returns."""
     recipe, loss = session.recipe, session.loss
     graphs = StepGraphs(session.pool.images.device, (training.data, training.noise))
-    begun, before, saved = time.monotonic(), training.seconds, 0.0
-    elapsed = 0.0
-    with graphs.on_stream(), Interrupts() as interrupts:
+    turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+    if session.turn is not None:
+        with graphs.on_stream():
+            _rehearse(training, session, graphs)
+        turn = session.turn()
+    with turn, graphs.on_stream(), Interrupts() as interrupts:
+        begun, before, saved = time.monotonic(), training.seconds, 0.0
+        elapsed = 0.0
         while (
             training.step < recipe.steps
             and elapsed < session.max_seconds
@@ -150,6 +182,27 @@ def _loop(training: Training, session: _Session) -> Interrupts:
     return interrupts
 
 
+def _rehearse(training: Training, session: _Session, graphs: StepGraphs) -> None:
+    """Compile every kind of work that is to come, and leave all as it was."""
+    recipe, first = session.recipe, training.step
+    last = min(first + _REHEARSED, recipe.steps)
+    kinds = {session.loss.variant(step): step for step in reversed(range(first, last))}
+    generators = training.data, training.noise
+    states = [generator.get_state() for generator in generators]
+    for variant, step in kinds.items():
+        training.step = step
+        terms = _loss_of_a_batch(training, recipe, session.loss, session.pool)
+        terms.total.backward()  # type: ignore[no-untyped-call]
+        graphs.rehearsed((variant, False))
+    for learner in (training.student, training.critic):
+        for leaf in learner.leaves() if learner else ():
+            leaf.grad = None
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+    training.step = first
+    graphs.finish()
+
+
 def _is_due(recipe: Recipe, step: int, since: float) -> bool:
     """Return whether the state is to be saved now, so many seconds after the last time."""
     by_step = recipe.save_every > 0 and step % recipe.save_every == 0
@@ -171,9 +224,12 @@ def _report(training: Training, session: _Session, phase: str) -> None:
         if session.progress:
             session.progress(step, recipe.steps, figures)
     if recipe.validate_every and step % recipe.validate_every == 0 and step < recipe.steps:
-        _scores(training, session, _averaged(training, session.device))
+        net, at = _averaged(training), _At.of(training)
+        _now_or_later(session, lambda: _scores(session, net, at), deferred=True)
     if phase == "student" and training.student.updates in recipe.snapshots:
-        _export(training, session, f"{recipe.recipe}-{training.student.updates}-updates")
+        _export(
+            training, session, f"{recipe.recipe}-{training.student.updates}-updates", deferred=True
+        )
 
 
 def _balanced(training: Training, recipe: Recipe, phase: str) -> bool:
@@ -218,27 +274,27 @@ def _loss_of_a_batch(training: Training, recipe: Recipe, loss: Any, pool: Pool) 
     return terms
 
 
-def _averaged(training: Training, device: str) -> DiT:
+def _averaged(training: Training) -> DiT:
     """Return the averaged student as a network of its own."""
-    net = DiT(training.student.net.config).to(device).eval()
+    net = copy.deepcopy(training.student.net).eval()
     net.load_state_dict(training.student.averaged())
     return net
 
 
-def _scores(training: Training, session: _Session, net: DiT) -> dict[str, float]:
+def _scores(session: _Session, net: DiT, at: _At) -> dict[str, float]:
     """Validate and write what comes of it; nothing without a validation."""
     if session.validate is None:
         return {}
     denoiser = network_denoiser(net, end_time=net.config.end_time)
-    scores = dict(session.validate(denoiser, training.step))
-    session.log.write_scores(training.step, training.seconds, training.student.updates, scores)
+    scores = dict(session.validate(denoiser, at.step))
+    session.log.write_scores(*at, scores)
     return scores
 
 
-def _export(training: Training, session: _Session, name: str) -> Path:
-    """Write the averaged student with its model card."""
+def _export(training: Training, session: _Session, name: str, *, deferred: bool) -> Path:
+    """Write the averaged student with its model card, now or after the turn."""
     recipe, student = session.recipe, training.student
-    net = _averaged(training, session.device)
+    net, at = _averaged(training), _At.of(training)
     card = {
         "recipe": recipe.recipe,
         "about": recipe.about,
@@ -253,8 +309,19 @@ def _export(training: Training, session: _Session, name: str) -> Path:
         "hardware": torch.cuda.get_device_name() if session.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
         "ema": recipe.ema[0] if recipe.ema else None,
-        "scores": _scores(training, session, net),
     }
     path = session.out / f"{name}.safetensors"
-    checkpoint.save(path, net.state_dict(), net.config, card)
+
+    def write() -> None:
+        scored = card | {"scores": _scores(session, net, at)}
+        checkpoint.save(path, net.state_dict(), net.config, scored)
+
+    _now_or_later(session, write, deferred=deferred)
     return path
+
+
+def _now_or_later(session: _Session, work: Callable[[], object], *, deferred: bool) -> None:
+    if deferred and session.turn is not None:
+        session.later.append(work)
+    else:
+        work()
