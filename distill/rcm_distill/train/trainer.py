@@ -131,8 +131,9 @@ def train(
     )
     try:
         interrupts = _loop(training, session)
-        for work in session.later:
-            work()
+        with Interrupts() as validating:
+            for work in session.later:
+                work()
         if interrupts.caught is None:
             weights = _export(training, session, recipe.recipe, deferred=False)
     except FloatingPointError as fault:
@@ -141,6 +142,7 @@ def train(
     finally:
         log.close()
     interrupts.deliver()
+    validating.deliver()
     return Report(training.step, training.seconds, training.step >= recipe.steps, weights, log.path)
 
 
