@@ -16,7 +16,15 @@ offset, biased and sharp inputs falls from 4.5e-3 to under 2.1e-3 (tests/kernels
 import triton
 import triton.language as tl
 
-from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_tile
+from rcm_kernels.tiles import (
+    add_product,
+    load_tile,
+    narrow,
+    product,
+    store_tile,
+    sum_up,
+    sum_up_product,
+)
 
 
 @triton.jit
@@ -43,6 +51,7 @@ def visible(rows, columns, length, CAUSAL: tl.constexpr):
 @triton.jit
 def _attend(
     state,
+    lost,
     q,
     tq,
     centre,
@@ -68,6 +77,7 @@ def _attend(
 ):
     """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
     output, tangent, m, mass, r = state
+    lost_output, lost_tangent, lost_mass, lost_r = lost
     K, V, TK, TV = inputs
     k_strides, v_strides, tk_strides, tv_strides = strides
     batch, group, first_row = place
@@ -91,24 +101,27 @@ def _attend(
         p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
         p_low = narrow(p, q.dtype)
-        mass = mass * fade + tl.sum(p_low.to(tl.float32), 1)
+        if q.dtype == tl.float32:
+            lost_mass, lost_r = lost_mass * fade, lost_r * fade
+            lost_output, lost_tangent = lost_output * fade[:, None], lost_tangent * fade[:, None]
+        mass, lost_mass = sum_up(mass * fade, lost_mass, tl.sum(p_low.to(tl.float32), 1), q.dtype)
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
             h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
-            r = r * fade + tl.sum(h_low.to(tl.float32), 1)
+            r, lost_r = sum_up(r * fade, lost_r, tl.sum(h_low.to(tl.float32), 1), q.dtype)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        output = add_product(output, p_low, v)
+        output, lost_output = sum_up_product(output, lost_output, p_low, v)
         if HAS_TQ or HAS_TK or HAS_TV:
             tangent = tangent * fade[:, None]
         if HAS_TQ or HAS_TK:
-            tangent = add_product(tangent, h_low, v)
+            tangent, lost_tangent = sum_up_product(tangent, lost_tangent, h_low, v)
         if HAS_TV:
             tv = load_tile(
                 TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
             )
-            tangent = add_product(tangent, p_low, tv)
-    return output, tangent, m, mass, r
+            tangent, lost_tangent = sum_up_product(tangent, lost_tangent, p_low, tv)
+    return (output, tangent, m, mass, r), (lost_output, lost_tangent, lost_mass, lost_r)
 
 
 @triton.jit
@@ -203,20 +216,30 @@ def attention_forward(
         tl.zeros([BLOCK_M], tl.float32),
         tl.zeros([BLOCK_M], tl.float32),
     )
+    lost = (
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+    )
     inputs = (K, V, TK, TV)
     strides = (k_strides, v_strides, tk_strides, tv_strides)
     place = (batch, group, first_row)
     lengths = (num_keys, length)
-    state = _attend(
-        state, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale,
+    state, lost = _attend(
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         False, TMA, WARP_SPECIALIZE,
     )  # fmt: skip
-    output, tangent, m, mass, r = _attend(
-        state, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
+    state, lost = _attend(
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         True, TMA, False,
     )  # fmt: skip
+    output, tangent, m, mass, r = state
+    lost_output, lost_tangent, lost_mass, lost_r = lost
+    output, tangent = output + lost_output, tangent + lost_tangent
+    mass, r = mass + lost_mass, r + lost_r
     some = mass > 0
     inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
     output = output * inverse[:, None]

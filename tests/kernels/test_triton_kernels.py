@@ -59,6 +59,9 @@ def draw(rng, dtype, *, kind="iid", b=1, h=2, g=1, s=33, t=70, d=32, e=32):
     return tuple(moved[:3]), tuple(moved[3:])
 
 
+BACKWARD = [name for _, name, _ in TABLE if "gradients" in name]
+
+
 def blocks(m=16, n=16, *, tma=False):
     return Configuration(block_m=m, block_n=n, num_warps=4, num_stages=1, tma=tma)
 
@@ -67,7 +70,7 @@ def everything(primals, tangents, pulls, configuration, **how):
     """Return output, tangent and the six gradients from the kernels."""
     how = {"scale": primals[0].shape[3] ** -0.5, "is_causal": False, **how}
     result = launch.forward(primals, tangents, configuration=configuration, **how)
-    both = configuration and {"query_gradients": configuration, "key_gradients": configuration}
+    both = configuration and dict.fromkeys(BACKWARD, configuration)
     grads = launch.backward(primals, tangents, result, *pulls, configurations=both, **how)
     return result.output, result.tangent, *grads
 
