@@ -1,7 +1,8 @@
 """Block sizes per GPU class, head size and kind of dtype; no entry depends on a length.
 
-An entry's ``source`` says what it rests on. "fastest on H100" means the fastest of five to nine
-that were timed on one at B1 H12 S8192 D128 or B4 H32 S4096 D64 (reports/gallery/kernels__blocks).
+An entry's ``source`` says what it rests on. "fastest on H100" means the fastest of three to nine
+that were timed on one (B4 H32 S4096 D64, B1 H12 S8192 D128, B1 H12 S4096 D256; kernels__blocks in
+reports/gallery).
 "fewest spills" means that of the blocks that were compiled, for an H100 and for an A100 and without
 either, these keep most in registers. Exact float32 products run on the plain arithmetic units,
 where larger blocks spilled up to 130 KB a thread and took a minute to compile;
@@ -97,39 +98,39 @@ def _both(
 # (class, kernel, bits): {largest padded head size that it serves: configuration}
 TABLE: dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]] = {
     ("hopper", "forward", 16): {
-        64: _of(64, 64, 4, 3, tma=True, source=_H100),
+        64: _of(64, 128, 4, 2, tma=True, source=_H100),
         128: _of(64, 64, 4, 3, tma=True, source=_H100),
-        256: _of(64, 32, 8, 2, tma=True),
+        256: _of(128, 64, 8, 2, tma=True, source=_H100),
     },
     ("hopper", "forward+tangent", 16): {
         64: _of(64, 64, 4, 3, tma=True, source=_H100),
         128: _of(128, 64, 8, 2, tma=True, source=_H100),
-        256: _of(64, 32, 8, 2, tma=True),
+        256: _of(64, 64, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "query_gradients", 16): {
         64: _of(128, 64, 8, 3, tma=True, source=_H100),
         128: _of(128, 64, 8, 3, tma=True, source=_H100),
-        256: _of(64, 32, 8, 1),
+        256: _of(64, 32, 4, 1, tma=True, source=_H100),
     },
     ("hopper", "query_gradients+tangent", 16): {
         64: _of(64, 64, 4, 2, tma=True, source=_H100),
         128: _of(128, 32, 8, 2, tma=True, source=_H100),
-        256: _of(64, 32, 8, 1),
+        256: _of(64, 32, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "key_gradients", 16): {
         64: _of(64, 64, 4, 2, tma=True, source=_H100),
-        128: _of(64, 64, 4, 2, tma=True, source=_H100),
-        256: _of(32, 32, 8, 1),
+        128: _of(64, 128, 8, 3, tma=True, source=_H100),
+        256: _of(32, 64, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "key_gradients+tangent", 16): {
-        64: _of(32, 64, 4, 2, tma=True, source=_H100),
-        128: _of(32, 64, 4, 1, tma=True, source=_H100),
-        256: _of(32, 32, 8, 1),
+        64: _of(64, 64, 4, 2, tma=True, source=_H100),
+        128: _of(32, 128, 8, 2, tma=True, source=_H100),
+        256: _of(32, 64, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "value_gradients+tangent", 16): {
-        64: _of(64, 64, 4, 2, tma=True, source=_H100),
-        128: _of(64, 64, 4, 1, tma=True, source=_H100),
-        256: _of(32, 32, 8, 1),
+        64: _of(32, 128, 8, 2, tma=True, source=_H100),
+        128: _of(64, 128, 8, 2, tma=True, source=_H100),
+        256: _of(32, 32, 8, 1, source=_H100),
     },
     **_both(("hopper", "ampere"), "forward", 32, _FORWARD_32),
     **_both(("hopper", "ampere"), "query_gradients", 32, _BACKWARD_32),

@@ -6,6 +6,7 @@ divisibility.
 """
 
 import contextlib
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -83,6 +84,7 @@ def forward(
             key_lengths,
             *(_strides(x) for x in (*inputs, output, tangent)),
             scale,
+            scale / math.log(2),
             heads,
             heads // key.shape[1],
             num_queries,
@@ -142,7 +144,7 @@ def backward(
     flags = {"HAS_G": grad_output is not None, "HAS_T": grad_tangent is not None}
     present = {**_presence(tangents), **flags, "CAUSAL": is_causal, "D": head_size, "E": value_size}
     mu = saved.lse if saved.mu is None else saved.mu
-    sizes = (scale, heads, heads // groups, num_queries, num_keys)
+    sizes = (scale, scale / math.log(2), heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
     with _on(query.device):
         triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](

@@ -74,7 +74,7 @@ def weight_gradient(a, b, ta, tb, HAS_G: tl.constexpr, HAS_TB: tl.constexpr):
 
 @triton.jit
 def _query_gradients(
-    state, lost, tiles, sums, inputs, strides, place, lengths, bounds, scale,
+    state, lost, tiles, sums, inputs, strides, place, lengths, bounds, scale, exponent,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -95,7 +95,7 @@ def _query_gradients(
     for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        s = product(q, tl.trans(k)) * (scale * 1.4426950408889634)
+        s = product(q, tl.trans(k)) * exponent
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
@@ -128,7 +128,7 @@ def query_gradients(
     Q, K, V, TQ, TK, TV, G, T, LSE, MU, B, DELTA, LENGTHS, DQ, DTQ,
     q_strides, k_strides, v_strides, tq_strides, tk_strides, tv_strides, g_strides, t_strides,
     dq_strides, dtq_strides,
-    scale, num_heads, heads_per_group, num_queries, num_keys,
+    scale, exponent, num_heads, heads_per_group, num_queries, num_keys,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -178,12 +178,12 @@ def query_gradients(
     inputs, strides = (K, V, TK, TV), (k_strides, v_strides, tk_strides, tv_strides)
     place, lengths = (batch, group, first), (num_keys, length)
     state, lost = _query_gradients(
-        state, lost, tiles, sums, inputs, strides, place, lengths, (0, whole), scale,
+        state, lost, tiles, sums, inputs, strides, place, lengths, (0, whole), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
         False, TMA,
     )  # fmt: skip
     state, lost = _query_gradients(
-        state, lost, tiles, sums, inputs, strides, place, lengths, (whole, stop), scale,
+        state, lost, tiles, sums, inputs, strides, place, lengths, (whole, stop), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
         True, TMA,
     )  # fmt: skip
@@ -197,7 +197,7 @@ def query_gradients(
 
 @triton.jit
 def _key_gradients(
-    state, lost, tiles, inputs, sides, strides, place, num_queries, bounds, scale,
+    state, lost, tiles, inputs, sides, strides, place, num_queries, bounds, scale, exponent,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -224,7 +224,7 @@ def _key_gradients(
         q = load_tile(Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
         # Beyond the last query P = 2^(S - inf) = 0.
         lse = tl.load(LSE + rows, mask=inside, other=float("inf"))
-        s = product(k, tl.trans(q)) * (scale * 1.4426950408889634)
+        s = product(k, tl.trans(q)) * exponent
         p = tl.math.exp2(s - lse[None, :])
         if CHECK:
             p = tl.where(keys[:, None] <= rows[None, :], p, 0.0)
@@ -276,7 +276,7 @@ def key_gradients(
     Q, K, V, TQ, TK, TV, G, T, LSE, MU, B, DELTA, LENGTHS, DK, DV, DTK, DTV,
     q_strides, k_strides, v_strides, tq_strides, tk_strides, tv_strides, g_strides, t_strides,
     dk_strides, dv_strides, dtk_strides, dtv_strides,
-    scale, num_heads, heads_per_group, num_queries, num_keys,
+    scale, exponent, num_heads, heads_per_group, num_queries, num_keys,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -329,12 +329,13 @@ def key_gradients(
         if CAUSAL:
             state, lost = _key_gradients(
                 state, lost, tiles, inputs, sides, strides, place, num_queries,
-                (start, tl.minimum(whole, stop)), scale,
+                (start, tl.minimum(whole, stop)), scale, exponent,
                 D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
                 OF_KEY, OF_VALUE, True, TMA,
             )  # fmt: skip
         state, lost = _key_gradients(
-            state, lost, tiles, inputs, sides, strides, place, num_queries, (whole, stop), scale,
+            state, lost, tiles, inputs, sides, strides, place, num_queries,
+            (whole, stop), scale, exponent,
             D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
             OF_KEY, OF_VALUE, False, TMA,
         )  # fmt: skip

@@ -49,6 +49,20 @@ def visible(rows, columns, length, CAUSAL: tl.constexpr):
 
 
 @triton.jit
+def whole_sums(state, lost, DTYPE: tl.constexpr):
+    """Add what rounding lost; in float64 for float32 inputs, whose last subtraction cancels."""
+    output, tangent, m, mass, r = state
+    lost_output, lost_tangent, lost_mass, lost_r = lost
+    if tl.float32 == DTYPE:
+        output = output.to(tl.float64) + lost_output
+        tangent = tangent.to(tl.float64) + lost_tangent
+        m = m.to(tl.float64)
+        mass = mass.to(tl.float64) + lost_mass
+        r = r.to(tl.float64) + lost_r
+    return output, tangent, m, mass, r
+
+
+@triton.jit
 def _attend(
     state,
     lost,
@@ -61,6 +75,7 @@ def _attend(
     lengths,
     bounds,
     scale,
+    exponent,
     D: tl.constexpr,
     E: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -97,8 +112,8 @@ def _attend(
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
-        new_m = tl.maximum(m, tl.max(s, 1) * (scale * 1.4426950408889634))
-        p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
+        new_m = tl.maximum(m, tl.max(s, 1) * exponent)
+        p = tl.math.exp2(s * exponent - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
         p_low = narrow(p, q.dtype)
         if q.dtype == tl.float32:
@@ -146,6 +161,7 @@ def attention_forward(
     o_strides,
     to_strides,
     scale,
+    exponent,
     num_heads,
     heads_per_group,
     num_queries,
@@ -165,7 +181,7 @@ def attention_forward(
 ):
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for one block of queries.
 
-    LSE is +inf, and the rest zero, where a query sees no key.
+    LSE is +inf, and the rest zero, where a query sees no key. ``exponent`` is scale / log(2).
     """
     HAS_TS: tl.constexpr = HAS_TQ or HAS_TK
     num_blocks = tl.cdiv(num_queries, BLOCK_M)
@@ -227,30 +243,28 @@ def attention_forward(
     place = (batch, group, first_row)
     lengths = (num_keys, length)
     state, lost = _attend(
-        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale,
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         False, TMA, WARP_SPECIALIZE,
     )  # fmt: skip
     state, lost = _attend(
-        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         True, TMA, False,
     )  # fmt: skip
-    output, tangent, m, mass, r = state
-    lost_output, lost_tangent, lost_mass, lost_r = lost
-    output, tangent = output + lost_output, tangent + lost_tangent
-    mass, r = mass + lost_mass, r + lost_r
+    output, tangent, m, mass, r = whole_sums(state, lost, q.dtype)
     some = mass > 0
     inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
     output = output * inverse[:, None]
     store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
-    tl.store(LSE + side, lse, mask=rows < num_queries)
+    tl.store(LSE + side, lse.to(tl.float32), mask=rows < num_queries)
     if HAS_TS or HAS_TV:
         rho = r * inverse
         tangent = tangent * inverse[:, None] - rho[:, None] * output
         store_tile(
             TO, to_strides, batch, head, first_row, num_queries, tangent, E, BLOCK_M, BLOCK_E
         )
-        tl.store(MU + side, tl.where(some, rho + centre, 0.0), mask=rows < num_queries)
+        mean = tl.where(some, rho + centre, 0.0)
+        tl.store(MU + side, mean.to(tl.float32), mask=rows < num_queries)
