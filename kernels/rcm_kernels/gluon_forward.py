@@ -64,8 +64,84 @@ def _produce(inputs, buffers, barriers, place, num_blocks, BLOCK_N: gl.constexpr
 
 
 @gluon.jit
-def _matrix(tile, ROWS_: gl.constexpr, D: gl.constexpr):
-    return tile.reshape([ROWS_, D])
+def _step(
+    j,
+    w: gl.constexpr,
+    q,
+    tq,
+    state,
+    centre,
+    k_tiles,
+    tk_tiles,
+    v_tiles,
+    tv_tiles,
+    barriers,
+    num_keys,
+    scale,
+    D: gl.constexpr,
+    BLOCK_N: gl.constexpr,
+    STAGES: gl.constexpr,
+    DRAIN: gl.constexpr,
+    TURNS: gl.constexpr,
+    CHECK: gl.constexpr,
+):
+    """Add block j of the values to ``state`` and form p and h of block j + 1."""
+    output, tangent, m, mass, r, p_low, h_low = state
+    q_full, k_full, k_empty, v_full, v_empty, turn = barriers
+    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
+    WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
+    LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
+    DTYPE: gl.constexpr = k_tiles.dtype
+    scale_log2 = scale * 1.4426950408889634
+    zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
+    slot = j % STAGES
+    next_slot = (j + 1) % STAGES
+    k = k_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
+    tk = tk_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
+    v = v_tiles.index(slot).reshape([BLOCK_N, D])
+    tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
+    if TURNS:
+        mbarrier.wait(turn.index(w), (j & 1) ^ (1 - w))
+    mbarrier.wait(v_full.index(slot), (j // STAGES) & 1)
+    output = warpgroup_mma(p_low, v, output, is_async=True)
+    tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
+    tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
+    if DRAIN:
+        output, tangent, p_low, h_low = warpgroup_mma_wait(
+            0, deps=(output, tangent, p_low, h_low)
+        )
+        mbarrier.arrive(v_empty.index(slot))
+    mbarrier.wait(k_full.index(next_slot), ((j + 1) // STAGES) & 1)
+    s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
+    if not DRAIN:
+        # While S is multiplied, the registers of p and h become free for tS.
+        output, tangent, p_low, h_low = warpgroup_mma_wait(
+            1, deps=(output, tangent, p_low, h_low)
+        )
+        mbarrier.arrive(v_empty.index(slot))
+    ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
+    ts = warpgroup_mma(q, tk, ts, is_async=True)
+    if TURNS:
+        mbarrier.arrive(turn.index(1 - w))
+    s = warpgroup_mma_wait(2, deps=(s,))
+    if CHECK:
+        columns = (j + 1) * BLOCK_N + gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES))
+        s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
+    new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
+    p = gl.exp2(s * scale_log2 - new_m[:, None])
+    fade = gl.exp2(m - new_m)
+    p_low = p.to(DTYPE)
+    mass = mass * fade + gl.sum(p_low.to(gl.float32), 1)
+    wide_fade = gl.convert_layout(fade, gl.SliceLayout(1, WIDE))[:, None]
+    output = output * wide_fade
+    tangent = tangent * wide_fade
+    ts = warpgroup_mma_wait(0, deps=(ts,))
+    mbarrier.arrive(k_empty.index(next_slot))
+    h_low = (p * (ts * scale - centre[:, None])).to(DTYPE)
+    r = r * fade + gl.sum(h_low.to(gl.float32), 1)
+    p_low = gl.convert_layout(p_low, LEFT)
+    h_low = gl.convert_layout(h_low, LEFT)
+    return output, tangent, new_m, mass, r, p_low, h_low
 
 
 @gluon.jit
@@ -128,55 +204,19 @@ def _consume(
     output = gl.zeros([ROWS, D], gl.float32, WIDE)
     tangent = gl.zeros([ROWS, D], gl.float32, WIDE)
 
-    for j in range(num_blocks - 1):
-        slot = j % STAGES
-        round_ = (j // STAGES) & 1
-        next_slot = (j + 1) % STAGES
-        next_round = ((j + 1) // STAGES) & 1
-        if TURNS:
-            mbarrier.wait(turn.index(w), (j & 1) ^ (1 - w))
-        mbarrier.wait(v_full.index(slot), round_)
-        v = v_tiles.index(slot).reshape([BLOCK_N, D])
-        tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
-        output = warpgroup_mma(p_low, v, output, is_async=True)
-        tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
-        tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
-        if DRAIN:
-            output, tangent, p_low, h_low = warpgroup_mma_wait(
-                0, deps=(output, tangent, p_low, h_low)
-            )
-            mbarrier.arrive(v_empty.index(slot))
-        mbarrier.wait(k_full.index(next_slot), next_round)
-        k = k_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
-        tk = tk_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
-        s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
-        ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
-        ts = warpgroup_mma(q, tk, ts, is_async=True)
-        if TURNS:
-            mbarrier.arrive(turn.index(1 - w))
-        if not DRAIN:
-            output, tangent, p_low, h_low = warpgroup_mma_wait(
-                3, deps=(output, tangent, p_low, h_low)
-            )
-            mbarrier.arrive(v_empty.index(slot))
-        s = warpgroup_mma_wait(2, deps=(s,))
-        if (j + 2) * BLOCK_N > num_keys:
-            s = gl.where((columns < num_keys - (j + 1) * BLOCK_N)[None, :], s, float("-inf"))
-        new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
-        p = gl.exp2(s * scale_log2 - new_m[:, None])
-        fade = gl.exp2(m - new_m)
-        m = new_m
-        p_low = p.to(DTYPE)
-        mass = mass * fade + gl.sum(p_low.to(gl.float32), 1)
-        wide_fade = gl.convert_layout(fade, wide_rows)[:, None]
-        output = output * wide_fade
-        tangent = tangent * wide_fade
-        ts = warpgroup_mma_wait(0, deps=(ts,))
-        mbarrier.arrive(k_empty.index(next_slot))
-        h_low = (p * (ts * scale - centre[:, None])).to(DTYPE)
-        r = r * fade + gl.sum(h_low.to(gl.float32), 1)
-        p_low = gl.convert_layout(p_low, LEFT)
-        h_low = gl.convert_layout(h_low, LEFT)
+    state = (output, tangent, m, mass, r, p_low, h_low)
+    # All blocks but the last are whole.
+    for j in range(num_blocks - 2):
+        state = _step(
+            j, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles, tv_tiles, barriers, num_keys,
+            scale, D, BLOCK_N, STAGES, DRAIN, TURNS, False,
+        )  # fmt: skip
+    if num_blocks > 1:
+        state = _step(
+            num_blocks - 2, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles, tv_tiles, barriers,
+            num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, True,
+        )  # fmt: skip
+    output, tangent, m, mass, r, p_low, h_low = state
 
     last = num_blocks - 1
     slot = last % STAGES
