@@ -64,6 +64,26 @@ def _produce(inputs, buffers, barriers, place, num_blocks, BLOCK_N: gl.constexpr
 
 
 @gluon.jit
+def _narrow(x, DTYPE: gl.constexpr):
+    """Round float32 to ``DTYPE``; return that and the same in float32.
+
+    Left to itself Triton 3.6 converts one number at a time, on the unit that exp2 needs.
+    """
+    if gl.bfloat16 == DTYPE:
+        pair = gl.inline_asm_elementwise(
+            "cvt.rn.bf16x2.f32 $0, $4, $3; shl.b32 $1, $0, 16; and.b32 $2, $0, 0xffff0000;",
+            "=r,=f,=f,f,f", [x], dtype=(gl.bfloat16, gl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    else:
+        pair = gl.inline_asm_elementwise(
+            "{ .reg .b16 low, high; cvt.rn.f16x2.f32 $0, $4, $3; mov.b32 {low, high}, $0;"
+            " cvt.f32.f16 $1, low; cvt.f32.f16 $2, high; }",
+            "=r,=f,=f,f,f", [x], dtype=(gl.float16, gl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    return pair
+
+
+@gluon.jit
 def _step(
     j,
     w: gl.constexpr,
@@ -83,6 +103,7 @@ def _step(
     STAGES: gl.constexpr,
     DRAIN: gl.constexpr,
     TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
     CHECK: gl.constexpr,
 ):
     """Add block j of the values to ``state`` and form p and h of block j + 1."""
@@ -119,9 +140,13 @@ def _step(
             1, deps=(output, tangent, p_low, h_low)
         )
         mbarrier.arrive(v_empty.index(slot))
+    if TURNS and LEAD == 2:
+        mbarrier.arrive(turn.index(1 - w))
     ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
+    if TURNS and LEAD == 1:
+        mbarrier.arrive(turn.index(1 - w))
     ts = warpgroup_mma(q, tk, ts, is_async=True)
-    if TURNS:
+    if TURNS and LEAD == 0:
         mbarrier.arrive(turn.index(1 - w))
     s = warpgroup_mma_wait(2, deps=(s,))
     if CHECK:
@@ -130,15 +155,15 @@ def _step(
     new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
     p = gl.exp2(s * scale_log2 - new_m[:, None])
     fade = gl.exp2(m - new_m)
-    p_low = p.to(DTYPE)
-    mass = mass * fade + gl.sum(p_low.to(gl.float32), 1)
+    p_low, rounded = _narrow(p, DTYPE)
+    mass = mass * fade + gl.sum(rounded, 1)
     wide_fade = gl.convert_layout(fade, gl.SliceLayout(1, WIDE))[:, None]
     output = output * wide_fade
     tangent = tangent * wide_fade
     ts = warpgroup_mma_wait(0, deps=(ts,))
     mbarrier.arrive(k_empty.index(next_slot))
-    h_low = (p * (ts * scale - centre[:, None])).to(DTYPE)
-    r = r * fade + gl.sum(h_low.to(gl.float32), 1)
+    h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+    r = r * fade + gl.sum(rounded, 1)
     p_low = gl.convert_layout(p_low, LEFT)
     h_low = gl.convert_layout(h_low, LEFT)
     return output, tangent, new_m, mass, r, p_low, h_low
@@ -159,6 +184,7 @@ def _consume(
     Q_IN_REGISTERS: gl.constexpr,
     DRAIN: gl.constexpr,
     TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
 ):
     """Attend with the 64 queries of consumer ``w`` to all keys and write what comes out."""
     q_tiles, k_tiles, v_tiles, tq_tiles, tk_tiles, tv_tiles = buffers
@@ -195,10 +221,10 @@ def _consume(
     m = gl.max(s, 1) * scale_log2
     p = gl.exp2(s * scale_log2 - m[:, None])
     centre = gl.sum(p * ts, 1) * scale / gl.sum(p, 1)
-    p_low = p.to(DTYPE)
-    h_low = (p * (ts * scale - centre[:, None])).to(DTYPE)
-    mass = gl.sum(p_low.to(gl.float32), 1)
-    r = gl.sum(h_low.to(gl.float32), 1)
+    p_low, rounded = _narrow(p, DTYPE)
+    mass = gl.sum(rounded, 1)
+    h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+    r = gl.sum(rounded, 1)
     p_low = gl.convert_layout(p_low, LEFT)
     h_low = gl.convert_layout(h_low, LEFT)
     output = gl.zeros([ROWS, D], gl.float32, WIDE)
@@ -209,12 +235,12 @@ def _consume(
     for j in range(num_blocks - 2):
         state = _step(
             j, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles, tv_tiles, barriers, num_keys,
-            scale, D, BLOCK_N, STAGES, DRAIN, TURNS, False,
+            scale, D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, False,
         )  # fmt: skip
     if num_blocks > 1:
         state = _step(
             num_blocks - 2, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles, tv_tiles, barriers,
-            num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, True,
+            num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, True,
         )  # fmt: skip
     output, tangent, m, mass, r, p_low, h_low = state
 
@@ -283,6 +309,7 @@ def attention_forward(
     Q_IN_REGISTERS: gl.constexpr,
     DRAIN: gl.constexpr,
     TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
 ):
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for 128 queries; see _consume."""
     num_row_blocks = gl.cdiv(num_queries, 2 * ROWS)
@@ -323,9 +350,9 @@ def attention_forward(
     gl.warp_specialize(
         [
             (_consume, (0, buffers, barriers, outputs, strides, place, sizes,
-                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS)),
+                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
             (_consume, (1, buffers, barriers, outputs, strides, place, sizes,
-                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS)),
+                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
             (_produce, (inputs, buffers, barriers, place, num_blocks, BLOCK_N, STAGES)),
         ],
         [4, 1],

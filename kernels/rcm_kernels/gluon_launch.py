@@ -30,6 +30,7 @@ class Schedule:
         q_in_registers: Keep queries and their tangents in registers, not in shared memory.
         drain: Finish the products with V before the next scores are issued: fewer registers.
         turns: The two consumers take turns at the tensor cores.
+        lead: Products of scores, 0 to 2, that are still to be issued when the turn is handed over.
     """
 
     block_n: int
@@ -37,6 +38,7 @@ class Schedule:
     q_in_registers: bool = False
     drain: bool = False
     turns: bool = True
+    lead: int = 1
 
 
 SCHEDULES = {
@@ -110,6 +112,7 @@ def forward(
             Q_IN_REGISTERS=chosen.q_in_registers,
             DRAIN=chosen.drain,
             TURNS=chosen.turns,
+            LEAD=chosen.lead,
             num_warps=4,
         )
     return Forward(output, tangent, lse, mu)
