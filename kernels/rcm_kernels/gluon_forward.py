@@ -284,7 +284,8 @@ def _consume(
     gl.store(MU + side, rho + centre, mask=seen)
 
 
-@gluon.jit
+# A new length or number of heads compiles nothing.
+@gluon.jit(do_not_specialize=["num_heads", "heads_per_group", "num_queries", "num_keys"])
 def attention_forward(
     Q,
     K,
