@@ -127,6 +127,8 @@ def _step(
     output = warpgroup_mma(p_low, v, output, is_async=True)
     tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
     tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
+    if TURNS and LEAD == 3:
+        mbarrier.arrive(turn.index(1 - w))
     if DRAIN:
         output, tangent, p_low, h_low = warpgroup_mma_wait(
             0, deps=(output, tangent, p_low, h_low)

@@ -12,7 +12,7 @@ from torch import Tensor
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from rcm_kernels import gluon_forward
+from rcm_kernels import gluon_forward, gluon_joined
 from rcm_kernels.launch import Forward, _last_contiguous, _on, _rows_first, _strides, _suits_tma
 from rcm_kernels.reference import Tangents, Triple
 
@@ -30,7 +30,7 @@ class Schedule:
         q_in_registers: Keep queries and their tangents in registers, not in shared memory.
         drain: Finish the products with V before the next scores are issued: fewer registers.
         turns: The two consumers take turns at the tensor cores.
-        lead: Products of scores, 0 to 2, that are still to be issued when the turn is handed over.
+        lead: Products of scores, 0 to 3, that are still to be issued when the turn is handed over.
     """
 
     block_n: int
@@ -39,6 +39,7 @@ class Schedule:
     drain: bool = False
     turns: bool = True
     lead: int = 1
+    joined: bool = False
 
 
 SCHEDULES = {
@@ -93,8 +94,10 @@ def forward(
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     grid = (triton.cdiv(num_queries, BLOCK_M) * batch * heads,)
     with _on(query.device):
-        gluon_forward.attention_forward[grid](
-            *(_descriptor(x, n) for x, n in zip(inputs, rows, strict=True)),
+        kernel = gluon_joined if chosen.joined else gluon_forward
+        wide = [64, 64, head_size] * 2 if chosen.joined else [head_size] * 6
+        kernel.attention_forward[grid](
+            *(_descriptor(x, n, d) for x, n, d in zip(inputs, rows, wide, strict=True)),
             output,
             tangent,
             lse,
@@ -118,8 +121,8 @@ def forward(
     return Forward(output, tangent, lse, mu)
 
 
-def _descriptor(x: Tensor | None, rows: int) -> Any:
+def _descriptor(x: Tensor | None, rows: int, columns: int) -> Any:
     assert x is not None
-    block = [1, 1, rows, x.shape[3]]
+    block = [1, 1, rows, columns]
     layout = gl.NVMMASharedLayout.get_default_for(block, _ELEMENTS[x.dtype])
     return TensorDescriptor(x, list(x.shape), list(x.stride()), block, layout)

@@ -115,6 +115,7 @@ def consume(program, w):
             yield None
             program.end_reading("v", j)
             break
+        hand_over(3)
         if program.drain:
             program.end_reading("v", j)
             program.empty["v"][j % stages].arrive()
@@ -159,7 +160,7 @@ def run(program, rng):
 
 ORDERS = [
     {"lead": lead, "drain": drain, "turns": turns}
-    for lead, drain, turns in [(0, False, True), (1, False, True), (2, True, True), (1, False, False)]
+    for lead, drain, turns in [(0, False, True), (1, True, True), (2, False, True), (3, True, True), (3, False, False)]
 ]
 
 
