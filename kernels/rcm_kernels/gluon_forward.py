@@ -40,7 +40,9 @@ ROWS = gl.constexpr(64)  # of a consumer: one warpgroup's share of a wgmma
 
 
 @gluon.jit
-def _produce(inputs, buffers, barriers, place, num_blocks, BLOCK_N: gl.constexpr, STAGES: gl.constexpr):
+def _produce(
+    inputs, buffers, barriers, place, num_blocks, BLOCK_N: gl.constexpr, STAGES: gl.constexpr
+):
     """Load the queries once, then every block of keys and values into its slot."""
     Q, K, V, TQ, TK, TV = inputs
     q, k, v, tq, tk, tv = buffers
@@ -130,17 +132,13 @@ def _step(
     if TURNS and LEAD == 3:
         mbarrier.arrive(turn.index(1 - w))
     if DRAIN:
-        output, tangent, p_low, h_low = warpgroup_mma_wait(
-            0, deps=(output, tangent, p_low, h_low)
-        )
+        output, tangent, p_low, h_low = warpgroup_mma_wait(0, deps=(output, tangent, p_low, h_low))
         mbarrier.arrive(v_empty.index(slot))
     mbarrier.wait(k_full.index(next_slot), ((j + 1) // STAGES) & 1)
     s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
     if not DRAIN:
         # While S is multiplied, the registers of p and h become free for tS.
-        output, tangent, p_low, h_low = warpgroup_mma_wait(
-            1, deps=(output, tangent, p_low, h_low)
-        )
+        output, tangent, p_low, h_low = warpgroup_mma_wait(1, deps=(output, tangent, p_low, h_low))
         mbarrier.arrive(v_empty.index(slot))
     if TURNS and LEAD == 2:
         mbarrier.arrive(turn.index(1 - w))

@@ -28,7 +28,7 @@ class Barrier:
 
 
 class Program:
-    """What the kernel shares: slots (the block in each, its readers), barriers, copies on the way."""
+    """What the kernel shares: slots, the block in each and its readers, barriers, copies."""
 
     def __init__(self, blocks, stages, *, lead, drain, turns, empty_count=2, first=0):
         self.blocks, self.stages, self.first = blocks, stages, first
@@ -136,7 +136,7 @@ def consume(program, w):
 def run(program, rng):
     """Let the partitions and the copies proceed in a random order, some favoured for a while."""
     partitions = [produce(program), consume(program, 0), consume(program, 1)]
-    waits = {p: None for p in partitions}
+    waits = dict.fromkeys(partitions)
     favour = {}
     while True:
         ready = [p for p, wait in waits.items() if wait is None or wait[0].passed(wait[1])]
@@ -160,7 +160,13 @@ def run(program, rng):
 
 ORDERS = [
     {"lead": lead, "drain": drain, "turns": turns}
-    for lead, drain, turns in [(0, False, True), (1, True, True), (2, False, True), (3, True, True), (3, False, False)]
+    for lead, drain, turns in [
+        (0, False, True),
+        (1, True, True),
+        (2, False, True),
+        (3, True, True),
+        (3, False, False),
+    ]
 ]
 
 
