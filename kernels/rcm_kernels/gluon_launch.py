@@ -40,6 +40,7 @@ class Schedule:
     turns: bool = True
     lead: int = 1
     joined: bool = False
+    persistent: bool = True
 
 
 SCHEDULES = {
@@ -92,7 +93,10 @@ def forward(
     chosen = schedule or SCHEDULES[head_size]
     rows = [gluon_forward.ROWS.value, chosen.block_n, chosen.block_n] * 2
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
-    grid = (triton.cdiv(num_queries, BLOCK_M) * batch * heads,)
+    num_tiles = triton.cdiv(num_queries, BLOCK_M) * batch * heads
+    grid = (num_tiles,)
+    if chosen.persistent and query.device.type == "cuda":
+        grid = (min(num_tiles, _num_programs(query.device)),)
     with _on(query.device):
         kernel = gluon_joined if chosen.joined else gluon_forward
         wide = [64, 64, head_size] * 2 if chosen.joined else [head_size] * 6
@@ -105,6 +109,7 @@ def forward(
             _strides(output),
             _strides(tangent),
             scale,
+            *([] if chosen.joined else [num_tiles]),
             heads,
             heads // key.shape[1],
             num_queries,
@@ -119,6 +124,10 @@ def forward(
             num_warps=4,
         )
     return Forward(output, tangent, lse, mu)
+
+
+def _num_programs(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
 
 
 def _descriptor(x: Tensor | None, rows: int, columns: int) -> Any:
