@@ -82,10 +82,9 @@ def _produce(
     Q, K, V, TQ, TK, TV = inputs
     q, k, v, tq, tk, tv = buffers
     q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
-    first_tile, num_tiles, num_programs = tiles
-    i = 0
-    for tile in range(first_tile, num_tiles, num_programs):
-        place = _place(tile, heads)
+    first_tile, num_mine, stride = tiles
+    for i in range(num_mine):
+        place = _place(first_tile + i * stride, heads)
         b = i * num_blocks
         _load_queries(Q, TQ, q, tq, q_full, q_empty, place, 0, i)
         _load_pair(K, TK, k, tk, k_full, k_empty, place, 0, b, STAGES)
@@ -94,7 +93,6 @@ def _produce(
         for j in range(1, num_blocks):
             _load_pair(K, TK, k, tk, k_full, k_empty, place, j * BLOCK_N, b + j, STAGES)
             _load_pair(V, TV, v, tv, v_full, v_empty, place, j * BLOCK_N, b + j, STAGES)
-        i += 1
 
 
 @gluon.jit
@@ -115,6 +113,14 @@ def _narrow(x, DTYPE: gl.constexpr):
             "=r,=f,=f,f,f", [x], dtype=(gl.float16, gl.float32), is_pure=True, pack=2,
         )  # fmt: skip
     return pair
+
+
+@gluon.jit
+def _here(x):
+    """Compute integers where they are used: held in registers over all tiles they would spill."""
+    return gl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [x], dtype=gl.int32, is_pure=False, pack=1
+    )
 
 
 @gluon.jit
@@ -183,7 +189,7 @@ def _step(
         mbarrier.arrive(turn.index(1 - w))
     s = warpgroup_mma_wait(2, deps=(s,))
     if CHECK:
-        columns = next_row + gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES))
+        columns = next_row + _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
         s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
     new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
     p = gl.exp2(s * scale_log2 - new_m[:, None])
@@ -220,11 +226,11 @@ def _consume(
     TURNS: gl.constexpr,
     LEAD: gl.constexpr,
 ):
-    """Attend with the 64 queries of consumer ``w`` in every tile to all keys; write what comes out."""
+    """Attend with the 64 queries of consumer ``w`` of every tile to all keys; write O and tO."""
     q_tiles, k_tiles, v_tiles, tq_tiles, tk_tiles, tv_tiles = buffers
     q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
     num_keys, num_blocks, num_queries, scale = sizes
-    first_tile, num_tiles, num_programs = tiles
+    first_tile, num_mine, stride = tiles
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
@@ -233,11 +239,9 @@ def _consume(
     wide_rows: gl.constexpr = gl.SliceLayout(1, WIDE)
     DTYPE: gl.constexpr = q_tiles.dtype
     scale_log2 = scale * 1.4426950408889634
-    columns = gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES))
     zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
 
-    i = 0
-    for tile in range(first_tile, num_tiles, num_programs):
+    for i in range(num_mine):
         first = i * num_blocks
         last = first + num_blocks - 1
         mbarrier.wait(q_full.index(w), i & 1)
@@ -258,6 +262,7 @@ def _consume(
         s, ts = warpgroup_mma_wait(0, deps=(s, ts))
         mbarrier.arrive(k_empty.index(slot))
         if num_keys < BLOCK_N:
+            columns = _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
             s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
         m = gl.max(s, 1) * scale_log2
         p = gl.exp2(s * scale_log2 - m[:, None])
@@ -281,7 +286,8 @@ def _consume(
         if num_blocks > 1:
             state = _step(
                 last - 1, (num_blocks - 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles,
-                v_tiles, tv_tiles, barriers, num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, True,
+                v_tiles, tv_tiles, barriers, num_keys, scale,
+                D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, True,
             )  # fmt: skip
         output, tangent, m, mass, r, p_low, h_low = state
 
@@ -302,7 +308,7 @@ def _consume(
 
         OUT, TO, LSE, MU = outputs
         o_strides, to_strides = strides
-        batch, head, group, first_row = _place(tile, heads)
+        batch, head, group, first_row = _place(first_tile + i * stride, heads)
         inverse = 1.0 / mass
         rho = r * inverse
         wide_inverse = gl.convert_layout(inverse, wide_rows)[:, None]
@@ -324,11 +330,12 @@ def _consume(
         side = (gl.cast(batch, gl.int64) * heads[1] + head) * num_queries + side
         gl.store(LSE + side, m + gl.log2(mass), mask=seen)
         gl.store(MU + side, rho + centre, mask=seen)
-        i += 1
 
 
 # A new length or number of heads compiles nothing.
-@gluon.jit(do_not_specialize=["num_tiles", "num_heads", "heads_per_group", "num_queries", "num_keys"])
+@gluon.jit(
+    do_not_specialize=["num_tiles", "num_heads", "heads_per_group", "num_queries", "num_keys"]
+)
 def attention_forward(
     Q,
     K,
@@ -359,7 +366,8 @@ def attention_forward(
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for tiles of 128 queries."""
     num_row_blocks = gl.cdiv(num_queries, 2 * ROWS)
     heads = (num_row_blocks, num_heads, heads_per_group)
-    tiles = (gl.program_id(0), num_tiles, gl.num_programs(0))
+    num_mine = gl.cdiv(num_tiles - gl.program_id(0), gl.num_programs(0))
+    tiles = (gl.program_id(0), num_mine, gl.num_programs(0))
     num_blocks = gl.cdiv(num_keys, BLOCK_N)
 
     q = gl.allocate_shared_memory(Q.dtype, [2] + Q.block_type.shape, Q.layout)

@@ -30,43 +30,39 @@ class Barrier:
 class Program:
     """What the kernel shares: slots, the block in each and its readers, barriers, copies."""
 
-    def __init__(self, blocks, stages, *, lead, drain, turns, empty_count=2, first=0):
-        self.blocks, self.stages, self.first = blocks, stages, first
+    def __init__(self, tiles, blocks, stages, *, lead, drain, turns, empty_count=2, first=0):
+        self.tiles, self.blocks, self.stages, self.first = tiles, blocks, stages, first
         self.lead, self.drain, self.turns = lead, drain, turns
-        self.q_full = Barrier(1)
-        self.full = {x: [Barrier(1) for _ in range(stages)] for x in "kv"}
-        self.empty = {x: [Barrier(empty_count) for _ in range(stages)] for x in "kv"}
+        # Slots of "q" are the two consumers', block i is tile i.
+        sizes = {"q": 2, "k": stages, "v": stages}
+        self.full = {x: [Barrier(1) for _ in range(n)] for x, n in sizes.items()}
+        counts = {"q": 1, "k": empty_count, "v": empty_count}
+        self.empty = {x: [Barrier(counts[x]) for _ in range(n)] for x, n in sizes.items()}
         self.turn = [Barrier(1), Barrier(1)]
-        self.slots = {x: [None] * stages for x in "kv"}
-        self.reading = {x: [0] * stages for x in "kv"}
+        self.slots = {x: [None] * n for x, n in sizes.items()}
+        self.reading = {x: [0] * n for x, n in sizes.items()}
         self.copies = []
         self.done = [0, 0]
 
-    def begin_reading(self, x, block):
-        slot = block % self.stages
+    def begin_reading(self, x, slot, block):
         assert self.slots[x][slot] == block, f"{x} {block} is not in its slot"
         self.reading[x][slot] += 1
 
-    def end_reading(self, x, block):
-        slot = block % self.stages
+    def end_reading(self, x, slot, block):
         assert self.slots[x][slot] == block, f"{x} {block} was overwritten"
         self.reading[x][slot] -= 1
+        self.empty[x][slot].arrive()
 
-    def overwrite(self, x, block):
-        slot = block % self.stages
+    def overwrite(self, x, slot, block):
         assert not self.reading[x][slot], f"{x} {block} overwrites what is being read"
         self.slots[x][slot] = "on the way"
         self.full[x][slot].bytes += 1
-        self.copies.append((x, block))
+        self.copies.append((x, slot, block))
+        self.full[x][slot].arrive()
 
     def land(self, copy):
-        x, block = copy
+        x, slot, block = copy
         self.copies.remove(copy)
-        if x == "q":
-            self.q_full.bytes -= 1
-            self.q_full.turn_over()
-            return
-        slot = block % self.stages
         self.slots[x][slot] = block
         self.full[x][slot].bytes -= 1
         self.full[x][slot].turn_over()
@@ -74,63 +70,67 @@ class Program:
 
 def produce(program):
     """Yield (barrier, parity) to wait, None to give way."""
-    program.q_full.bytes += 1
-    program.q_full.arrive()
-    program.copies.append(("q", 0))
-    for j in range(program.blocks):
-        slot, parity = j % program.stages, ((j // program.stages) & 1) ^ 1
-        for x in "kv":
-            yield program.empty[x][slot], parity
-            program.overwrite(x, j)
-            program.full[x][slot].arrive()
-            yield None
+    stages = program.stages
+    for i in range(program.tiles):
+        for j in range(program.blocks):
+            b = i * program.blocks + j
+            for x, w in (("k", 0), ("v", 1)):
+                if j == 0:
+                    yield program.empty["q"][w], (i & 1) ^ 1
+                    program.overwrite("q", w, i)
+                yield program.empty[x][b % stages], ((b // stages) & 1) ^ 1
+                program.overwrite(x, b % stages, b)
+                yield None
 
 
 def consume(program, w):
-    stages, other = program.stages, program.turn[1 - w]
+    for i in range(program.tiles):
+        yield from consume_tile(program, w, i, i * program.blocks)
+        program.done[w] += 1
 
-    def full(x, j):
-        return program.full[x][j % stages], (j // stages) & 1
+
+def consume_tile(program, w, i, first):
+    stages, other, last = program.stages, program.turn[1 - w], first + program.blocks - 1
+
+    def full(x, b):
+        return program.full[x][b % stages], (b // stages) & 1
 
     def hand_over(left):
         if program.turns and left == program.lead:
             other.arrive()
 
-    yield program.q_full, 0
-    yield full("k", 0)
-    program.begin_reading("k", 0)
+    yield program.full["q"][w], i & 1
+    program.begin_reading("q", w, i)
+    yield full("k", first)
+    program.begin_reading("k", first % stages, first)
     yield None
-    program.end_reading("k", 0)
-    program.empty["k"][0].arrive()
-    for j in range(program.blocks):
-        last = j == program.blocks - 1
+    program.end_reading("k", first % stages, first)
+    for b in range(first, last + 1):
+        if b == last:
+            program.end_reading("q", w, i)
         if program.turns:
-            yield program.turn[w], (j & 1) ^ (w == program.first)
-        yield full("v", j)
-        program.begin_reading("v", j)
+            yield program.turn[w], (b & 1) ^ (w == program.first)
+        yield full("v", b)
+        program.begin_reading("v", b % stages, b)
         yield None
-        if last:
+        if b == last:
             if program.turns:
                 other.arrive()
             yield None
-            program.end_reading("v", j)
+            program.end_reading("v", b % stages, b)
             break
         hand_over(3)
         if program.drain:
-            program.end_reading("v", j)
-            program.empty["v"][j % stages].arrive()
-        yield full("k", j + 1)
-        program.begin_reading("k", j + 1)
+            program.end_reading("v", b % stages, b)
+        yield full("k", b + 1)
+        program.begin_reading("k", (b + 1) % stages, b + 1)
         yield None
         if not program.drain:
-            program.end_reading("v", j)
-            program.empty["v"][j % stages].arrive()
+            program.end_reading("v", b % stages, b)
         for left in (2, 1, 0):
             hand_over(left)
             yield None
-        program.end_reading("k", j + 1)
-        program.empty["k"][(j + 1) % stages].arrive()
-    program.done[w] = program.blocks
+        program.end_reading("k", (b + 1) % stages, b + 1)
 
 
 def run(program, rng):
@@ -155,7 +155,7 @@ def run(program, rng):
             waits[chosen] = next(chosen)
         except StopIteration:
             del waits[chosen]
-    assert program.done == [program.blocks] * 2 or program.blocks == 0
+    assert program.done == [program.tiles] * 2
 
 
 ORDERS = [
@@ -174,9 +174,9 @@ ORDERS = [
 @pytest.mark.parametrize("stages", [1, 2, 3, 4])
 def test_every_order_ends_and_reads_what_it_should(order, stages):
     rng = random.Random()
-    for blocks in (1, 2, 3, 4, 5, 8, 13):
-        for _ in range(12):
-            program = Program(blocks, stages, **order)
+    for tiles, blocks in ((1, 1), (1, 2), (1, 3), (1, 9), (2, 1), (3, 2), (2, 3), (5, 1), (3, 5)):
+        for _ in range(8):
+            program = Program(tiles, blocks, stages, **order)
             run(program, rng)
             assert not program.copies
 
@@ -186,4 +186,4 @@ def test_a_wrong_count_or_parity_is_seen(broken):
     rng = random.Random()
     with pytest.raises(AssertionError):
         for _ in range(200):
-            run(Program(9, 2, **{**ORDERS[1], **broken}), rng)
+            run(Program(2, 9, 2, **{**ORDERS[1], **broken}), rng)
