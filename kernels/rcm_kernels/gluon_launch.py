@@ -31,6 +31,9 @@ class Schedule:
         drain: Finish the products with V before the next scores are issued: fewer registers.
         turns: The two consumers take turns at the tensor cores.
         lead: Products of scores, 0 to 3, that are still to be issued when the turn is handed over.
+        joined: Multiply with a key and its tangent as one operand (``gluon_joined``, not
+            persistent).
+        persistent: One program per multiprocessor takes many tiles.
     """
 
     block_n: int
