@@ -47,7 +47,16 @@ def backward(head_size, *, moving, dtype=HALF):
     )  # fmt: skip
 
 
+def gluon(head_size):
+    from rcm_kernels import gluon_launch  # not every Triton has Gluon
+
+    primals = tensors(head_size, 3)
+    return lambda: gluon_launch.forward(primals, primals, scale=0.1)
+
+
 WHAT = {
+    "gluon 64": lambda: gluon(64)(),
+    "gluon 128": lambda: gluon(128)(),
     "forward 64": forward(64),
     "forward 128": forward(128),
     "forward 128 causal": forward(128, causal=True),
