@@ -13,8 +13,15 @@ from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
 from rcm_kernels import gluon_forward, gluon_joined
-from rcm_kernels.launch import Forward, _last_contiguous, _on, _rows_first, _strides, _suits_tma
 from rcm_kernels.reference import Tangents, Triple
+from rcm_kernels.tensors import (
+    Forward,
+    last_contiguous,
+    on_device,
+    rows_first,
+    strides_of,
+    suits_tma,
+)
 
 BLOCK_M = 128
 _ELEMENTS = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}
@@ -64,7 +71,7 @@ def serves(primals: Triple, tangents: Tangents) -> bool:
         and query.shape[3] in SCHEDULES
         and key.shape[2] > 0
         and query.numel() > 0
-        and all(x is None or (x.stride(3) == 1 and _suits_tma(x)) for x in tensors)
+        and all(x is None or (x.stride(3) == 1 and suits_tma(x)) for x in tensors)
     )
 
 
@@ -89,18 +96,18 @@ def forward(
     query, key, _ = primals
     batch, heads, num_queries, head_size = query.shape
     like = {"device": query.device, "dtype": out_dtype or query.dtype}
-    output = _rows_first(query, head_size, **like)
-    tangent = _rows_first(query, head_size, **like)
+    output = rows_first(query, head_size, **like)
+    tangent = rows_first(query, head_size, **like)
     lse = torch.empty(batch, heads, num_queries, device=query.device, dtype=torch.float32)
     mu = torch.empty_like(lse)
     chosen = schedule or SCHEDULES[head_size]
     rows = [gluon_forward.ROWS.value, chosen.block_n, chosen.block_n] * 2
-    inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
+    inputs = [last_contiguous(x) for x in (*primals, *tangents)]
     num_tiles = triton.cdiv(num_queries, BLOCK_M) * batch * heads
     grid = (num_tiles,)
     if chosen.persistent and query.device.type == "cuda":
         grid = (min(num_tiles, _num_programs(query.device)),)
-    with _on(query.device):
+    with on_device(query.device):
         kernel = gluon_joined if chosen.joined else gluon_forward
         wide = [64, 64, head_size] * 2 if chosen.joined else [head_size] * 6
         kernel.attention_forward[grid](
@@ -109,8 +116,8 @@ def forward(
             tangent,
             lse,
             mu,
-            _strides(output),
-            _strides(tangent),
+            strides_of(output),
+            strides_of(tangent),
             scale,
             *([] if chosen.joined else [num_tiles]),
             heads,

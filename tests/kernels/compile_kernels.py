@@ -12,6 +12,7 @@ import torch
 from rcm_kernels import launch
 from rcm_kernels.configurations import TABLE, named, shipped
 from rcm_kernels.resources import compiled
+from rcm_kernels.tensors import Forward
 
 HALF = torch.bfloat16
 
@@ -36,7 +37,7 @@ def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
 def backward(head_size, *, moving, dtype=HALF):
     out, weight = tensors(head_size, 2, dtype)
     side = torch.zeros(1, 2, 256)
-    saved = launch.Forward(out, out if moving else None, side, side if moving else None)
+    saved = Forward(out, out if moving else None, side, side if moving else None)
     names = {name for _, name, _ in TABLE if "gradients" in name}
     chosen = {name: shipped("hopper", name, dtype, head_size) for name in names}
     primals = tensors(head_size, 3, dtype)
