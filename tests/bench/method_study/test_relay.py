@@ -1,6 +1,8 @@
 """A study on machines that keep nothing: turns, parcels, and what comes home."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
@@ -108,3 +110,14 @@ def test_a_damaged_parcel_is_refused(tmp_path, capsys):
     (box / "parcel.json").unlink()
     assert relay.main(take) == 2
     assert "no parcel" in capsys.readouterr().err
+
+
+def test_a_borrowed_machine_needs_numpy_pandas_and_torch_only():
+    """What reads suites is not installed there."""
+    modules = ["method_study.relay", "method_study.steps", "method_study.parcels"]
+    modules += ["method_study.turns", "environment", "validation", "weights_files"]
+    imports = "; ".join(f"import rcm_bench.{name}" for name in modules)
+    absent = "pydantic", "typer", "rich"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); {imports}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
