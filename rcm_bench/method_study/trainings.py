@@ -117,7 +117,7 @@ def equal_updates(study: Study, trainings: list[Training]) -> int:
 
 
 def copied_at(study: Study, training: Training, snapshot: int | None) -> int | None:
-    """Return after which update a copy is kept; None where the end of the training is that update.
+    """Return after which update a copy is kept; None where the training ends with it.
 
     Args:
         study: The study.
