@@ -236,23 +236,28 @@ def query_gradients(
     place, lengths = (batch, group, first), (num_keys, length)
     if q.dtype == tl.float32:
         none = tl.zeros([BLOCK_M], tl.float32)
-        sums, lost_sums = (none, none, none, none, none), (none, none, none, none, none)
-        sums, lost_sums = _weigh(
-            sums, lost_sums, tiles, lse, mu, inputs, strides, place, lengths,
+        weighed, lost_weighed = (none, none, none, none, none), (none, none, none, none, none)
+        weighed, lost_weighed = _weigh(
+            weighed, lost_weighed, tiles, lse, mu, inputs, strides, place, lengths,
             (0, whole), scale, exponent,
             D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
             False, TMA,
         )  # fmt: skip
-        sums, lost_sums = _weigh(
-            sums, lost_sums, tiles, lse, mu, inputs, strides, place, lengths,
+        weighed, lost_weighed = _weigh(
+            weighed, lost_weighed, tiles, lse, mu, inputs, strides, place, lengths,
             (whole, stop), scale, exponent,
             D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
             True, TMA,
         )  # fmt: skip
-        mass = sums[0] + lost_sums[0]
+        mass = weighed[0] + lost_weighed[0]
         inverse = tl.where(mass > 0, 1.0 / tl.where(mass > 0, mass, 1.0), 0.0)
-        b = (sums[2] + lost_sums[2]) * inverse
-        delta = sums[1] + lost_sums[1] + (sums[3] + lost_sums[3]) - b * (sums[4] + lost_sums[4])
+        b = (weighed[2] + lost_weighed[2]) * inverse
+        delta = (
+            weighed[1]
+            + lost_weighed[1]
+            + (weighed[3] + lost_weighed[3])
+            - b * (weighed[4] + lost_weighed[4])
+        )
         delta *= inverse
         tl.store(B + side, b, mask=inside)
         tl.store(DELTA + side, delta, mask=inside)
