@@ -153,4 +153,8 @@ def _read_pickle(checkpoint: Checkpoint) -> "dict[str, Tensor]":
             value = value[key]
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a mapping of tensors, got {type(value).__name__}")
-    return {name: tensor for name, tensor in value.items() if isinstance(tensor, torch.Tensor)}
+    flat = dict(value)
+    for net, held in value.items():  # one mapping for each of several networks
+        if isinstance(held, dict):
+            flat |= {f"{net}.{name}": tensor for name, tensor in held.items()}
+    return {name: tensor for name, tensor in flat.items() if isinstance(tensor, torch.Tensor)}

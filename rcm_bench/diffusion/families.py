@@ -39,6 +39,7 @@ class Family:
         transformer: Class of diffusers.
         pipelines: Pipeline classes that a folder of this family may name.
         text_parameters: Parameters of its text encoder, for estimates.
+        time_embedding: Its module that embeds the time.
         text_width: Key of the transformer's configuration that holds the width of the text.
         max_tokens: Text tokens that the network sees; shorter texts are padded with zeros.
         architectures: Configurations of the published sizes, for random weights.
@@ -49,6 +50,7 @@ class Family:
     transformer: str
     pipelines: tuple[str, ...]
     text_parameters: float
+    time_embedding: str
     text_width: str
     max_tokens: int
     architectures: Mapping[str, Mapping[str, Any]]
@@ -61,6 +63,7 @@ WAN = Family(
     transformer="WanTransformer3DModel",
     pipelines=("WanPipeline",),
     text_parameters=5.68e9,  # umT5-XXL's encoder
+    time_embedding="condition_embedder",
     text_width="text_dim",
     max_tokens=512,
     architectures={
@@ -76,6 +79,7 @@ COSMOS = Family(
     transformer="CosmosTransformer3DModel",
     pipelines=("Cosmos2TextToImagePipeline", "Cosmos2VideoToWorldPipeline"),
     text_parameters=4.86e9,  # T5-11B's encoder
+    time_embedding="time_embed",
     text_width="text_embed_dim",
     max_tokens=512,
     architectures={

@@ -47,7 +47,7 @@ class DiffusionModel:
     def __init__(self, settings: DiffusionSettings, sampler: Strict, context: ModelContext) -> None:
         self.settings, self._context = settings, context
         try:
-            check_sampler(sampler, [])
+            check_sampler(sampler, [], settings.second_time)
         except ValueError as fault:
             raise UserError(f"{context.place}.sampler: {fault}") from None
         self.sampler: Any = sampler
@@ -80,6 +80,7 @@ class DiffusionModel:
             "lora_scale": scale,
             "images": self.images.digest() if self.images else None,
             "codec": CODEC if self.settings.frames > 1 else None,
+            **({"second_time": self.settings.second_time} if self.settings.second_time else {}),
             **kernels(self.settings),
         }
 
@@ -128,7 +129,7 @@ class DiffusionModel:
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
         """Refuse step counts without a grid, and prompts without their image."""
         try:
-            check_sampler(self.sampler, steps)
+            check_sampler(self.sampler, steps, self.settings.second_time)
         except ValueError as fault:
             raise UserError(f"{self._context.place}: sampler {fault}") from None
         self._texts = [seen_by_model(prompt) for prompt in prompts]

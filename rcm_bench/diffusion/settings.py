@@ -33,6 +33,11 @@ class DiffusionSettings(Strict):
         default=None,
         description="Which of several networks in 'transformer', such as net_ema; net by default",
     )
+    second_time: Literal["difference", "end"] | None = Field(
+        default=None,
+        description="What a second time embedding in 'transformer' sees, for students of mean "
+        "velocities from t to r (sampler 'meanflow'): t - r, as NVlabs/FastGen trains Wan2.1, or r",
+    )
     lora: Name | None = Field(default=None, description="A .safetensors file of LoRA weights")
     lora_scale: float = Field(default=1.0, description="Factor on the LoRA's update")
     resolution: list[Count] = Field(

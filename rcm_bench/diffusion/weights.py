@@ -10,6 +10,7 @@ from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint, find_path
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora
+from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
 from rcm_bench.diffusion.families import Family
 from rcm_bench.diffusion.settings import DiffusionSettings
@@ -95,6 +96,11 @@ def resolve(
         raise UserError(f"{place}.architecture: belongs to 'weights: random'")
     source = find_source(settings.weights, settings.revision, family, context.folder, place)
     config, expected = _config(source, family), _expected(source, place)
+    own = f"{place}.weights: {source.root}"
+    check_told(expected, settings.second_time, own)
+    folder = dict(expected)
+    if settings.second_time is not None:
+        expected |= second_shapes(expected, family.time_embedding)
     pipeline = family.pipelines[0]
     if source.root is not None:
         pipeline = str(read_json(source.root / "model_index.json", place)["_class_name"])
@@ -105,11 +111,12 @@ def resolve(
     if settings.transformer is None:
         if settings.prefix is not None:
             raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
+        check_fit(expected, folder, own)
     elif find_path(settings.transformer, context.folder) is None:
         lost = f"{at}: {settings.transformer}: no such file, neither in {context.folder} nor here"
     else:
         student = find_checkpoint(settings.transformer, context.folder, at, pickles)
-        _check_student(student, expected, family, settings.prefix)
+        _check_student(student, expected, family, settings)
     return Weights(
         source=source,
         config=config,
@@ -160,14 +167,16 @@ def _check_student(
     student: Checkpoint,
     expected: Mapping[str, Sequence[int]],
     family: Family,
-    prefix: str | None,
+    settings: DiffusionSettings,
 ) -> None:
     shapes = student.shapes()
     if shapes is None or not expected:
         return  # a pickle, or a pipeline that is missing: checked when it is read
+    prefix, where = settings.prefix, f"{student.place}: {student.path}"
     names = diffusers_names(shapes, family.name, layout_of(shapes, prefix), prefix)
     found = {new: shapes[old] for old, new in names.items()}
-    check_fit(expected, found, f"{student.place}: {student.path}")
+    check_told(found, settings.second_time, where)
+    check_fit(expected, found, where)
 
 
 def _lora(

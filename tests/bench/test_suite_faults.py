@@ -77,7 +77,7 @@ FAULTS = {
         ("few: {kind: consistency}", "few: {kind: consistensy}"),
         [
             "DIR/tiny.yaml:7: samplers.few.kind: unknown sampler kind 'consistensy'. Available: "
-            "consistency, elsewhere, euler, heun, rcm, scheduler, unipc. Did you mean "
+            "consistency, elsewhere, euler, heun, meanflow, rcm, scheduler, unipc. Did you mean "
             "'consistency'?"
         ],
     ),

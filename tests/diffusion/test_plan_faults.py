@@ -59,7 +59,8 @@ def test_another_family(wan, cosmos):
 
 def test_a_sampler_of_another_kind(wan):
     assert said("wan", wan[0], ConsistencySampler(kind="consistency")) == (
-        "sampler: expected a sampler of kind euler, rcm, scheduler, unipc, got 'consistency'"
+        "sampler: expected a sampler of kind euler, meanflow, rcm, scheduler, unipc, got "
+        "'consistency'"
     )
     model = model_of("wan", wan[0], SAMPLER)
     with pytest.raises(UserError, match="sampler at 3000 steps: preset 'paper' has no grid"):
