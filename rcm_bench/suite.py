@@ -153,6 +153,11 @@ class Prompts(Strict):
     info: Name | None = Field(
         default=None, description="VBench_full_info.json, by default that of its environment"
     )
+    dimensions: list[Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only the prompts that VBench scores for these dimensions (set: vbench)",
+    )
     rewritten: Name | None = Field(
         default=None,
         description="What models see of prompt i: line i (file, or set: vbench)",
