@@ -224,7 +224,9 @@ class Engine:
             kind = getattr(diffusers, family.transformer)
             return loading.from_folder(kind, root, "transformer", dtype, self.place)
         if weights.student is not None:
-            prefix, expected = self._model.settings.prefix, dict(weights.expected)
+            prefix, told = self._model.settings.prefix, second is not None
+            expected = dict(weights.expected)
+            expected = expected or loading.network_shapes(family, weights.config, told)
             state = loading.student_tensors(weights.student, family, prefix, expected, second)
         else:
             state = loading.folder_tensors(root, self.place)

@@ -71,6 +71,8 @@ WAN = Family(
         "14B": {**_WAN, "num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
     },
 )
+# The smallest is published in the original layout alone: its folder is that of another size.
+_SMALL = {**_COSMOS, "num_attention_heads": 20, "attention_head_dim": 64, "num_layers": 20}
 _2B = {**_COSMOS, "num_attention_heads": 16, "num_layers": 28}
 _14B = {**_COSMOS, "num_attention_heads": 40, "num_layers": 36}
 COSMOS = Family(
@@ -83,6 +85,7 @@ COSMOS = Family(
     text_width="text_embed_dim",
     max_tokens=512,
     architectures={
+        "0.6B-Text2Image": {**_SMALL, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "2B-Text2Image": {**_2B, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "14B-Text2Image": {**_14B, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "2B-Video2World": {**_2B, "in_channels": 17, "rope_scale": [1.0, 3.0, 3.0]},

@@ -135,6 +135,14 @@ def random_transformer(
     return _filled(net, state, dtype)
 
 
+def network_shapes(
+    family: Family, config: Mapping[str, Any], second_time: bool
+) -> dict[str, list[int]]:
+    """Return shapes of a configuration's tensors by name; nothing is allocated."""
+    net = _empty(family, config, second_time)
+    return {name: list(value.shape) for name, value in net.state_dict().items()}
+
+
 def transformer_of(
     family: Family,
     config: Mapping[str, Any],

@@ -21,7 +21,9 @@ class DiffusionSettings(Strict):
         description="Commit of the hub id: a pinned one, never a branch",
     )
     architecture: Name | None = Field(
-        default=None, description="Published size, with 'weights: random'"
+        default=None,
+        description="Published size: with 'weights: random', or of a 'transformer' of another size "
+        "than the folder's, as Cosmos-Predict2 0.6B beside the folder of 2B",
     )
     transformer: Name | None = Field(
         default=None,

@@ -92,8 +92,11 @@ def resolve(
     place = context.place
     if settings.weights == RANDOM:
         return _random(settings, family, place)
-    if settings.architecture is not None:
-        raise UserError(f"{place}.architecture: belongs to 'weights: random'")
+    if settings.architecture is not None and settings.transformer is None:
+        raise UserError(
+            f"{place}.architecture: belongs to 'weights: random', or to a 'transformer' of another "
+            "size than the folder's"
+        )
     source = find_source(settings.weights, settings.revision, family, context.folder, place)
     config, expected = _config(source, family), _expected(source, place)
     own = f"{place}.weights: {source.root}"
@@ -101,6 +104,9 @@ def resolve(
     folder = dict(expected)
     if settings.second_time is not None:
         expected |= second_shapes(expected, family.time_embedding)
+    if settings.architecture is not None:
+        # Shapes of another size are known once the network is built: checked when it is read.
+        config, expected = _other_size(settings, family, config, place), {}
     pipeline = family.pipelines[0]
     if source.root is not None:
         pipeline = str(read_json(source.root / "model_index.json", place)["_class_name"])
@@ -128,15 +134,33 @@ def resolve(
     )
 
 
-def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
+def _architecture(settings: DiffusionSettings, family: Family, place: str) -> Mapping[str, Any]:
     size = settings.architecture or "none"
     if size not in family.architectures:
         what = f"size of {family.title}"
         raise unknown_name(f"{place}.architecture", what, size, family.architectures)
+    return family.architectures[size]
+
+
+def _other_size(
+    settings: DiffusionSettings, family: Family, own: Mapping[str, Any], place: str
+) -> Mapping[str, Any]:
+    """Return the configuration of a size that takes what the folder's own network takes."""
+    config = _architecture(settings, family, place)
+    for key in ("in_channels", "out_channels", family.text_width):
+        if config[key] != own.get(key):
+            raise UserError(
+                f"{place}.architecture: expected {key} {own.get(key)} as the folder's network has, "
+                f"got '{settings.architecture}' with {config[key]}"
+            )
+    return config
+
+
+def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
+    config = _architecture(settings, family, place)
     for key in ("transformer", "lora", "prefix", "revision"):
         if getattr(settings, key) is not None:
             raise UserError(f"{place}.{key}: does not go with 'weights: random'")
-    config = family.architectures[size]
     last = int(config["in_channels"]) == 17
     pipeline = family.pipelines[-1 if last else 0]
     return Weights(

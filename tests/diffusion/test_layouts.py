@@ -5,6 +5,7 @@ import pickle
 import re
 
 import pytest
+import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
 from test_rcm_sampler import latents_of
@@ -255,3 +256,35 @@ def test_lora_that_does_not_fit(lora, said, wan, tmp_path):
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(UserError, match=said):
         model_of("wan", wan[0], SAMPLER, lora=str(tmp_path / "lora.safetensors"))
+
+
+def test_a_student_of_another_size(cosmos, tmp_path, monkeypatch):
+    """The folder gives text encoder and autoencoder alone, as for Cosmos-Predict2 0.6B."""
+    import diffusers
+
+    root, pipe = cosmos
+    config = {**tiny_models.cosmos_config(16), "num_layers": 1, "num_attention_heads": 3}
+    monkeypatch.setitem(COSMOS.architectures, "small", config)
+    small = tiny_models.randomized(diffusers.CosmosTransformer3DModel(**config))
+    state = small.state_dict()
+    save_file(original(state, "cosmos", "net."), tmp_path / "small.safetensors")
+    entry = {"transformer": str(tmp_path / "small.safetensors"), "architecture": "small"}
+    model = model_of("cosmos", root, SAMPLER, **entry)
+    assert model.identity()["architecture"]["num_attention_heads"] == 3
+    got, _ = latents_of(model, [item(steps=1)], monkeypatch)
+    text, _ = pipe.encode_prompt("a photo of a cat", do_classifier_free_guidance=False,
+                                 max_sequence_length=16)  # fmt: skip
+    noise = torch.randn(16, 1, 4, 4, generator=torch.Generator().manual_seed(7))[None]
+    t = 80 / 81
+    with torch.no_grad():
+        v = small(noise * t, torch.tensor([t]), text, padding_mask=torch.zeros(1, 1, 32, 32),
+                  return_dict=False)[0]  # fmt: skip
+    assert torch.allclose(got, noise * t - t * v, atol=1e-5)
+    with pytest.raises(UserError, match="the tensors of the network|expected the .* tensors"):
+        model_of("cosmos", root, SAMPLER, transformer=entry["transformer"])
+    state.pop("proj_out.weight")
+    save_file(state, tmp_path / "small.safetensors")
+    model = model_of("cosmos", root, SAMPLER, **entry)
+    model.load("cpu")
+    with pytest.raises(UserError, match=r"1 missing: proj_out\.weight"):
+        list(model.generate([item()]))

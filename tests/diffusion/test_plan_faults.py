@@ -38,7 +38,12 @@ def said(*arguments, **changes):
      "resolution: 32x1024 with 1 frames lies beyond this model's positions: at most 512x512 with "
      "125 frames"),
     ({"prefix": "net_ema"}, "prefix: belongs to 'transformer', which is not given"),
-    ({"architecture": "1.3B"}, "architecture: belongs to 'weights: random'"),
+    ({"architecture": "1.3B"}, "architecture: belongs to 'weights: random', or to a 'transformer' "
+                               "of another size than the folder's"),
+    ({"architecture": "1.3B", "transformer": "lost.safetensors"},
+     "architecture: expected text_dim 32 as the folder's network has, got '1.3B' with 4096"),
+    ({"architecture": "2B", "transformer": "lost.safetensors"},
+     "architecture: unknown size of Wan2.1 text-to-video '2B'. Available: 1.3B, 14B."),
     ({"image_folder": "."},
      "image_folder: WanPipeline starts from text alone and takes no images"),
 ])  # fmt: skip

@@ -176,6 +176,7 @@ def test_the_fastest_mode_that_fits():
 
 @pytest.mark.parametrize(("kind", "size", "count"), [
     ("wan", "1.3B", 1.42e9), ("wan", "14B", 14.3e9), ("cosmos", "2B-Text2Image", 1.96e9),
+    ("cosmos", "0.6B-Text2Image", 0.6e9),
     ("cosmos", "14B-Text2Image", 14.4e9),
 ])  # fmt: skip
 def test_estimated_parameters(kind, size, count):
