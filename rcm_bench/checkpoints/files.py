@@ -88,7 +88,8 @@ def find_checkpoint(
     if path.is_dir():
         nested = path / "transformer"
         where = nested if nested.is_dir() else path
-        found = tuple(part_files(where, place.removesuffix(".transformer")))
+        entry, _, key = place.rpartition(".")
+        found = tuple(part_files(where, entry, key))
         checkpoint = Checkpoint(path=where, format="safetensors", files=found, place=place)
     elif path.suffix == ".safetensors":
         checkpoint = Checkpoint(path=path, format="safetensors", files=(path,), place=place)

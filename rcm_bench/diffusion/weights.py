@@ -14,7 +14,13 @@ from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
 from rcm_bench.diffusion.families import Family
 from rcm_bench.diffusion.settings import DiffusionSettings
-from rcm_bench.diffusion.source import Source, find_source, part_files, read_json
+from rcm_bench.diffusion.source import (
+    Source,
+    configuration_files,
+    find_source,
+    part_files,
+    read_json,
+)
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.types import ModelContext
 from rcm_bench.weights_files import read_header
@@ -69,6 +75,7 @@ class Weights:
         else:
             files = {part: part_files(self.root / part, place) for part in _PARTS}
             parts = {part: files_digest(own) for part, own in files.items()}
+            parts["configuration"] = files_digest(configuration_files(self.root))
         if self.student is not None:
             parts["transformer"] = self.student.digest()
         elif self.lost is not None:

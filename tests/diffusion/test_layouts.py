@@ -288,3 +288,52 @@ def test_a_student_of_another_size(cosmos, tmp_path, monkeypatch):
     model.load("cpu")
     with pytest.raises(UserError, match=r"1 missing: proj_out\.weight"):
         list(model.generate([item()]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_damaged_checkpoints(wan, tmp_path):
+    """Cut off on the way; PyTorch's own exception is no Exception, and would end the run bare."""
+    root, pipe = wan
+    state = student_of(pipe)
+    path, digests = write(state, "wan", "dcp", tmp_path)
+    (file,) = path.glob("*.distcp")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    pickled, allowed = write(state, "wan", "pt", tmp_path)
+    pickled.write_bytes(pickled.read_bytes()[:-500])
+    for entry, digest, said in (
+        (path, digests, r"models.net.transformer: .*dcp: cannot be read: \w"),
+        (pickled, (file_digest(pickled),), r"student\.pt: cannot be read with weights_only"),
+    ):
+        model = model_of("wan", root, SAMPLER, transformer=str(entry), pickles=digest)
+        model.load("cpu")
+        with pytest.raises(UserError, match=said):
+            list(model.generate([item()]))
+    file.unlink()
+    with pytest.raises(UserError, match=r"expected \.distcp files beside \.metadata, got none"):
+        model_of("wan", root, SAMPLER, transformer=str(path), pickles=digests)
+    assert allowed != (file_digest(pickled),)
+    for cut, said in ((40, "truncated or damaged"), (-1, "its header is cut off")):
+        whole, _ = write(state, "wan", "diffusers", tmp_path)
+        whole.write_bytes(whole.read_bytes()[: -cut if cut > 0 else 0])
+        with pytest.raises(UserError, match=f"models.net.transformer: .*student.*{said}"):
+            model_of("wan", root, SAMPLER, transformer=str(whole))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        UserError, match=r"models.net.transformer: .*empty: expected one .*, got none"
+    ):
+        model_of("wan", root, SAMPLER, transformer=str(tmp_path / "empty"))
+
+
+def test_a_student_and_a_lora_of_another_family(wan, cosmos, tmp_path):
+    save_file(student_of(cosmos[1]), tmp_path / "student.safetensors")
+    with pytest.raises(UserError, match=r"68 missing: .*; 46 unexpected: norm_out"):
+        model_of("wan", wan[0], SAMPLER, transformer=str(tmp_path / "student.safetensors"))
+    layer = "transformer.blocks.1.attn2.to_v.lora_"
+    lora = {f"{layer}A.weight": torch.zeros(3, 24), f"{layer}B.weight": torch.zeros(24, 3)}
+    save_file(lora, tmp_path / "lora.safetensors")
+    with pytest.raises(UserError, match=r"blocks\.1\.attn2\.to_v\.weight \(no such layer\)"):
+        model_of("cosmos", cosmos[0], SAMPLER, lora=str(tmp_path / "lora.safetensors"))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((tmp_path / "lora.safetensors").read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"models.net.lora: .*cut.*truncated or damaged"):
+        model_of("wan", wan[0], SAMPLER, lora=str(cut))

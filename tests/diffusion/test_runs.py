@@ -155,6 +155,24 @@ def test_out_of_memory_makes_smaller_batches_and_says_so(wan, monkeypatch):
         list(model.generate(items[:1]))
 
 
+def test_weights_that_do_not_fit_end_a_run_at_once(suite, wan, tmp_path, monkeypatch):
+    """A pickle is looked into when it is read: once, not again for every batch."""
+    from rcm_bench.canonical import file_digest
+    from rcm_bench.diffusion import loading
+
+    state = wan[1].transformer.state_dict()
+    del state["proj_out.bias"]
+    torch.save(state, tmp_path / "student.pt")
+    text = suite.read_text().replace("student: {kind", "student: {transformer: student.pt, kind")
+    suite.write_text(text)
+    reads, real = [], loading.read_tensors
+    monkeypatch.setattr(loading, "read_tensors", lambda c: reads.append(c) or real(c))
+    allowed = [file_digest(tmp_path / "student.pt")]
+    with pytest.raises(UserError, match=r"1 missing: proj_out\.bias"):
+        rcm_bench.run(str(suite), tmp_path / "run", allow_pickle=allowed)
+    assert len(reads) == 1 and len(samples(tmp_path / "run")) == 3  # the teacher's
+
+
 @pytest.mark.parametrize("mode", ["model", "group"])
 def test_offloading_changes_no_bit(mode, wan):
     expected = model_of("wan", wan[0], RcmSampler(kind="rcm"))
