@@ -223,3 +223,46 @@ def test_a_14b_model_at_full_size_fits_one_gpu_of_80_gb(tmp_path):
     # 20 frames of 96 channels at full size take 1.5 GB; sums, rooms and outputs are a few of them.
     assert 5e9 < ours.peaks(1).decode < 12e9
     assert model.latent_shape == (16, 21, 60, 104)
+
+
+IMAGES = """\
+suite: tiny-cosmos
+models:
+  teacher: {kind: cosmos, role: teacher, weights: WEIGHTS, sampler: own, steps: [2],
+            resolution: [32, 32], dtype: float32, text_dtype: float32, max_tokens: 16}
+  student: {kind: cosmos, weights: WEIGHTS, transformer: student.safetensors, sampler: jumps,
+            second_time: difference, resolution: [32, 32], dtype: float32, text_dtype: float32,
+            max_tokens: 16}
+samplers: {own: {kind: scheduler, guidance: 4.5}, jumps: {kind: meanflow}}
+steps: [1, 2]
+prompts: {file: prompts.txt, samples_per_prompt: 1}
+benchmarks: {latency: {}}
+run: {batch_size: 3}
+"""
+
+
+def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
+    cosmos, tmp_path, monkeypatch
+):
+    """Images as PNG; that a batch had to be split is recorded with each of its samples."""
+    from safetensors.torch import save_file
+    from test_meanflow import student_of
+
+    save_file(student_of(cosmos[1], "cosmos"), tmp_path / "student.safetensors")
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(IMAGES.replace("WEIGHTS", str(cosmos[0])))
+    real = engine_module.sample
+
+    def small(sampler, velocity, noise, *rest):
+        if len(noise) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(sampler, velocity, noise, *rest)
+
+    monkeypatch.setattr(engine_module, "sample", small)
+    assert rcm_bench.run(str(path), tmp_path / "run").done
+    records = RunStore.open(tmp_path / "run").index().samples.values()
+    assert len(records) == 9 and {r["blob"][-4:] for r in records} == {".png"}
+    assert {tuple(r["made"].items()) for r in records} == {(("batch", 1), ("memory", "resident"))}
+    assert sorted(r["nfe"] for r in records) == [1] * 3 + [2] * 3 + [4] * 3
+    assert all(r["flags"] == [] for r in records)
