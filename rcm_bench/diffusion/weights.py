@@ -12,7 +12,7 @@ from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora
 from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
-from rcm_bench.diffusion.families import Family
+from rcm_bench.diffusion.families import Family, parameters
 from rcm_bench.diffusion.settings import DiffusionSettings
 from rcm_bench.diffusion.source import (
     Source,
@@ -126,7 +126,9 @@ def resolve(
             raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
         check_fit(expected, folder, own)
     elif find_path(settings.transformer, context.folder) is None:
-        lost = f"{at}: {settings.transformer}: no such file, neither in {context.folder} nor here"
+        size = f"about {2 * parameters(config) / 1e9:.1f} GB as bfloat16"
+        where = f"neither in {context.folder} nor here"
+        lost = f"{at}: {settings.transformer}: no such file ({size}), {where}"
     else:
         student = find_checkpoint(settings.transformer, context.folder, at, pickles)
         _check_student(student, expected, family, settings)

@@ -1,11 +1,12 @@
 """The tables of docs/reproduce_wan.md: what each stage costs, shows, and must come out as.
 
-    python -m rcm_bench.vbench.reproduction docs/reproduce_wan.md
+    python -m rcm_bench.vbench.reproduction
 
 Expected figures and speeds are published ones; intervals are bounds (rcm_bench.statistics.
 reproduction). What stands between the page's marks is written again; the rest is kept.
 """
 
+import argparse
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from rcm_bench.statistics.reproduction import (
     total_variance,
 )
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, TOTALS
+from rcm_bench.text_files import read_text
 from rcm_bench.vbench.presets import PRESETS
 from rcm_bench.vbench.prompts import FLICKERING
 
+PAGE = Path("docs/reproduce_wan.md")
 PRESET = PRESETS["gpt-4o"]
 SOURCE = "arXiv 2510.08431v3 Table 2"
 CELLS = (("teacher", 50), ("rCM", 4), ("rCM", 2), ("rCM", 1))
@@ -200,8 +203,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     """Write the page again."""
-    path = Path(arguments[0])
-    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
+    parser = argparse.ArgumentParser(prog="python -m rcm_bench.vbench.reproduction")
+    parser.add_argument("page", nargs="?", type=Path, default=PAGE)
+    path: Path = parser.parse_args(arguments).page
+    path.write_text(written(read_text(path)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -266,3 +266,38 @@ def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
     assert {tuple(r["made"].items()) for r in records} == {(("batch", 1), ("memory", "resident"))}
     assert sorted(r["nfe"] for r in records) == [1] * 3 + [2] * 3 + [4] * 3
     assert all(r["flags"] == [] for r in records)
+
+
+def test_the_mode_follows_from_the_free_memory_of_the_device(monkeypatch):
+    """Numbers of a device that is not here; what does not fit at all says what to change."""
+    peaks = memory.Peaks(transformer=28e9, activations=10e9, vae=1e9, decode=6e9, block=0.7e9)
+    for free, mode in ((80e9, "resident"), (42e9, "model"), (20e9, "group")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 80e9))
+        assert engine_module._mode(peaks, "cuda", "x") == mode
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8e9, 80e9))
+    with pytest.raises(UserError, match=r"^x: needs about 11 GB of GPU memory even block by block, "
+                       r"got 8 of 80 GB free; use a smaller resolution, fewer frames or run\.batch_"
+                       "size: 1"):  # fmt: skip
+        engine_module._mode(peaks, "cuda", "x")
+    assert engine_module._mode(peaks, "cpu", "x") == "resident"
+
+
+def test_a_model_makes_room_for_the_next_where_memory_is_short(wan, monkeypatch):
+    """With room beside it the first stays loaded; without it drops its networks."""
+    models = [model_of("wan", wan[0], RcmSampler(kind="rcm")) for _ in range(3)]
+    engines = [engine_module.Engine(model, "cpu", "x") for model in models]
+    dropped = []
+    for engine in engines:
+        engine.device = "cuda"
+        monkeypatch.setattr(engine, "unload", lambda engine=engine: dropped.append(engine))
+    monkeypatch.setattr(engine_module, "_working", [])
+    free = [1e12]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 1e12))
+    engine_module.claim(engines[0])
+    engine_module.claim(engines[1])
+    assert dropped == []
+    free[0] = 1.0
+    engine_module.claim(engines[2])
+    assert dropped == engines[:2]
+    engine_module.claim(engines[2])
+    assert dropped == engines[:2]  # nothing else is there

@@ -15,7 +15,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "reproduce_wan.md"
 def test_the_committed_tables_are_current():
     page = PAGE.read_text(encoding="utf-8")
     assert page == reproduction.written(page), (
-        "write it again: python -m rcm_bench.vbench.reproduction docs/reproduce_wan.md"
+        "write it again: python -m rcm_bench.vbench.reproduction"
     )
 
 
