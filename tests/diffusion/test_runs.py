@@ -246,7 +246,7 @@ def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
 ):
     """Images as PNG; that a batch had to be split is recorded with each of its samples."""
     from safetensors.torch import save_file
-    from test_meanflow import student_of
+    from test_meanflow_students import student_of
 
     save_file(student_of(cosmos[1], "cosmos"), tmp_path / "student.safetensors")
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
