@@ -50,6 +50,11 @@ def rounds_of(benchmarks: Mapping[str, Any], default: int) -> int:
     return int((benchmarks.get(BENCHMARK) or {}).get("rounds") or default)
 
 
+def seconds_of(benchmarks: Mapping[str, Any]) -> float:
+    """Return after how many seconds of its rounds a cell is timed no more."""
+    return float((benchmarks.get(BENCHMARK) or {}).get("most_seconds") or "inf")
+
+
 def beside(benchmarks: Mapping[str, Any], model: Any, item: "WorkItem") -> dict[str, Any]:
     """Measure what belongs to a timing but not to its total: text, and the kernels' deviation.
 

@@ -24,6 +24,7 @@ COLUMNS = [
     *("value", "low", "high", "unit", "method", "device"),
 ]
 _RESAMPLES = 2000
+_FEWEST = 3  # rounds that give an interval
 _LEVEL = 0.95
 
 
@@ -66,13 +67,16 @@ def measure(
     rounds: dict[tuple[str, int], list[_Round]] = {cell: [] for cell in cells}
     peak, asked = Peak(torch_device), plan.suite.benchmarks
     num_rounds, coded = throughput.rounds_of(asked, ROUNDS), throughput.BENCHMARK in asked
+    most_seconds = throughput.seconds_of(asked)
     first = {cell[0]: items[cell][0] for cell in reversed(cells)}
     extra = {name: throughput.beside(asked, models[name], item) for name, item in first.items()}
     with progress("Timing", len(cells) * (num_rounds + 1), "images") as advance:
         for turn in range(num_rounds + 1):
             for cell in cells:
                 model, item = models[cell[0]], items[cell][turn % len(items[cell])]
-                if turn:
+                if sum(each.seconds for each in rounds[cell]) >= most_seconds:
+                    pass
+                elif turn:
                     rounds[cell].append(_once(model, item, peak, coded=coded))
                 else:
                     getattr(model, "warm_up", lambda item, model=model: _once(model, item, peak))(
@@ -157,8 +161,13 @@ def _latency(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def median_interval(seconds: Sequence[float]) -> tuple[float, float, float]:
-    """Return low end, median and high end of a 95 % percentile bootstrap of the median."""
+    """Return low end, median and high end of a 95 % percentile bootstrap of the median.
+
+    The ends are NaN for fewer than three values: there is nothing to resample.
+    """
     values = np.asarray(seconds, dtype=np.float64)
+    if len(values) < _FEWEST:
+        return float("nan"), float(np.median(values)), float("nan")
     draws = np.random.default_rng(0).integers(0, len(values), size=(_RESAMPLES, len(values)))
     medians = np.median(values[draws], axis=1)
     low, high = np.quantile(medians, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])

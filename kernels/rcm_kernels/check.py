@@ -20,8 +20,11 @@ from rcm_kernels.golden import Results, named, plain_results, with_gradients
 from rcm_kernels.launches import counted_launches
 from rcm_kernels.transforms import pack, unpack
 
-# Beyond rounding the exact answer to bf16, relative: what a kernel with centred tangents reaches.
-MOST_EXCESS = 1.2e-3
+# Beyond rounding the exact answer to bf16, relative. Rounding p and h once each to bf16 costs
+# 2^-8 / sqrt(3) * sqrt(0.541) = 1.66e-3 (mantissas spread evenly in their logarithm), and no
+# order of six bf16 products avoids it; the rest is room for what does not average out.
+MOST_EXCESS = 2.1e-3
+_ENOUGH = 2**17  # weights: with fewer, the roundings of a few of them decide
 
 
 class Candidate(NamedTuple):
@@ -141,7 +144,7 @@ def rows_of(case: Case, inputs: Inputs, got: Results) -> list[Row]:
     for name, value in got.items():
         found: list[Comparison] = compare(value, [p[name] for p in plain], truth[name])
         rows += [Row(name, *comparison) for comparison in found]
-    if case.dtype == torch.bfloat16 and case.entry == "explicit" and case.S * case.D > 1024:
+    if case.dtype == torch.bfloat16 and case.entry == "explicit" and case.S * case.T > _ENOUGH:
         excess = excess_over_rounding(got["tangent"], truth["tangent"])
         rows.append(Row("tangent", "excess over rounding", excess, MOST_EXCESS))
     return rows

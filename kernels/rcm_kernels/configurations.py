@@ -1,11 +1,11 @@
 """Block sizes per GPU class, head size and kind of dtype; no entry depends on a length.
 
-An entry's ``source`` says what it rests on. "prototype on H100" means that a prototype with two
-accumulators ran fastest with these blocks among the 20 that were tried (556 TFLOP/s at head size
-128, 525 at 64); these kernels centre, round and mask more, use more registers, and have not been
-timed. "fewest spills" means that of the blocks that were compiled, for an H100 and for an A100 and
-without either, these keep most in registers. Exact float32 products run on the plain arithmetic
-units, where larger blocks spilled up to 130 KB a thread and took a minute to compile;
+An entry's ``source`` says what it rests on. "fastest on H100" means the fastest of three to nine
+that were timed on one (B4 H32 S4096 D64, B1 H12 S8192 D128, B1 H12 S4096 D256; kernels__blocks in
+reports/gallery).
+"fewest spills" means that of the blocks that were compiled, for an H100 and for an A100 and without
+either, these keep most in registers. Exact float32 products run on the plain arithmetic units,
+where larger blocks spilled up to 130 KB a thread and took a minute to compile;
 tests/kernels/test_registers.py holds their bytes. "not measured" has nothing behind it.
 """
 
@@ -15,7 +15,17 @@ from typing import Literal
 import torch
 
 GpuClass = Literal["hopper", "ampere", "interpreter"]
-Kernel = Literal["forward", "query_gradients", "key_gradients"]
+# "+tangent": with tangents, or with a gradient of the tangent. Without one, key_gradients writes
+# those of the values too.
+Kernel = Literal[
+    "forward",
+    "forward+tangent",
+    "query_gradients",
+    "query_gradients+tangent",
+    "key_gradients",
+    "key_gradients+tangent",
+    "value_gradients+tangent",
+]
 Width = Literal[16, 32]  # bits of the inputs
 NOT_MEASURED = "not measured"
 
@@ -51,79 +61,105 @@ def _of(
     )
 
 
-_PROTOTYPE = "prototype on H100"
+_H100 = "fastest on H100"
 _SPILLS = "fewest spills"
+
+# Float32 and Ampere serve calls with and without tangents by the same blocks.
+_FORWARD_32 = {
+    64: _of(32, 16, 8, 1, source=_SPILLS),
+    128: _of(16, 16, 8, 1, source=_SPILLS),
+    256: _of(16, 16, 8, 1, source=_SPILLS),
+}
+_BACKWARD_32 = {
+    64: _of(16, 16, 8, 1, source=_SPILLS),
+    128: _of(16, 16, 8, 1, source=_SPILLS),
+    256: _of(16, 16, 16, 1, source=_SPILLS),
+}
+_AMPERE_BACKWARD = {
+    64: _of(32, 32, 4, 1, source=_SPILLS),
+    128: _of(32, 32, 8, 1, source=_SPILLS),
+    256: _of(16, 16, 8, 1, source=_SPILLS),
+}
+_INTERPRETED = {256: _of(32, 32, 4, 1)}
+_WITH_TANGENT: dict[Kernel, tuple[Kernel, ...]] = {
+    "forward": ("forward+tangent",),
+    "query_gradients": ("query_gradients+tangent",),
+    "key_gradients": ("key_gradients+tangent", "value_gradients+tangent"),
+}
+
+
+def _both(
+    kinds: tuple[GpuClass, ...], kernel: Kernel, width: Width, sizes: dict[int, Configuration]
+) -> dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]]:
+    names = (kernel, *_WITH_TANGENT[kernel])
+    return {(kind, name, width): sizes for kind in kinds for name in names}
+
 
 # (class, kernel, bits): {largest padded head size that it serves: configuration}
 TABLE: dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]] = {
     ("hopper", "forward", 16): {
-        64: _of(128, 128, 8, 2, tma=True, source=_PROTOTYPE),
-        128: _of(128, 64, 8, 2, tma=True, source=_PROTOTYPE),
-        256: _of(64, 32, 8, 2, tma=True),
+        64: _of(64, 128, 4, 2, tma=True, source=_H100),
+        128: _of(64, 64, 4, 3, tma=True, source=_H100),
+        256: _of(128, 64, 8, 2, tma=True, source=_H100),
     },
-    ("hopper", "forward", 32): {
-        64: _of(32, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 8, 1, source=_SPILLS),
+    ("hopper", "forward+tangent", 16): {
+        64: _of(64, 64, 4, 3, tma=True, source=_H100),
+        128: _of(128, 64, 8, 2, tma=True, source=_H100),
+        256: _of(64, 64, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "query_gradients", 16): {
-        64: _of(128, 64, 8, 2),
-        128: _of(64, 64, 8, 2),
-        256: _of(64, 32, 8, 1),
+        64: _of(128, 64, 8, 3, tma=True, source=_H100),
+        128: _of(128, 64, 8, 3, tma=True, source=_H100),
+        256: _of(64, 32, 4, 1, tma=True, source=_H100),
     },
-    ("hopper", "query_gradients", 32): {
-        64: _of(16, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 16, 1, source=_SPILLS),
+    ("hopper", "query_gradients+tangent", 16): {
+        64: _of(64, 64, 4, 2, tma=True, source=_H100),
+        128: _of(128, 32, 8, 2, tma=True, source=_H100),
+        256: _of(64, 32, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "key_gradients", 16): {
-        64: _of(64, 128, 8, 2),
-        128: _of(64, 64, 8, 1),
-        256: _of(32, 32, 8, 1),
+        64: _of(64, 64, 4, 2, tma=True, source=_H100),
+        128: _of(64, 128, 8, 3, tma=True, source=_H100),
+        256: _of(32, 64, 8, 1, tma=True, source=_H100),
     },
-    ("hopper", "key_gradients", 32): {
-        64: _of(16, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 16, 1, source=_SPILLS),
+    ("hopper", "key_gradients+tangent", 16): {
+        64: _of(64, 64, 4, 2, tma=True, source=_H100),
+        128: _of(32, 128, 8, 2, tma=True, source=_H100),
+        256: _of(32, 64, 8, 1, tma=True, source=_H100),
     },
-    ("ampere", "forward", 16): {
-        64: _of(128, 64, 8, 2, source=_SPILLS),
-        128: _of(64, 32, 8, 1, source=_SPILLS),
-        256: _of(32, 32, 8, 1, source=_SPILLS),
+    ("hopper", "value_gradients+tangent", 16): {
+        64: _of(32, 128, 8, 2, tma=True, source=_H100),
+        128: _of(64, 128, 8, 2, tma=True, source=_H100),
+        256: _of(32, 32, 8, 1, source=_H100),
     },
-    ("ampere", "forward", 32): {
-        64: _of(32, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 8, 1, source=_SPILLS),
-    },
-    ("ampere", "query_gradients", 16): {
-        64: _of(32, 32, 4, 1, source=_SPILLS),
-        128: _of(32, 32, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 8, 1, source=_SPILLS),
-    },
-    ("ampere", "query_gradients", 32): {
-        64: _of(16, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 16, 1, source=_SPILLS),
-    },
-    ("ampere", "key_gradients", 16): {
-        64: _of(32, 32, 4, 1, source=_SPILLS),
-        128: _of(32, 32, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 8, 1, source=_SPILLS),
-    },
-    ("ampere", "key_gradients", 32): {
-        64: _of(16, 16, 8, 1, source=_SPILLS),
-        128: _of(16, 16, 8, 1, source=_SPILLS),
-        256: _of(16, 16, 16, 1, source=_SPILLS),
-    },
+    **_both(("hopper", "ampere"), "forward", 32, _FORWARD_32),
+    **_both(("hopper", "ampere"), "query_gradients", 32, _BACKWARD_32),
+    **_both(("hopper", "ampere"), "key_gradients", 32, _BACKWARD_32),
+    **_both(
+        ("ampere",),
+        "forward",
+        16,
+        {
+            64: _of(128, 64, 8, 2, source=_SPILLS),
+            128: _of(64, 32, 8, 1, source=_SPILLS),
+            256: _of(32, 32, 8, 1, source=_SPILLS),
+        },
+    ),
+    **_both(("ampere",), "query_gradients", 16, _AMPERE_BACKWARD),
+    **_both(("ampere",), "key_gradients", 16, _AMPERE_BACKWARD),
     # Few large programs are what an interpreter runs fastest; it has no registers to spill.
-    ("interpreter", "forward", 16): {256: _of(32, 32, 4, 1)},
-    ("interpreter", "forward", 32): {256: _of(32, 32, 4, 1)},
-    ("interpreter", "query_gradients", 16): {256: _of(32, 32, 4, 1)},
-    ("interpreter", "query_gradients", 32): {256: _of(32, 32, 4, 1)},
-    ("interpreter", "key_gradients", 16): {256: _of(32, 32, 4, 1)},
-    ("interpreter", "key_gradients", 32): {256: _of(32, 32, 4, 1)},
+    **_both(("interpreter",), "forward", 16, _INTERPRETED),
+    **_both(("interpreter",), "forward", 32, _INTERPRETED),
+    **_both(("interpreter",), "query_gradients", 16, _INTERPRETED),
+    **_both(("interpreter",), "query_gradients", 32, _INTERPRETED),
+    **_both(("interpreter",), "key_gradients", 16, _INTERPRETED),
+    **_both(("interpreter",), "key_gradients", 32, _INTERPRETED),
 }
+
+
+def named(kernel: Kernel, *, moving: bool) -> Kernel:
+    """Name the entry of a kernel that serves a call with (``moving``) or without tangents."""
+    return _WITH_TANGENT[kernel][0] if moving else kernel
 
 
 def gpu_class(device: torch.device) -> GpuClass:

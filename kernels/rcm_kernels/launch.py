@@ -6,6 +6,7 @@ divisibility.
 """
 
 import contextlib
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -14,8 +15,17 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from rcm_kernels import triton_backward, triton_forward, tuning
-from rcm_kernels.configurations import Configuration, Kernel
+from rcm_kernels.configurations import Configuration, Kernel, named
 from rcm_kernels.reference import Gradients, Tangents, Triple
+
+# Which gradients of keys and values a launch computes, without and with a gradient of the tangent.
+_KEY_PARTS: dict[bool, dict[Kernel, dict[str, bool]]] = {
+    False: {"key_gradients": {"OF_KEY": True, "OF_VALUE": True}},
+    True: {
+        "key_gradients+tangent": {"OF_KEY": True, "OF_VALUE": False},
+        "value_gradients+tangent": {"OF_KEY": False, "OF_VALUE": True},
+    },
+}
 
 
 class Forward(NamedTuple):
@@ -61,7 +71,7 @@ def forward(
     result = Forward(output, tangent, lse, mu)
     if output.numel() == 0:
         return result
-    chosen = configuration or tuning.chosen("forward", query, value)
+    chosen = configuration or tuning.chosen(named("forward", moving=moving), query, value)
     inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
     with _on(query.device):
@@ -74,6 +84,7 @@ def forward(
             key_lengths,
             *(_strides(x) for x in (*inputs, output, tangent)),
             scale,
+            scale / math.log(2),
             heads,
             heads // key.shape[1],
             num_queries,
@@ -133,7 +144,7 @@ def backward(
     flags = {"HAS_G": grad_output is not None, "HAS_T": grad_tangent is not None}
     present = {**_presence(tangents), **flags, "CAUSAL": is_causal, "D": head_size, "E": value_size}
     mu = saved.lse if saved.mu is None else saved.mu
-    sizes = (scale, heads, heads // groups, num_queries, num_keys)
+    sizes = (scale, scale / math.log(2), heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
     with _on(query.device):
         triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
@@ -151,7 +162,8 @@ def backward(
             **flags,
             num_warps=4,
         )
-        chosen = given.get("query_gradients") or tuning.chosen("query_gradients", query, value)
+        name = named("query_gradients", moving=grad_tangent is not None)
+        chosen = given.get(name) or tuning.chosen(name, query, value)
         read = _Reader(chosen, inputs)
         queries_written = (result.query, result.query_tangent)
         triton_backward.query_gradients[_grid(num_queries, chosen.block_m, batch * heads)](
@@ -164,19 +176,21 @@ def backward(
             **_blocks(chosen, head_size, value_size),
             **read.flag,
         )
-        chosen = given.get("key_gradients") or tuning.chosen("key_gradients", query, value)
-        read = _Reader(chosen, inputs)
         written = (result.key, result.value, result.key_tangent, result.value_tangent)
-        triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
-            *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
-            *(saved.lse, mu, b, delta, key_lengths),
-            *written,
-            *(_strides(x) for x in (*inputs, *written)),
-            *sizes,
-            **present,
-            **_blocks(chosen, head_size, value_size),
-            **read.flag,
-        )
+        for name, parts in _KEY_PARTS[grad_tangent is not None].items():
+            chosen = given.get(name) or tuning.chosen(name, query, value)
+            read = _Reader(chosen, inputs)
+            triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
+                *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
+                *(saved.lse, mu, b, delta, key_lengths),
+                *written,
+                *(_strides(x) for x in (*inputs, *written)),
+                *sizes,
+                **present,
+                **parts,
+                **_blocks(chosen, head_size, value_size),
+                **read.flag,
+            )
     return result
 
 

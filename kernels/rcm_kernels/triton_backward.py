@@ -19,7 +19,7 @@ HAS_TK and HAS_TV which inputs have a tangent.
 import triton
 import triton.language as tl
 
-from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_tile
+from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_tile, sum_up_product
 from rcm_kernels.triton_forward import score_tangent, visible
 
 
@@ -59,8 +59,22 @@ def row_sums(
 
 
 @triton.jit
+def weight_gradient(a, b, ta, tb, HAS_G: tl.constexpr, HAS_TB: tl.constexpr):
+    """Return a b^T + ta tb^T, the gradient by the weights, of what is there."""
+    if HAS_G and HAS_TB:
+        z = add_product(product(a, tl.trans(b)), ta, tl.trans(tb))
+    elif HAS_G:
+        z = product(a, tl.trans(b))
+    elif HAS_TB:
+        z = product(ta, tl.trans(tb))
+    else:
+        z = tl.zeros([a.shape[0], b.shape[0]], tl.float32)
+    return z
+
+
+@triton.jit
 def _query_gradients(
-    dq, dtq, tiles, sums, inputs, strides, place, lengths, bounds, scale,
+    state, lost, tiles, sums, inputs, strides, place, lengths, bounds, scale, exponent,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -68,6 +82,8 @@ def _query_gradients(
 ):  # fmt: skip
     """Add what the keys of ``bounds`` contribute to dQ and dtQ, not scaled."""
     HAS_TS: tl.constexpr = HAS_T and (HAS_TQ or HAS_TK)
+    dq, dtq = state
+    lost_dq, lost_dtq = lost
     q, tq, g, t = tiles
     lse, mu, b, delta = sums
     K, V, TK, TV = inputs
@@ -79,19 +95,17 @@ def _query_gradients(
     for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        s = product(q, tl.trans(k)) * (scale * 1.4426950408889634)
+        s = product(q, tl.trans(k)) * exponent
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
         p = tl.math.exp2(s - lse[:, None])
-        z = tl.zeros([BLOCK_M, BLOCK_N], tl.float32) - delta[:, None]
-        if HAS_G:
-            z = add_product(z, g, tl.trans(v))
+        tv = v
         if HAS_T and HAS_TV:
             tv = load_tile(
                 TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
             )
-            z = add_product(z, t, tl.trans(tv))
+        z = weight_gradient(g, v, t, tv, HAS_G, HAS_T and HAS_TV) - delta[:, None]
         if HAS_TS:
             tk = k
             if HAS_TK:
@@ -102,11 +116,11 @@ def _query_gradients(
             z += x * (score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK) * scale - mu[:, None])
             dts = narrow(p * x, q.dtype)
             if HAS_TQ:
-                dtq = add_product(dtq, dts, k)
+                dtq, lost_dtq = sum_up_product(dtq, lost_dtq, dts, k)
             if HAS_TK:
-                dq = add_product(dq, dts, tk)
-        dq = add_product(dq, narrow(p * z, q.dtype), k)
-    return dq, dtq
+                dq, lost_dq = sum_up_product(dq, lost_dq, dts, tk)
+        dq, lost_dq = sum_up_product(dq, lost_dq, narrow(p * z, q.dtype), k)
+    return (dq, dtq), (lost_dq, lost_dtq)
 
 
 @triton.jit
@@ -114,7 +128,7 @@ def query_gradients(
     Q, K, V, TQ, TK, TV, G, T, LSE, MU, B, DELTA, LENGTHS, DQ, DTQ,
     q_strides, k_strides, v_strides, tq_strides, tk_strides, tv_strides, g_strides, t_strides,
     dq_strides, dtq_strides,
-    scale, num_heads, heads_per_group, num_queries, num_keys,
+    scale, exponent, num_heads, heads_per_group, num_queries, num_keys,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
@@ -158,21 +172,22 @@ def query_gradients(
         g = load_tile(G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
     if HAS_T:
         t = load_tile(T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA)
-    dq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
-    dtq = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    zero = tl.zeros([BLOCK_M, BLOCK_D], tl.float32)
+    state, lost = (zero, zero), (zero, zero)
     tiles, sums = (q, tq, g, t), (lse, mu, b, delta)
     inputs, strides = (K, V, TK, TV), (k_strides, v_strides, tk_strides, tv_strides)
     place, lengths = (batch, group, first), (num_keys, length)
-    dq, dtq = _query_gradients(
-        dq, dtq, tiles, sums, inputs, strides, place, lengths, (0, whole), scale,
+    state, lost = _query_gradients(
+        state, lost, tiles, sums, inputs, strides, place, lengths, (0, whole), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
         False, TMA,
     )  # fmt: skip
-    dq, dtq = _query_gradients(
-        dq, dtq, tiles, sums, inputs, strides, place, lengths, (whole, stop), scale,
+    state, lost = _query_gradients(
+        state, lost, tiles, sums, inputs, strides, place, lengths, (whole, stop), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
         True, TMA,
     )  # fmt: skip
+    dq, dtq = state[0] + lost[0], state[1] + lost[1]
     store_tile(DQ, dq_strides, batch, head, first, num_queries, dq * scale, D, BLOCK_M, BLOCK_D)
     if HAS_TS and HAS_TQ:
         store_tile(
@@ -182,11 +197,12 @@ def query_gradients(
 
 @triton.jit
 def _key_gradients(
-    state, tiles, inputs, sides, strides, place, num_queries, bounds, scale,
+    state, lost, tiles, inputs, sides, strides, place, num_queries, bounds, scale, exponent,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
-    HAS_G: tl.constexpr, HAS_T: tl.constexpr, CHECK: tl.constexpr, TMA: tl.constexpr,
+    HAS_G: tl.constexpr, HAS_T: tl.constexpr, OF_KEY: tl.constexpr, OF_VALUE: tl.constexpr,
+    CHECK: tl.constexpr, TMA: tl.constexpr,
 ):  # fmt: skip
     """Add what the queries of ``bounds`` contribute; CHECK where the causal order hides some.
 
@@ -194,6 +210,7 @@ def _key_gradients(
     """
     HAS_TS: tl.constexpr = HAS_T and (HAS_TQ or HAS_TK)
     dk, dv, dtk, dtv = state
+    lost_dk, lost_dv, lost_dtk, lost_dtv = lost
     k, v, tk, tv = tiles
     Q, TQ, G, T = inputs
     LSE, MU, B, DELTA = sides
@@ -207,25 +224,19 @@ def _key_gradients(
         q = load_tile(Q, q_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
         # Beyond the last query P = 2^(S - inf) = 0.
         lse = tl.load(LSE + rows, mask=inside, other=float("inf"))
-        delta = tl.load(DELTA + rows, mask=inside, other=0.0)
-        s = product(k, tl.trans(q)) * (scale * 1.4426950408889634)
+        s = product(k, tl.trans(q)) * exponent
         p = tl.math.exp2(s - lse[None, :])
         if CHECK:
             p = tl.where(keys[:, None] <= rows[None, :], p, 0.0)
-        z = tl.zeros([BLOCK_N, BLOCK_M], tl.float32) - delta[None, :]
+        g, t = q, q
         if HAS_G:
             g = load_tile(
                 G, g_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
             )
-            z = add_product(z, v, tl.trans(g))
-            dv = add_product(dv, narrow(p, k.dtype), g)
         if HAS_T:
             t = load_tile(
                 T, t_strides, batch, head, first, num_queries, E, BLOCK_M, BLOCK_E, True, TMA
             )
-            if HAS_TV:
-                z = add_product(z, tv, tl.trans(t))
-                dtv = add_product(dtv, narrow(p, k.dtype), t)
         if HAS_TS:
             tq = q
             if HAS_TQ:
@@ -233,19 +244,31 @@ def _key_gradients(
                     TQ, tq_strides, batch, head, first, num_queries, D, BLOCK_M, BLOCK_D, True, TMA
                 )
             mu = tl.load(MU + rows, mask=inside, other=0.0)
-            b = tl.load(B + rows, mask=inside, other=0.0)
             # The tangent of the transposed scores is the same sum, read from the keys' side.
             w = score_tangent(k, q, tk, tq, HAS_TK, HAS_TQ) * scale - mu[None, :]
-            dv = add_product(dv, narrow(p * w, k.dtype), t)
-            x = product(v, tl.trans(t)) - b[None, :]
-            z += x * w
-            dts = narrow(p * x, k.dtype)
-            if HAS_TK:
-                dtk = add_product(dtk, dts, q)
-            if HAS_TQ:
-                dk = add_product(dk, dts, tq)
-        dk = add_product(dk, narrow(p * z, k.dtype), q)
-    return dk, dv, dtk, dtv
+        if OF_VALUE:
+            if HAS_G:
+                dv, lost_dv = sum_up_product(dv, lost_dv, narrow(p, k.dtype), g)
+            if HAS_TS:
+                dv, lost_dv = sum_up_product(dv, lost_dv, narrow(p * w, k.dtype), t)
+            if HAS_T and HAS_TV:
+                dtv, lost_dtv = sum_up_product(dtv, lost_dtv, narrow(p, k.dtype), t)
+        if OF_KEY:
+            # From zero: a wgmma whose accumulator starts from something else waits for all others.
+            z = weight_gradient(v, g, tv, t, HAS_G, HAS_T and HAS_TV)
+            z -= tl.load(DELTA + rows, mask=inside, other=0.0)[None, :]
+            if HAS_TS:
+                b = tl.load(B + rows, mask=inside, other=0.0)
+                x = product(v, tl.trans(t)) - b[None, :]
+                z += x * w
+                dts = narrow(p * x, k.dtype)
+            dk, lost_dk = sum_up_product(dk, lost_dk, narrow(p * z, k.dtype), q)
+            if HAS_TS:
+                if HAS_TQ:
+                    dk, lost_dk = sum_up_product(dk, lost_dk, dts, tq)
+                if HAS_TK:
+                    dtk, lost_dtk = sum_up_product(dtk, lost_dtk, dts, q)
+    return (dk, dv, dtk, dtv), (lost_dk, lost_dv, lost_dtk, lost_dtv)
 
 
 @triton.jit
@@ -253,13 +276,18 @@ def key_gradients(
     Q, K, V, TQ, TK, TV, G, T, LSE, MU, B, DELTA, LENGTHS, DK, DV, DTK, DTV,
     q_strides, k_strides, v_strides, tq_strides, tk_strides, tv_strides, g_strides, t_strides,
     dk_strides, dv_strides, dtk_strides, dtv_strides,
-    scale, num_heads, heads_per_group, num_queries, num_keys,
+    scale, exponent, num_heads, heads_per_group, num_queries, num_keys,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
     CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, HAS_TV: tl.constexpr,
-    HAS_G: tl.constexpr, HAS_T: tl.constexpr, TMA: tl.constexpr,
+    HAS_G: tl.constexpr, HAS_T: tl.constexpr, OF_KEY: tl.constexpr, OF_VALUE: tl.constexpr,
+    TMA: tl.constexpr,
 ):  # fmt: skip
-    """Write dK, dV, dtK and dtV of one block of keys, over all heads that share them."""
+    """Write dK and dtK (OF_KEY), dV and dtV (OF_VALUE) of one block of keys, over its heads.
+
+    Four accumulators and the factors of three products are more than an SM's registers hold: with a
+    gradient of the tangent two launches that compute P and W each are 1.5 times faster than one.
+    """
     num_blocks = tl.cdiv(num_keys, BLOCK_N)
     first = tl.program_id(0) % num_blocks * BLOCK_N
     batch_group = tl.program_id(0) // num_blocks
@@ -286,12 +314,11 @@ def key_gradients(
         whole = tl.cdiv(first + BLOCK_N - 1, BLOCK_M) * BLOCK_M
     if first >= length:
         start, whole, stop = 0, 0, 0
-    state = (
-        tl.zeros([BLOCK_N, BLOCK_D], tl.float32),
-        tl.zeros([BLOCK_N, BLOCK_E], tl.float32),
+    zero_d, zero_e = (
         tl.zeros([BLOCK_N, BLOCK_D], tl.float32),
         tl.zeros([BLOCK_N, BLOCK_E], tl.float32),
     )
+    state, lost = (zero_d, zero_e, zero_d, zero_e), (zero_d, zero_e, zero_d, zero_e)
     tiles = (k, v, tk, tv)
     inputs, strides = (Q, TQ, G, T), (q_strides, tq_strides, g_strides, t_strides)
     for member in range(heads_per_group):
@@ -300,26 +327,31 @@ def key_gradients(
         sides = (LSE + side, MU + side, B + side, DELTA + side)
         place = (batch, head, first)
         if CAUSAL:
-            state = _key_gradients(
-                state, tiles, inputs, sides, strides, place, num_queries,
-                (start, tl.minimum(whole, stop)), scale,
+            state, lost = _key_gradients(
+                state, lost, tiles, inputs, sides, strides, place, num_queries,
+                (start, tl.minimum(whole, stop)), scale, exponent,
                 D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
-                True, TMA,
+                OF_KEY, OF_VALUE, True, TMA,
             )  # fmt: skip
-        state = _key_gradients(
-            state, tiles, inputs, sides, strides, place, num_queries, (whole, stop), scale,
+        state, lost = _key_gradients(
+            state, lost, tiles, inputs, sides, strides, place, num_queries,
+            (whole, stop), scale, exponent,
             D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, HAS_TQ, HAS_TK, HAS_TV, HAS_G, HAS_T,
-            False, TMA,
+            OF_KEY, OF_VALUE, False, TMA,
         )  # fmt: skip
-    dk, dv, dtk, dtv = state
+    dk, dv = state[0] + lost[0], state[1] + lost[1]
+    dtk, dtv = state[2] + lost[2], state[3] + lost[3]
     # Padding has no gradient; what its rows hold here was computed from padding alone.
     seen = (first + tl.arange(0, BLOCK_N) < length)[:, None]
-    dk, dv = tl.where(seen, dk * scale, 0.0), tl.where(seen, dv, 0.0)
-    store_tile(DK, dk_strides, batch, group, first, num_keys, dk, D, BLOCK_N, BLOCK_D)
-    store_tile(DV, dv_strides, batch, group, first, num_keys, dv, E, BLOCK_N, BLOCK_E)
-    if HAS_T and HAS_TK:
-        dtk = tl.where(seen, dtk * scale, 0.0)
-        store_tile(DTK, dtk_strides, batch, group, first, num_keys, dtk, D, BLOCK_N, BLOCK_D)
-    if HAS_T and HAS_TV:
-        dtv = tl.where(seen, dtv, 0.0)
-        store_tile(DTV, dtv_strides, batch, group, first, num_keys, dtv, E, BLOCK_N, BLOCK_E)
+    if OF_KEY:
+        dk = tl.where(seen, dk * scale, 0.0)
+        store_tile(DK, dk_strides, batch, group, first, num_keys, dk, D, BLOCK_N, BLOCK_D)
+        if HAS_T and HAS_TK:
+            dtk = tl.where(seen, dtk * scale, 0.0)
+            store_tile(DTK, dtk_strides, batch, group, first, num_keys, dtk, D, BLOCK_N, BLOCK_D)
+    if OF_VALUE:
+        dv = tl.where(seen, dv, 0.0)
+        store_tile(DV, dv_strides, batch, group, first, num_keys, dv, E, BLOCK_N, BLOCK_E)
+        if HAS_T and HAS_TV:
+            dtv = tl.where(seen, dtv, 0.0)
+            store_tile(DTV, dtv_strides, batch, group, first, num_keys, dtv, E, BLOCK_N, BLOCK_E)

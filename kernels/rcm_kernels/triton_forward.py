@@ -16,7 +16,15 @@ offset, biased and sharp inputs falls from 4.5e-3 to under 2.1e-3 (tests/kernels
 import triton
 import triton.language as tl
 
-from rcm_kernels.tiles import add_product, load_tile, narrow, product, store_tile
+from rcm_kernels.tiles import (
+    add_product,
+    load_tile,
+    narrow,
+    product,
+    store_tile,
+    sum_up,
+    sum_up_product,
+)
 
 
 @triton.jit
@@ -41,8 +49,23 @@ def visible(rows, columns, length, CAUSAL: tl.constexpr):
 
 
 @triton.jit
+def whole_sums(state, lost, DTYPE: tl.constexpr):
+    """Add what rounding lost; in float64 for float32 inputs, whose last subtraction cancels."""
+    output, tangent, m, mass, r = state
+    lost_output, lost_tangent, lost_mass, lost_r = lost
+    if tl.float32 == DTYPE:
+        output = output.to(tl.float64) + lost_output
+        tangent = tangent.to(tl.float64) + lost_tangent
+        m = m.to(tl.float64)
+        mass = mass.to(tl.float64) + lost_mass
+        r = r.to(tl.float64) + lost_r
+    return output, tangent, m, mass, r
+
+
+@triton.jit
 def _attend(
     state,
+    lost,
     q,
     tq,
     centre,
@@ -52,6 +75,7 @@ def _attend(
     lengths,
     bounds,
     scale,
+    exponent,
     D: tl.constexpr,
     E: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -68,6 +92,7 @@ def _attend(
 ):
     """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
     output, tangent, m, mass, r = state
+    lost_output, lost_tangent, lost_mass, lost_r = lost
     K, V, TK, TV = inputs
     k_strides, v_strides, tk_strides, tv_strides = strides
     batch, group, first_row = place
@@ -87,28 +112,31 @@ def _attend(
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
-        new_m = tl.maximum(m, tl.max(s, 1) * (scale * 1.4426950408889634))
-        p = tl.math.exp2(s * (scale * 1.4426950408889634) - new_m[:, None])
+        new_m = tl.maximum(m, tl.max(s, 1) * exponent)
+        p = tl.math.exp2(s * exponent - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
         p_low = narrow(p, q.dtype)
-        mass = mass * fade + tl.sum(p_low.to(tl.float32), 1)
+        if q.dtype == tl.float32:
+            lost_mass, lost_r = lost_mass * fade, lost_r * fade
+            lost_output, lost_tangent = lost_output * fade[:, None], lost_tangent * fade[:, None]
+        mass, lost_mass = sum_up(mass * fade, lost_mass, tl.sum(p_low.to(tl.float32), 1), q.dtype)
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
             h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
-            r = r * fade + tl.sum(h_low.to(tl.float32), 1)
+            r, lost_r = sum_up(r * fade, lost_r, tl.sum(h_low.to(tl.float32), 1), q.dtype)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        output = add_product(output, p_low, v)
+        output, lost_output = sum_up_product(output, lost_output, p_low, v)
         if HAS_TQ or HAS_TK or HAS_TV:
             tangent = tangent * fade[:, None]
         if HAS_TQ or HAS_TK:
-            tangent = add_product(tangent, h_low, v)
+            tangent, lost_tangent = sum_up_product(tangent, lost_tangent, h_low, v)
         if HAS_TV:
             tv = load_tile(
                 TV, tv_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA
             )
-            tangent = add_product(tangent, p_low, tv)
-    return output, tangent, m, mass, r
+            tangent, lost_tangent = sum_up_product(tangent, lost_tangent, p_low, tv)
+    return (output, tangent, m, mass, r), (lost_output, lost_tangent, lost_mass, lost_r)
 
 
 @triton.jit
@@ -133,6 +161,7 @@ def attention_forward(
     o_strides,
     to_strides,
     scale,
+    exponent,
     num_heads,
     heads_per_group,
     num_queries,
@@ -152,7 +181,7 @@ def attention_forward(
 ):
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for one block of queries.
 
-    LSE is +inf, and the rest zero, where a query sees no key.
+    LSE is +inf, and the rest zero, where a query sees no key. ``exponent`` is scale / log(2).
     """
     HAS_TS: tl.constexpr = HAS_TQ or HAS_TK
     num_blocks = tl.cdiv(num_queries, BLOCK_M)
@@ -203,31 +232,39 @@ def attention_forward(
         tl.zeros([BLOCK_M], tl.float32),
         tl.zeros([BLOCK_M], tl.float32),
     )
+    lost = (
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+        tl.zeros([BLOCK_M], tl.float32),
+    )
     inputs = (K, V, TK, TV)
     strides = (k_strides, v_strides, tk_strides, tv_strides)
     place = (batch, group, first_row)
     lengths = (num_keys, length)
-    state = _attend(
-        state, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale,
+    state, lost = _attend(
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         False, TMA, WARP_SPECIALIZE,
     )  # fmt: skip
-    output, tangent, m, mass, r = _attend(
-        state, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale,
+    state, lost = _attend(
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
         True, TMA, False,
     )  # fmt: skip
+    output, tangent, m, mass, r = whole_sums(state, lost, q.dtype)
     some = mass > 0
     inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
     output = output * inverse[:, None]
     store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
-    tl.store(LSE + side, lse, mask=rows < num_queries)
+    tl.store(LSE + side, lse.to(tl.float32), mask=rows < num_queries)
     if HAS_TS or HAS_TV:
         rho = r * inverse
         tangent = tangent * inverse[:, None] - rho[:, None] * output
         store_tile(
             TO, to_strides, batch, head, first_row, num_queries, tangent, E, BLOCK_M, BLOCK_E
         )
-        tl.store(MU + side, tl.where(some, rho + centre, 0.0), mask=rows < num_queries)
+        mean = tl.where(some, rho + centre, 0.0)
+        tl.store(MU + side, mean.to(tl.float32), mask=rows < num_queries)

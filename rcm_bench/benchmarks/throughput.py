@@ -25,6 +25,9 @@ class Benchmark:
         rounds: How often each cell is timed, after a warm-up.
         measure_deviation: Measure also how far the kernels lead from the float32 result, beside
             those of diffusers as it comes.
+        most_seconds: A cell whose rounds have taken so long is timed no more: a teacher of a minute
+            a sample need not take as many as a student of two seconds. With fewer than three
+            rounds there is no interval.
     """
 
     rounds: Annotated[int, Field(ge=1, description="Timed rounds after a warm-up [8]")] | None = (
@@ -33,6 +36,10 @@ class Benchmark:
     measure_deviation: Annotated[
         bool, Field(description="Measure how far the chosen kernels lead from float32")
     ] = False
+    most_seconds: (
+        Annotated[float, Field(gt=0, description="Time a cell no more after so long [no limit]")]
+        | None
+    ) = None
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "throughput"
     metrics: ClassVar[Mapping[str, MetricInfo]] = {

@@ -1,6 +1,7 @@
 """The table of throughput: by hand, in a whole run on tiny models, and the harness's own share."""
 
 import dataclasses
+import math
 import time
 
 import numpy as np
@@ -21,7 +22,7 @@ from rcm_bench.suite import RcmSampler
 from rcm_bench.suite_load import load_suite
 from rcm_bench.throughput import throughput_rows
 from rcm_bench.throughput_table import throughput_table
-from rcm_bench.timing import cell_id
+from rcm_bench.timing import cell_id, median_interval
 from rcm_bench.types import Media
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -95,6 +96,12 @@ def test_deviations_are_rows_of_the_timings(plan):
     assert rows["deviation: decode"]["value"] == pytest.approx(0.9)
 
 
+def test_two_rounds_give_no_interval():
+    low, value, high = median_interval([1.0, 3.0])
+    assert value == 2.0 and math.isnan(low) and math.isnan(high)
+    assert median_interval([1.0, 1.0, 1.0]) == (1.0, 1.0, 1.0)
+
+
 SUITE = """\
 suite: tiny
 models:
@@ -104,7 +111,7 @@ models:
 samplers: {t: {kind: unipc, guidance: 2.0}, s: {kind: rcm}}
 steps: [1]
 prompts: {file: prompts.txt, samples_per_prompt: 1}
-benchmarks: {throughput: {rounds: 1, measure_deviation: true}}
+benchmarks: {throughput: {rounds: 2, most_seconds: 1.0e-6, measure_deviation: true}}
 """
 SHAPE = ("resolution: [32, 32], frames: 5, fps: 8.0, dtype: float32, text_dtype: float32, "
          "max_tokens: 16")  # fmt: skip
@@ -120,6 +127,7 @@ def test_a_whole_run(wan, tmp_path, monkeypatch):
     assert rcm_bench.run(str(tmp_path / "tiny.yaml"), out).done
     table = pd.read_csv(out / "tables" / "throughput.csv").set_index(["model", "steps"])
     student, teacher = table.loc[("student", 1)], table.loc[("teacher", 3)]
+    # The first round has taken longer than most_seconds.
     assert student["rounds"] == 1 and student["evaluations"] == 1 and teacher["evaluations"] == 6
     for part in ("text", "network", "decode", "encode"):
         assert (table[f"{part}_seconds"] > 0).all(), part

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from rcm_kernels import launch
-from rcm_kernels.configurations import shipped
+from rcm_kernels.configurations import TABLE, named, shipped
 from rcm_kernels.resources import compiled
 
 HALF = torch.bfloat16
@@ -23,7 +23,9 @@ def tensors(head_size, number, dtype=HALF):
 
 
 def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
-    configuration = replace(shipped("hopper", "forward", dtype, head_size), **changed)
+    configuration = replace(
+        shipped("hopper", named("forward", moving=moving), dtype, head_size), **changed
+    )
     primals = tensors(head_size, 3, dtype)
     return lambda: launch.forward(
         primals, primals if moving else (None, None, None),
@@ -35,7 +37,7 @@ def backward(head_size, *, moving, dtype=HALF):
     out, weight = tensors(head_size, 2, dtype)
     side = torch.zeros(1, 2, 256)
     saved = launch.Forward(out, out if moving else None, side, side if moving else None)
-    names = ("query_gradients", "key_gradients")
+    names = {name for _, name, _ in TABLE if "gradients" in name}
     chosen = {name: shipped("hopper", name, dtype, head_size) for name in names}
     primals = tensors(head_size, 3, dtype)
     return lambda: launch.backward(

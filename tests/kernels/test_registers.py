@@ -27,14 +27,19 @@ def compiled(*names):
         pytest.skip("this Triton comes without ptxas: nothing can be compiled without a GPU")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {(row["what"], row["kernel"]): row for row in rows}
+    found = {}
+    for row in rows:  # a kernel that is launched more than once counts by its worst launch
+        before = found.setdefault((row["what"], row["kernel"]), row)
+        for key in ("spilled_bytes", "serialized", "shared_bytes"):
+            before[key] = max(before[key], row[key])
+    return found
 
 
 FORWARD = ("forward 64", "forward 128", "forward 128 causal", "forward 128 plain")
 
 
 # Bytes spilled per thread with Triton 3.8; may only become less.
-SPILLED = {"forward 64": 0, "forward 128": 96, "forward 128 causal": 124, "forward 128 plain": 0}
+SPILLED = {"forward 64": 0, "forward 128": 88, "forward 128 causal": 116, "forward 128 plain": 0}
 
 
 @pytest.mark.parametrize("what", FORWARD)
@@ -54,9 +59,9 @@ def test_the_forward_kernel_keeps_everything_in_registers():
 
 # Bytes spilled per thread, and whether wgmma is serialised: may only become less.
 BACKWARD = {
-    ("backward 128", "query_gradients"): (1292, True),
-    ("backward 128", "key_gradients"): (2700, True),
-    ("backward 128 plain", "query_gradients"): (0, True),
+    ("backward 128", "query_gradients"): (368, False),
+    ("backward 128", "key_gradients"): (84, False),
+    ("backward 128 plain", "query_gradients"): (0, False),
     ("backward 128 plain", "key_gradients"): (0, False),
 }
 
@@ -70,11 +75,12 @@ def test_the_backward_kernels_get_no_worse(what, kernel):
     assert found["shared_bytes"] <= 227 * 1024
 
 
-# Exact products use no tensor cores; larger blocks spilled 124,596, 62,072 and 42,196 bytes.
+# Exact products use no tensor cores, and what sums lose is kept beside them. Larger blocks spilled
+# 124,596, 62,072 and 42,196 bytes.
 FLOAT32 = {
-    ("forward 64 float32", "attention_forward"): 0,
-    ("backward 64 float32", "query_gradients"): 768,
-    ("backward 64 float32", "key_gradients"): 580,
+    ("forward 64 float32", "attention_forward"): 84,
+    ("backward 64 float32", "query_gradients"): 1112,
+    ("backward 64 float32", "key_gradients"): 0,
 }
 
 
