@@ -234,10 +234,10 @@ models:
             second_time: difference, resolution: [32, 32], dtype: float32, text_dtype: float32,
             max_tokens: 16}
 samplers: {own: {kind: scheduler, guidance: 4.5}, jumps: {kind: meanflow}}
-steps: [1, 2]
+steps: [2]
 prompts: {file: prompts.txt, samples_per_prompt: 1}
 benchmarks: {latency: {}}
-run: {batch_size: 3}
+run: {batch_size: 2}
 """
 
 
@@ -249,7 +249,7 @@ def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
     from test_meanflow_students import student_of
 
     save_file(student_of(cosmos[1], "cosmos"), tmp_path / "student.safetensors")
-    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS[:2]))
     path = tmp_path / "tiny.yaml"
     path.write_text(IMAGES.replace("WEIGHTS", str(cosmos[0])))
     real = engine_module.sample
@@ -262,9 +262,9 @@ def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
     monkeypatch.setattr(engine_module, "sample", small)
     assert rcm_bench.run(str(path), tmp_path / "run").done
     records = RunStore.open(tmp_path / "run").index().samples.values()
-    assert len(records) == 9 and {r["blob"][-4:] for r in records} == {".png"}
+    assert len(records) == 4 and {r["blob"][-4:] for r in records} == {".png"}
     assert {tuple(r["made"].items()) for r in records} == {(("batch", 1), ("memory", "resident"))}
-    assert sorted(r["nfe"] for r in records) == [1] * 3 + [2] * 3 + [4] * 3
+    assert sorted(r["nfe"] for r in records) == [2, 2, 4, 4]
     assert all(r["flags"] == [] for r in records)
 
 
