@@ -75,8 +75,8 @@ def stages() -> list[Stage]:
             title="1. one dimension, one video of each prompt",
             command="VIDEOS=1 python -m rcm_bench run reproduce_wan",
             videos=num_videos([first], 1),
-            shows="no figure is printed for a dimension: that all runs; videos to look at; the "
-            "variance between prompts, for `power`",
+            shows="no figure is printed for a dimension; shows that all runs, gives videos to look "
+            "at and a pilot for `power`",
         ),
         Stage(
             title="2. one dimension whole",
