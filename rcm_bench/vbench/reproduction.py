@@ -75,14 +75,14 @@ def stages() -> list[Stage]:
             title="1. one dimension, one video of each prompt",
             command="VIDEOS=1 python -m rcm_bench run reproduce_wan",
             videos=num_videos([first], 1),
-            shows="no figure is printed for a dimension; shows that all runs, gives videos to look "
-            "at and a pilot for `power`",
+            shows="no figure is printed for a dimension; that all runs, and videos to look at",
         ),
         Stage(
             title="2. one dimension whole",
             command="python -m rcm_bench run reproduce_wan",
             videos=num_videos([first], PRESET.videos),
-            shows="no figure is printed; a second run, or another's, lies within the third table",
+            shows="no figure is printed; a second run, or another's, lies within the third table; "
+            "a pilot for `power`",
         ),
         Stage(
             title="3. Quality",
