@@ -41,6 +41,7 @@ class Configuration:
         num_stages: Depth of the software pipeline over the loop.
         tma: Load through tensor memory descriptors where the strides allow it.
         warp_specialize: Let Triton split loads and products between warps.
+        gluon: Take the Gluon kernel (``gluon_launch``) where it serves, and these blocks elsewhere.
         source: What the choice rests on.
     """
 
@@ -50,14 +51,28 @@ class Configuration:
     num_stages: int
     tma: bool = False
     warp_specialize: bool = False
+    gluon: bool = False
     source: str = NOT_MEASURED
 
 
 def _of(
-    m: int, n: int, warps: int, stages: int, *, tma: bool = False, source: str = NOT_MEASURED
+    m: int,
+    n: int,
+    warps: int,
+    stages: int,
+    *,
+    tma: bool = False,
+    gluon: bool = False,
+    source: str = NOT_MEASURED,
 ) -> Configuration:
     return Configuration(
-        block_m=m, block_n=n, num_warps=warps, num_stages=stages, tma=tma, source=source
+        block_m=m,
+        block_n=n,
+        num_warps=warps,
+        num_stages=stages,
+        tma=tma,
+        gluon=gluon,
+        source=source,
     )
 
 
@@ -103,8 +118,8 @@ TABLE: dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]] = {
         256: _of(128, 64, 8, 2, tma=True, source=_H100),
     },
     ("hopper", "forward+tangent", 16): {
-        64: _of(64, 64, 4, 3, tma=True, source=_H100),
-        128: _of(128, 64, 8, 2, tma=True, source=_H100),
+        64: _of(64, 64, 4, 3, tma=True, gluon=True, source=_H100),
+        128: _of(128, 64, 8, 2, tma=True, gluon=True, source=_H100),
         256: _of(64, 64, 8, 1, tma=True, source=_H100),
     },
     ("hopper", "query_gradients", 16): {

@@ -131,6 +131,7 @@ class _TritonGradients(Function):
     def forward(*arguments: Any) -> Any:
         """Return the six gradients; None where there is none."""
         from rcm_kernels import launch
+        from rcm_kernels.tensors import Forward
 
         *tensors, scale, is_causal = arguments
         primals, tangents, key_lengths = tuple(tensors[:3]), tuple(tensors[3:6]), tensors[6]
@@ -138,7 +139,7 @@ class _TritonGradients(Function):
             launch.backward(
                 primals,
                 tangents,
-                launch.Forward(*tensors[7:11]),
+                Forward(*tensors[7:11]),
                 *tensors[11:],
                 scale=scale,
                 is_causal=is_causal,

@@ -5,9 +5,8 @@ E value size. Lengths are ordinary arguments: a new one compiles nothing beyond 
 divisibility.
 """
 
-import contextlib
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -17,6 +16,14 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 from rcm_kernels import triton_backward, triton_forward, tuning
 from rcm_kernels.configurations import Configuration, Kernel, named
 from rcm_kernels.reference import Gradients, Tangents, Triple
+from rcm_kernels.tensors import (
+    Forward,
+    last_contiguous,
+    on_device,
+    rows_first,
+    strides_of,
+    suits_tma,
+)
 
 # Which gradients of keys and values a launch computes, without and with a gradient of the tangent.
 _KEY_PARTS: dict[bool, dict[Kernel, dict[str, bool]]] = {
@@ -26,15 +33,6 @@ _KEY_PARTS: dict[bool, dict[Kernel, dict[str, bool]]] = {
         "value_gradients+tangent": {"OF_KEY": False, "OF_VALUE": True},
     },
 }
-
-
-class Forward(NamedTuple):
-    """What the forward kernel writes."""
-
-    output: Tensor  # (B, H, S, E)
-    tangent: Tensor | None  # (B, H, S, E)
-    lse: Tensor  # (B, H, S) float32, log2 of the sum of 2^score
-    mu: Tensor | None  # (B, H, S) float32, mean of the scores' tangent
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -62,19 +60,27 @@ def forward(
     query, key, value = primals
     batch, heads, num_queries, head_size = query.shape
     value_size = value.shape[3]
-    like = {"device": query.device, "dtype": out_dtype or query.dtype}
     moving = any(x is not None for x in tangents)
-    output = _rows_first(query, value_size, **like)
-    tangent = _rows_first(query, value_size, **like) if moving else None
+    chosen = configuration or tuning.chosen(named("forward", moving=moving), query, value)
+    if chosen.gluon and not is_causal and key_lengths is None:
+        from rcm_kernels import gluon_launch  # only Hopper GPUs need it
+
+        if gluon_launch.serves(primals, tangents):
+            done: Forward = gluon_launch.forward(
+                primals, tangents, scale=scale, out_dtype=out_dtype
+            )
+            return done
+    like = {"device": query.device, "dtype": out_dtype or query.dtype}
+    output = rows_first(query, value_size, **like)
+    tangent = rows_first(query, value_size, **like) if moving else None
     lse = torch.empty(batch, heads, num_queries, device=query.device, dtype=torch.float32)
     mu = torch.empty_like(lse) if moving else None
     result = Forward(output, tangent, lse, mu)
     if output.numel() == 0:
         return result
-    chosen = configuration or tuning.chosen(named("forward", moving=moving), query, value)
-    inputs = [_last_contiguous(x) for x in (*primals, *tangents)]
+    inputs = [last_contiguous(x) for x in (*primals, *tangents)]
     read = _Reader(chosen, inputs)
-    with _on(query.device):
+    with on_device(query.device):
         triton_forward.attention_forward[_grid(num_queries, chosen.block_m, batch * heads)](
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             output,
@@ -82,7 +88,7 @@ def forward(
             lse,
             mu,
             key_lengths,
-            *(_strides(x) for x in (*inputs, output, tangent)),
+            *(strides_of(x) for x in (*inputs, output, tangent)),
             scale,
             scale / math.log(2),
             heads,
@@ -137,7 +143,7 @@ def backward(
     result = Gradients(*gradients, *tangent_gradients)
     if query.numel() == 0 or key.numel() == 0 or (grad_output is None and grad_tangent is None):
         return Gradients(*(None if x is None else x.zero_() for x in result))  # type: ignore[arg-type]
-    inputs = [_last_contiguous(x) for x in (*primals, *tangents, grad_output, grad_tangent)]
+    inputs = [last_contiguous(x) for x in (*primals, *tangents, grad_output, grad_tangent)]
     output, tangent = saved.output, saved.tangent
     sums = torch.empty(2, batch, heads, num_queries, device=query.device, dtype=torch.float32)
     b, delta = sums
@@ -146,14 +152,14 @@ def backward(
     mu = saved.lse if saved.mu is None else saved.mu
     sizes = (scale, scale / math.log(2), heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
-    with _on(query.device):
+    with on_device(query.device):
         triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
             output,
             tangent,
             *inputs[6:],
             b,
             delta,
-            *(_strides(x) for x in (output, tangent, *inputs[6:])),
+            *(strides_of(x) for x in (output, tangent, *inputs[6:])),
             heads,
             num_queries,
             E=value_size,
@@ -170,7 +176,7 @@ def backward(
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
             *(saved.lse, mu, b, delta, key_lengths),
             *queries_written,
-            *(_strides(x) for x in (*inputs, *queries_written)),
+            *(strides_of(x) for x in (*inputs, *queries_written)),
             *sizes,
             **present,
             **_blocks(chosen, head_size, value_size),
@@ -184,7 +190,7 @@ def backward(
                 *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
                 *(saved.lse, mu, b, delta, key_lengths),
                 *written,
-                *(_strides(x) for x in (*inputs, *written)),
+                *(strides_of(x) for x in (*inputs, *written)),
                 *sizes,
                 **present,
                 **parts,
@@ -199,7 +205,7 @@ class _Reader:
 
     def __init__(self, chosen: Configuration, tensors: list[Tensor | None]) -> None:
         self.blocks = {"m": chosen.block_m, "n": chosen.block_n}
-        self.tma = chosen.tma and all(x is None or _suits_tma(x) for x in tensors)
+        self.tma = chosen.tma and all(x is None or suits_tma(x) for x in tensors)
         self.flag = {"TMA": self.tma}
 
     def __call__(self, x: Tensor | None, rows: str) -> Any:
@@ -212,19 +218,6 @@ class _Reader:
 def _grid(num_rows: int, block: int, num_heads: int) -> tuple[int]:
     # One dimension: the others end at 65535.
     return (triton.cdiv(num_rows, block) * num_heads,)
-
-
-def _suits_tma(x: Tensor) -> bool:
-    outer = [stride * x.element_size() for stride in x.stride()[:3]]
-    return x.data_ptr() % 16 == 0 and all(n > 0 and n % 16 == 0 for n in outer)
-
-
-def _last_contiguous(x: Tensor | None) -> Tensor | None:
-    return x if x is None or x.stride(3) == 1 or x.shape[3] == 1 else x.contiguous()
-
-
-def _strides(x: Tensor | None) -> tuple[int, int, int]:
-    return (0, 0, 0) if x is None else (x.stride(0), x.stride(1), x.stride(2))
 
 
 def _padded(size: int) -> int:
@@ -247,15 +240,3 @@ def _blocks(chosen: Configuration, head_size: int, value_size: int) -> dict[str,
         "num_warps": chosen.num_warps,
         "num_stages": chosen.num_stages,
     }
-
-
-def _rows_first(query: Tensor, size: int, **like: Any) -> Tensor:
-    """Allocate (B, H, S, size) in the layout of the query: (B, S, H, size) views stay such."""
-    batch, heads, num_queries, _ = query.shape
-    if query.stride(1) < query.stride(2):
-        return torch.empty(batch, num_queries, heads, size, **like).transpose(1, 2)
-    return torch.empty(batch, heads, num_queries, size, **like)
-
-
-def _on(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()

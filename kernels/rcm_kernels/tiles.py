@@ -91,6 +91,30 @@ def narrow(x, DTYPE: tl.constexpr):
 
 
 @triton.jit
+def rounded(x, DTYPE: tl.constexpr):
+    """Round float32 as ``narrow`` does; return that and the same in float32.
+
+    Two numbers at a time: where both are asked for, Triton 3.6 converts one by one, on the unit
+    that exp2 needs.
+    """
+    if INTERPRETED or tl.float32 == DTYPE:
+        low = narrow(x, DTYPE)
+        wide = low.to(tl.float32)
+    elif tl.bfloat16 == DTYPE:
+        low, wide = tl.inline_asm_elementwise(
+            "cvt.rn.bf16x2.f32 $0, $4, $3; shl.b32 $1, $0, 16; and.b32 $2, $0, 0xffff0000;",
+            "=r,=f,=f,f,f", [x], dtype=(tl.bfloat16, tl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    else:
+        low, wide = tl.inline_asm_elementwise(
+            "{ .reg .b16 low, high; cvt.rn.f16x2.f32 $0, $4, $3; mov.b32 {low, high}, $0;"
+            " cvt.f32.f16 $1, low; cvt.f32.f16 $2, high; }",
+            "=r,=f,=f,f,f", [x], dtype=(tl.float16, tl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    return low, wide
+
+
+@triton.jit
 def product(a, b):
     """Return a @ b in float32; float32 operands are not cut to TF32."""
     return add_product(None, a, b)

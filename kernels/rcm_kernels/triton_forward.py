@@ -19,8 +19,8 @@ import triton.language as tl
 from rcm_kernels.tiles import (
     add_product,
     load_tile,
-    narrow,
     product,
+    rounded,
     store_tile,
     sum_up,
     sum_up_product,
@@ -115,16 +115,16 @@ def _attend(
         new_m = tl.maximum(m, tl.max(s, 1) * exponent)
         p = tl.math.exp2(s * exponent - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
-        p_low = narrow(p, q.dtype)
+        p_low, p_wide = rounded(p, q.dtype)
         if q.dtype == tl.float32:
             lost_mass, lost_r = lost_mass * fade, lost_r * fade
             lost_output, lost_tangent = lost_output * fade[:, None], lost_tangent * fade[:, None]
-        mass, lost_mass = sum_up(mass * fade, lost_mass, tl.sum(p_low.to(tl.float32), 1), q.dtype)
+        mass, lost_mass = sum_up(mass * fade, lost_mass, tl.sum(p_wide, 1), q.dtype)
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
-            h_low = narrow(p * (ts * scale - centre[:, None]), q.dtype)
-            r, lost_r = sum_up(r * fade, lost_r, tl.sum(h_low.to(tl.float32), 1), q.dtype)
+            h_low, h_wide = rounded(p * (ts * scale - centre[:, None]), q.dtype)
+            r, lost_r = sum_up(r * fade, lost_r, tl.sum(h_wide, 1), q.dtype)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         output, lost_output = sum_up_product(output, lost_output, p_low, v)
         if HAS_TQ or HAS_TK or HAS_TV:

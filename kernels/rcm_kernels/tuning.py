@@ -88,7 +88,8 @@ def neighbours(first: Configuration) -> list[Configuration]:
         for n in {first.block_n, 32, 64, 128}:
             for warps, stages, tma in ((8, 2, True), (4, 2, True), (8, 3, True), (8, 2, False)):
                 changed = {"block_m": m, "block_n": n, "num_warps": warps, "num_stages": stages}
-                found.append(Configuration(**{**asdict(first), **changed, "tma": tma}))
+                changed |= {"tma": tma, "gluon": False}
+                found.append(Configuration(**{**asdict(first), **changed}))
     return found
 
 

@@ -50,7 +50,11 @@ def use_kernels(net: Any, settings: "DiffusionSettings", mode: "Mode", place: st
         UserError: Blocks that come and go cannot be compiled.
     """
     if settings.attention != "native":
-        with quiet():
+        from diffusers.models.attention_dispatch import attention_backend
+
+        # diffusers makes what one network is given the choice of all others: a stock teacher in the
+        # same run would be stock no more. The context puts back what was.
+        with quiet(), attention_backend("native"):
             net.set_attention_backend(_BACKENDS[settings.attention])
     if settings.compile == "blocks":
         if mode == "group":

@@ -1,5 +1,7 @@
 """The tool that says how far chosen kernels lead from float32, on tiny networks."""
 
+import copy
+
 import pytest
 import torch
 from test_rcm_sampler import latents_of
@@ -8,7 +10,7 @@ from tiny_models import item, model_of
 from rcm_bench.diffusion import decoder as decoder_module
 from rcm_bench.diffusion import deviation
 from rcm_bench.diffusion.deviation import rms
-from rcm_bench.diffusion.kernels import kernels
+from rcm_bench.diffusion.kernels import kernels, use_kernels
 from rcm_bench.suite import RcmSampler
 
 BF16 = {"dtype": "bfloat16", "decode_dtype": "bfloat16", "resolution": [16, 16]}
@@ -99,3 +101,16 @@ def test_only_what_differs_is_named(wan):
         for changes in ({}, {"attention": "math", "autotune": True})
     )
     assert kernels(plain) == {} and kernels(chosen) == {"attention": "math", "autotune": True}
+
+
+def test_one_network_s_attention_is_not_the_others(wan):
+    """diffusers makes the backend that one model is given the one of every other."""
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry as registry
+
+    before = registry.get_active_backend()[0]
+    settings = model_of("wan", wan[0], RcmSampler(kind="rcm"), attention="math").settings
+    net = copy.deepcopy(wan[1].transformer)
+    use_kernels(net, settings, "resident", "models.m")
+    assert registry.get_active_backend()[0] == before
+    asked = {block.attn1.processor._attention_backend.value for block in net.blocks}
+    assert asked == {"_native_math"}

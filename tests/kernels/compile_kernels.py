@@ -12,6 +12,7 @@ import torch
 from rcm_kernels import launch
 from rcm_kernels.configurations import TABLE, named, shipped
 from rcm_kernels.resources import compiled
+from rcm_kernels.tensors import Forward
 
 HALF = torch.bfloat16
 
@@ -36,7 +37,7 @@ def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
 def backward(head_size, *, moving, dtype=HALF):
     out, weight = tensors(head_size, 2, dtype)
     side = torch.zeros(1, 2, 256)
-    saved = launch.Forward(out, out if moving else None, side, side if moving else None)
+    saved = Forward(out, out if moving else None, side, side if moving else None)
     names = {name for _, name, _ in TABLE if "gradients" in name}
     chosen = {name: shipped("hopper", name, dtype, head_size) for name in names}
     primals = tensors(head_size, 3, dtype)
@@ -47,7 +48,16 @@ def backward(head_size, *, moving, dtype=HALF):
     )  # fmt: skip
 
 
+def gluon(head_size):
+    from rcm_kernels import gluon_launch  # not every Triton has Gluon
+
+    primals = tensors(head_size, 3)
+    return lambda: gluon_launch.forward(primals, primals, scale=0.1)
+
+
 WHAT = {
+    "gluon 64": lambda: gluon(64)(),
+    "gluon 128": lambda: gluon(128)(),
     "forward 64": forward(64),
     "forward 128": forward(128),
     "forward 128 causal": forward(128, causal=True),

@@ -27,8 +27,8 @@ TRITON = {
     ),
     "the sum of the tangent's weights is not rescaled": (
         FORWARD,
-        "r = r * fade + tl.sum",
-        "r = r + tl.sum",
+        "sum_up(r * fade, lost_r",
+        "sum_up(r, lost_r",
     ),
     "the row sum is missing": (
         FORWARD,
@@ -37,8 +37,8 @@ TRITON = {
     ),
     "the tangent of the scores has the wrong scale": (
         FORWARD,
-        "h_low = narrow(p * (ts * scale - centre",
-        "h_low = narrow(p * (ts * scale * 1.4426950408889634 - centre",
+        "h_wide = rounded(p * (ts * scale - centre",
+        "h_wide = rounded(p * (ts * scale * 1.4426950408889634 - centre",
     ),
     "the mask is off by one": (FORWARD, "seen = (columns < length)", "seen = (columns <= length)"),
     "the causal mask is off by one": (
@@ -53,8 +53,8 @@ TRITON = {
     ),
     "the tangent of the values meets the wrong weights": (
         FORWARD,
-        "tangent = add_product(tangent, p_low, tv)",
-        "tangent = add_product(tangent, h_low, tv)",
+        "sum_up_product(tangent, lost_tangent, p_low, tv)",
+        "sum_up_product(tangent, lost_tangent, h_low, tv)",
     ),
     "rows beyond the end are read": (
         TILES,

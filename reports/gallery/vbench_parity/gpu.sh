@@ -18,6 +18,6 @@ export VBENCH_CACHE_DIR="$work/cache" TORCH_HOME="$work/hub" PACKAGE_PATH="$work
 python3 -c "import torch; print(torch.__version__, torch.cuda.is_available() and \
 torch.cuda.get_device_name())"
 PYTHONPATH="$work/site" python3 "$here/make_weights.py" "$work/cache"
-PYTHONPATH="$root:$root/distill:$root/kernels:$root/reports:$work/site" \
+PYTHONPATH="$root:$root/distill:$root/kernels:$root/reports:$work/site${PYTHONPATH:+:$PYTHONPATH}" \
     python3 "$here/speed.py" "$carried/videos" "$work/cache" "$work/out" "$device" "$rounds" python3
 cp "$work/out/speed_$device.csv" "$out/"

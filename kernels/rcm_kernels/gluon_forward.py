@@ -1,0 +1,412 @@
+# mypy: disable-error-code="no-untyped-def,untyped-decorator,no-untyped-call"
+"""The forward kernel for Hopper GPUs with its own scheduling: one warp loads, two groups multiply.
+
+Shape legend: M = 128 queries of a program, 64 for each consumer; N a block of keys, D head size.
+
+The arithmetic is that of ``triton_forward`` (same centre, same rounding), for one case: all three
+tangents, no mask, heads of size 64 or 128. A producer warp fills rings of K, tK and V, tV by TMA.
+Two consumers of four warps own 64 rows each and take turns at the tensor cores: in its turn a
+consumer issues the three products of block j with V and, behind them, the three scores of block
+j + 1; it forms p and h of block j + 1 while the other has its turn.
+
+A program takes every so many-th tile of queries; the loads of the next overlap the end of the last.
+
+Barriers, each waited for with the parity of the phase that must have ended; a fresh barrier counts
+as if an odd phase had ended. b counts blocks over all tiles i of a program; block b lies in slot
+b % STAGES, in round b // STAGES:
+
+    barrier      arrivals of a phase       awaited by                     parity
+    q_full[w]    1 + bytes of Q, tQ        consumer w, before S           i & 1
+    q_empty[w]   1, of consumer w          producer, before it loads      (i & 1) ^ 1
+    k_full[s]    1 + bytes of K, tK        both consumers, before S       round & 1
+    k_empty[s]   2, one of each consumer   producer, before it loads      (round & 1) ^ 1
+    v_full[s]    1 + bytes of V, tV        both consumers, before PV      round & 1
+    v_empty[s]   2, one of each consumer   producer, before it loads      (round & 1) ^ 1
+    turn[0]      1, of consumer 1          consumer 0, before its turn    (b & 1) ^ 1
+    turn[1]      1, of consumer 0          consumer 1, before its turn    b & 1
+
+tests/kernels/test_gluon_barriers.py runs this table in random orders.
+"""
+
+from triton.experimental import gluon
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.language.nvidia.hopper import (
+    fence_async_shared,
+    mbarrier,
+    tma,
+    warpgroup_mma,
+    warpgroup_mma_wait,
+)
+
+# Triton 3.8 renamed it.
+_copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
+
+ROWS = gl.constexpr(64)  # of a consumer: one warpgroup's share of a wgmma
+
+
+@gluon.jit
+def _place(tile, heads):
+    """Return (batch, head, group, first row) of a tile of queries."""
+    num_row_blocks, num_heads, heads_per_group = heads
+    batch_head = tile // num_row_blocks
+    head = batch_head % num_heads
+    first_row = tile % num_row_blocks * (2 * ROWS)
+    return batch_head // num_heads, head, head // heads_per_group, first_row
+
+
+@gluon.jit
+def _load_queries(Q, TQ, q, tq, q_full, q_empty, place, w: gl.constexpr, i):
+    batch, head, group, first_row = place
+    mbarrier.wait(q_empty.index(w), (i & 1) ^ 1)
+    mbarrier.expect(q_full.index(w), 2 * Q.block_type.nbytes)
+    _copy_in(Q, [batch, head, first_row + w * ROWS, 0], q_full.index(w), q.index(w))
+    _copy_in(TQ, [batch, head, first_row + w * ROWS, 0], q_full.index(w), tq.index(w))
+
+
+@gluon.jit
+def _load_pair(X, TX, x, tx, full, empty, place, row, b, STAGES: gl.constexpr):
+    """Load ``row`` onward of keys or values and of their tangents as block b."""
+    batch, head, group, first_row = place
+    slot = b % STAGES
+    mbarrier.wait(empty.index(slot), ((b // STAGES) & 1) ^ 1)
+    mbarrier.expect(full.index(slot), 2 * X.block_type.nbytes)
+    _copy_in(X, [batch, group, row, 0], full.index(slot), x.index(slot))
+    _copy_in(TX, [batch, group, row, 0], full.index(slot), tx.index(slot))
+
+
+@gluon.jit
+def _produce(
+    inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N: gl.constexpr, STAGES: gl.constexpr
+):
+    """Load the queries of every tile and, for each, all blocks of keys and values."""
+    Q, K, V, TQ, TK, TV = inputs
+    q, k, v, tq, tk, tv = buffers
+    q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
+    first_tile, num_mine, stride = tiles
+    for i in range(num_mine):
+        place = _place(first_tile + i * stride, heads)
+        b = i * num_blocks
+        _load_queries(Q, TQ, q, tq, q_full, q_empty, place, 0, i)
+        _load_pair(K, TK, k, tk, k_full, k_empty, place, 0, b, STAGES)
+        _load_queries(Q, TQ, q, tq, q_full, q_empty, place, 1, i)
+        _load_pair(V, TV, v, tv, v_full, v_empty, place, 0, b, STAGES)
+        for j in range(1, num_blocks):
+            _load_pair(K, TK, k, tk, k_full, k_empty, place, j * BLOCK_N, b + j, STAGES)
+            _load_pair(V, TV, v, tv, v_full, v_empty, place, j * BLOCK_N, b + j, STAGES)
+
+
+@gluon.jit
+def _narrow(x, DTYPE: gl.constexpr):
+    """Round float32 to ``DTYPE``; return that and the same in float32.
+
+    Left to itself Triton 3.6 converts one number at a time, on the unit that exp2 needs.
+    """
+    if gl.bfloat16 == DTYPE:
+        pair = gl.inline_asm_elementwise(
+            "cvt.rn.bf16x2.f32 $0, $4, $3; shl.b32 $1, $0, 16; and.b32 $2, $0, 0xffff0000;",
+            "=r,=f,=f,f,f", [x], dtype=(gl.bfloat16, gl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    else:
+        pair = gl.inline_asm_elementwise(
+            "{ .reg .b16 low, high; cvt.rn.f16x2.f32 $0, $4, $3; mov.b32 {low, high}, $0;"
+            " cvt.f32.f16 $1, low; cvt.f32.f16 $2, high; }",
+            "=r,=f,=f,f,f", [x], dtype=(gl.float16, gl.float32), is_pure=True, pack=2,
+        )  # fmt: skip
+    return pair
+
+
+@gluon.jit
+def _here(x):
+    """Compute integers where they are used: held in registers over all tiles they would spill."""
+    return gl.inline_asm_elementwise(
+        "mov.b32 $0, $1;", "=r,r", [x], dtype=gl.int32, is_pure=False, pack=1
+    )
+
+
+@gluon.jit
+def _step(
+    b,
+    next_row,
+    w: gl.constexpr,
+    q,
+    tq,
+    state,
+    centre,
+    k_tiles,
+    tk_tiles,
+    v_tiles,
+    tv_tiles,
+    barriers,
+    num_keys,
+    scale,
+    D: gl.constexpr,
+    BLOCK_N: gl.constexpr,
+    STAGES: gl.constexpr,
+    DRAIN: gl.constexpr,
+    TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
+    CHECK: gl.constexpr,
+):
+    """Add block b of the values to ``state`` and form p and h of block b + 1, from ``next_row``."""
+    output, tangent, m, mass, r, p_low, h_low = state
+    q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
+    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
+    WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
+    LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
+    DTYPE: gl.constexpr = k_tiles.dtype
+    scale_log2 = scale * 1.4426950408889634
+    zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
+    slot = b % STAGES
+    next_slot = (b + 1) % STAGES
+    k = k_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
+    tk = tk_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
+    v = v_tiles.index(slot).reshape([BLOCK_N, D])
+    tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
+    if TURNS:
+        mbarrier.wait(turn.index(w), (b & 1) ^ (1 - w))
+    mbarrier.wait(v_full.index(slot), (b // STAGES) & 1)
+    output = warpgroup_mma(p_low, v, output, is_async=True)
+    tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
+    tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
+    if TURNS and LEAD == 3:
+        mbarrier.arrive(turn.index(1 - w))
+    if DRAIN:
+        output, tangent, p_low, h_low = warpgroup_mma_wait(0, deps=(output, tangent, p_low, h_low))
+        mbarrier.arrive(v_empty.index(slot))
+    mbarrier.wait(k_full.index(next_slot), ((b + 1) // STAGES) & 1)
+    s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
+    if not DRAIN:
+        # While S is multiplied, the registers of p and h become free for tS.
+        output, tangent, p_low, h_low = warpgroup_mma_wait(1, deps=(output, tangent, p_low, h_low))
+        mbarrier.arrive(v_empty.index(slot))
+    if TURNS and LEAD == 2:
+        mbarrier.arrive(turn.index(1 - w))
+    ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
+    if TURNS and LEAD == 1:
+        mbarrier.arrive(turn.index(1 - w))
+    ts = warpgroup_mma(q, tk, ts, is_async=True)
+    if TURNS and LEAD == 0:
+        mbarrier.arrive(turn.index(1 - w))
+    s = warpgroup_mma_wait(2, deps=(s,))
+    if CHECK:
+        columns = next_row + _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
+        s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
+    new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
+    p = gl.exp2(s * scale_log2 - new_m[:, None])
+    fade = gl.exp2(m - new_m)
+    p_low, rounded = _narrow(p, DTYPE)
+    mass = mass * fade + gl.sum(rounded, 1)
+    wide_fade = gl.convert_layout(fade, gl.SliceLayout(1, WIDE))[:, None]
+    output = output * wide_fade
+    tangent = tangent * wide_fade
+    ts = warpgroup_mma_wait(0, deps=(ts,))
+    mbarrier.arrive(k_empty.index(next_slot))
+    h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+    r = r * fade + gl.sum(rounded, 1)
+    p_low = gl.convert_layout(p_low, LEFT)
+    h_low = gl.convert_layout(h_low, LEFT)
+    return output, tangent, new_m, mass, r, p_low, h_low
+
+
+@gluon.jit
+def _consume(
+    w: gl.constexpr,
+    buffers,
+    barriers,
+    outputs,
+    strides,
+    tiles,
+    heads,
+    sizes,
+    D: gl.constexpr,
+    BLOCK_N: gl.constexpr,
+    STAGES: gl.constexpr,
+    Q_IN_REGISTERS: gl.constexpr,
+    DRAIN: gl.constexpr,
+    TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
+):
+    """Attend with the 64 queries of consumer ``w`` of every tile to all keys; write O and tO."""
+    q_tiles, k_tiles, v_tiles, tq_tiles, tk_tiles, tv_tiles = buffers
+    q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
+    num_keys, num_blocks, num_queries, scale = sizes
+    first_tile, num_mine, stride = tiles
+    SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
+    WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
+    LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
+    OPERAND: gl.constexpr = gl.DotOperandLayout(0, SCORES, 2)
+    score_rows: gl.constexpr = gl.SliceLayout(1, SCORES)
+    wide_rows: gl.constexpr = gl.SliceLayout(1, WIDE)
+    DTYPE: gl.constexpr = q_tiles.dtype
+    scale_log2 = scale * 1.4426950408889634
+    zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
+
+    for i in range(num_mine):
+        first = i * num_blocks
+        last = first + num_blocks - 1
+        mbarrier.wait(q_full.index(w), i & 1)
+        q = q_tiles.index(w).reshape([ROWS, D])
+        tq = tq_tiles.index(w).reshape([ROWS, D])
+        if Q_IN_REGISTERS:
+            q = q.load(OPERAND)
+            tq = tq.load(OPERAND)
+            fence_async_shared()
+
+        slot = first % STAGES
+        mbarrier.wait(k_full.index(slot), (first // STAGES) & 1)
+        k = k_tiles.index(slot).reshape([BLOCK_N, D]).permute([1, 0])
+        tk = tk_tiles.index(slot).reshape([BLOCK_N, D]).permute([1, 0])
+        s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
+        ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
+        ts = warpgroup_mma(q, tk, ts, is_async=True)
+        s, ts = warpgroup_mma_wait(0, deps=(s, ts))
+        mbarrier.arrive(k_empty.index(slot))
+        if num_keys < BLOCK_N:
+            columns = _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
+            s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
+        m = gl.max(s, 1) * scale_log2
+        p = gl.exp2(s * scale_log2 - m[:, None])
+        centre = gl.sum(p * ts, 1) * scale / gl.sum(p, 1)
+        p_low, rounded = _narrow(p, DTYPE)
+        mass = gl.sum(rounded, 1)
+        h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+        r = gl.sum(rounded, 1)
+        p_low = gl.convert_layout(p_low, LEFT)
+        h_low = gl.convert_layout(h_low, LEFT)
+        output = gl.zeros([ROWS, D], gl.float32, WIDE)
+        tangent = gl.zeros([ROWS, D], gl.float32, WIDE)
+
+        state = (output, tangent, m, mass, r, p_low, h_low)
+        # All blocks but the last are whole.
+        for j in range(num_blocks - 2):
+            state = _step(
+                first + j, (j + 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles,
+                tv_tiles, barriers, num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, False,
+            )  # fmt: skip
+        if num_blocks > 1:
+            state = _step(
+                last - 1, (num_blocks - 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles,
+                v_tiles, tv_tiles, barriers, num_keys, scale,
+                D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, True,
+            )  # fmt: skip
+        output, tangent, m, mass, r, p_low, h_low = state
+
+        mbarrier.arrive(q_empty.index(w))
+        slot = last % STAGES
+        if TURNS:
+            mbarrier.wait(turn.index(w), (last & 1) ^ (1 - w))
+        mbarrier.wait(v_full.index(slot), (last // STAGES) & 1)
+        v = v_tiles.index(slot).reshape([BLOCK_N, D])
+        tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
+        output = warpgroup_mma(p_low, v, output, is_async=True)
+        tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
+        tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
+        if TURNS:
+            mbarrier.arrive(turn.index(1 - w))
+        output, tangent = warpgroup_mma_wait(0, deps=(output, tangent))
+        mbarrier.arrive(v_empty.index(slot))
+
+        OUT, TO, LSE, MU = outputs
+        o_strides, to_strides = strides
+        batch, head, group, first_row = _place(first_tile + i * stride, heads)
+        inverse = 1.0 / mass
+        rho = r * inverse
+        wide_inverse = gl.convert_layout(inverse, wide_rows)[:, None]
+        wide_rho = gl.convert_layout(rho, wide_rows)[:, None]
+        output = output * wide_inverse
+        tangent = tangent * wide_inverse - wide_rho * output
+        first_row = first_row + w * ROWS
+        rows = first_row + gl.arange(0, ROWS, wide_rows)
+        wide_columns = gl.arange(0, D, gl.SliceLayout(0, WIDE))
+        inside = (rows < num_queries)[:, None]
+        start = gl.cast(batch, gl.int64) * o_strides[0] + gl.cast(head, gl.int64) * o_strides[1]
+        places = gl.cast(rows, gl.int64)[:, None] * o_strides[2] + wide_columns[None, :]
+        gl.store(OUT + start + places, output.to(OUT.dtype.element_ty), mask=inside)
+        start = gl.cast(batch, gl.int64) * to_strides[0] + gl.cast(head, gl.int64) * to_strides[1]
+        places = gl.cast(rows, gl.int64)[:, None] * to_strides[2] + wide_columns[None, :]
+        gl.store(TO + start + places, tangent.to(TO.dtype.element_ty), mask=inside)
+        side = first_row + gl.arange(0, ROWS, score_rows)
+        seen = side < num_queries
+        side = (gl.cast(batch, gl.int64) * heads[1] + head) * num_queries + side
+        gl.store(LSE + side, m + gl.log2(mass), mask=seen)
+        gl.store(MU + side, rho + centre, mask=seen)
+
+
+# A new length or number of heads compiles nothing.
+@gluon.jit(
+    do_not_specialize=["num_tiles", "num_heads", "heads_per_group", "num_queries", "num_keys"]
+)
+def attention_forward(
+    Q,
+    K,
+    V,
+    TQ,
+    TK,
+    TV,
+    OUT,
+    TO,
+    LSE,
+    MU,
+    o_strides,
+    to_strides,
+    scale,
+    num_tiles,
+    num_heads,
+    heads_per_group,
+    num_queries,
+    num_keys,
+    D: gl.constexpr,
+    BLOCK_N: gl.constexpr,
+    STAGES: gl.constexpr,
+    Q_IN_REGISTERS: gl.constexpr,
+    DRAIN: gl.constexpr,
+    TURNS: gl.constexpr,
+    LEAD: gl.constexpr,
+):
+    """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for tiles of 128 queries."""
+    num_row_blocks = gl.cdiv(num_queries, 2 * ROWS)
+    heads = (num_row_blocks, num_heads, heads_per_group)
+    num_mine = gl.cdiv(num_tiles - gl.program_id(0), gl.num_programs(0))
+    tiles = (gl.program_id(0), num_mine, gl.num_programs(0))
+    num_blocks = gl.cdiv(num_keys, BLOCK_N)
+
+    q = gl.allocate_shared_memory(Q.dtype, [2] + Q.block_type.shape, Q.layout)
+    tq = gl.allocate_shared_memory(Q.dtype, [2] + Q.block_type.shape, Q.layout)
+    k = gl.allocate_shared_memory(K.dtype, [STAGES] + K.block_type.shape, K.layout)
+    tk = gl.allocate_shared_memory(K.dtype, [STAGES] + K.block_type.shape, K.layout)
+    v = gl.allocate_shared_memory(V.dtype, [STAGES] + V.block_type.shape, V.layout)
+    tv = gl.allocate_shared_memory(V.dtype, [STAGES] + V.block_type.shape, V.layout)
+    q_full = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    q_empty = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    k_full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    k_empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    v_full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    v_empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
+    turn = gl.allocate_shared_memory(gl.int64, [2, 1], mbarrier.MBarrierLayout())
+    for slot in gl.static_range(STAGES):
+        mbarrier.init(k_full.index(slot), count=1)
+        mbarrier.init(v_full.index(slot), count=1)
+        mbarrier.init(k_empty.index(slot), count=2)
+        mbarrier.init(v_empty.index(slot), count=2)
+    for w in gl.static_range(2):
+        mbarrier.init(q_full.index(w), count=1)
+        mbarrier.init(q_empty.index(w), count=1)
+        mbarrier.init(turn.index(w), count=1)
+
+    inputs = (Q, K, V, TQ, TK, TV)
+    buffers = (q, k, v, tq, tk, tv)
+    barriers = (q_full, q_empty, k_full, k_empty, v_full, v_empty, turn)
+    outputs = (OUT, TO, LSE, MU)
+    strides = (o_strides, to_strides)
+    sizes = (num_keys, num_blocks, num_queries, scale)
+    gl.warp_specialize(
+        [
+            (_consume, (0, buffers, barriers, outputs, strides, tiles, heads, sizes,
+                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
+            (_consume, (1, buffers, barriers, outputs, strides, tiles, heads, sizes,
+                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
+            (_produce, (inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N, STAGES)),
+        ],
+        [4, 1],
+        [240, 24],
+    )  # fmt: skip

@@ -1,0 +1,147 @@
+"""Launch the Gluon forward kernel, for the one case that it serves.
+
+Shape legend: B batch, H heads, G heads of keys and values, S queries, T keys, D head size.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.experimental.gluon import language as gl
+from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
+
+from rcm_kernels import gluon_forward, gluon_joined
+from rcm_kernels.reference import Tangents, Triple
+from rcm_kernels.tensors import (
+    Forward,
+    last_contiguous,
+    on_device,
+    rows_first,
+    strides_of,
+    suits_tma,
+)
+
+BLOCK_M = 128
+_ELEMENTS = {torch.bfloat16: gl.bfloat16, torch.float16: gl.float16}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """How the kernel is cut into blocks and ordered.
+
+    Attributes:
+        block_n: Keys in a block.
+        stages: Slots of each ring.
+        q_in_registers: Keep queries and their tangents in registers, not in shared memory.
+        drain: Finish the products with V before the next scores are issued: fewer registers.
+        turns: The two consumers take turns at the tensor cores.
+        lead: Products of scores, 0 to 3, that are still to be issued when the turn is handed over.
+        joined: Multiply with a key and its tangent as one operand (``gluon_joined``, not
+            persistent).
+        persistent: One program per multiprocessor takes many tiles.
+    """
+
+    block_n: int
+    stages: int
+    q_in_registers: bool = False
+    drain: bool = False
+    turns: bool = True
+    lead: int = 1
+    joined: bool = False
+    persistent: bool = True
+
+
+SCHEDULES = {
+    64: Schedule(block_n=64, stages=4, q_in_registers=True),
+    128: Schedule(block_n=64, stages=2),
+}
+
+
+def serves(primals: Triple, tangents: Tangents) -> bool:
+    """Tell whether the kernel takes these inputs."""
+    query, key, value = primals
+    sizes = {x.shape[3] for x in primals}
+    tensors = [*primals, *tangents]
+    return (
+        all(x is not None for x in tangents)
+        and query.dtype in _ELEMENTS
+        and len(sizes) == 1
+        and query.shape[3] in SCHEDULES
+        and key.shape[2] > 0
+        and query.numel() > 0
+        and all(x is None or (x.stride(3) == 1 and suits_tma(x)) for x in tensors)
+    )
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def forward(
+    primals: Triple,
+    tangents: Tangents,
+    *,
+    scale: float,
+    out_dtype: torch.dtype | None = None,
+    schedule: Schedule | None = None,
+) -> Forward:
+    """Run the kernel; arguments and result are those of ``launch.forward``.
+
+    Args:
+        primals: Queries (B, H, S, D), keys (B, G, T, D), values (B, G, T, D).
+        tangents: Theirs, all three.
+        scale: Factor of the scores, positive.
+        out_dtype: Dtype of output and tangent; the query's if not given.
+        schedule: Blocks and order; that of the head size if not given.
+    """
+    query, key, _ = primals
+    batch, heads, num_queries, head_size = query.shape
+    like = {"device": query.device, "dtype": out_dtype or query.dtype}
+    output = rows_first(query, head_size, **like)
+    tangent = rows_first(query, head_size, **like)
+    lse = torch.empty(batch, heads, num_queries, device=query.device, dtype=torch.float32)
+    mu = torch.empty_like(lse)
+    chosen = schedule or SCHEDULES[head_size]
+    rows = [gluon_forward.ROWS.value, chosen.block_n, chosen.block_n] * 2
+    inputs = [last_contiguous(x) for x in (*primals, *tangents)]
+    num_tiles = triton.cdiv(num_queries, BLOCK_M) * batch * heads
+    grid = (num_tiles,)
+    if chosen.persistent and query.device.type == "cuda":
+        grid = (min(num_tiles, _num_programs(query.device)),)
+    with on_device(query.device):
+        kernel = gluon_joined if chosen.joined else gluon_forward
+        wide = [64, 64, head_size] * 2 if chosen.joined else [head_size] * 6
+        kernel.attention_forward[grid](
+            *(_descriptor(x, n, d) for x, n, d in zip(inputs, rows, wide, strict=True)),
+            output,
+            tangent,
+            lse,
+            mu,
+            strides_of(output),
+            strides_of(tangent),
+            scale,
+            *([] if chosen.joined else [num_tiles]),
+            heads,
+            heads // key.shape[1],
+            num_queries,
+            key.shape[2],
+            D=head_size,
+            BLOCK_N=chosen.block_n,
+            STAGES=chosen.stages,
+            Q_IN_REGISTERS=chosen.q_in_registers,
+            DRAIN=chosen.drain,
+            TURNS=chosen.turns,
+            LEAD=chosen.lead,
+            num_warps=4,
+        )
+    return Forward(output, tangent, lse, mu)
+
+
+def _num_programs(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def _descriptor(x: Tensor | None, rows: int, columns: int) -> Any:
+    assert x is not None
+    block = [1, 1, rows, columns]
+    layout = gl.NVMMASharedLayout.get_default_for(block, _ELEMENTS[x.dtype])
+    return TensorDescriptor(x, list(x.shape), list(x.stride()), block, layout)
