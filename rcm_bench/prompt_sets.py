@@ -27,6 +27,8 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         UserError: The set is unknown, the file is missing or malformed, or a prompt comes twice.
     """
     entry = loaded.suite.prompts
+    if entry.dimensions is not None and entry.set != "vbench":
+        raise UserError(f"{loaded.place('prompts', 'dimensions')}: belongs to 'set: vbench'")
     if entry.set is not None:
         if entry.set not in SETS:
             where = loaded.place("prompts", "set")

@@ -193,6 +193,8 @@ def _attempt(
     for _ in range(attempts):
         try:
             return list(zip(group, model.generate(group), strict=True)), None
+        except UserError:  # weights that do not fit: every other batch would read them again
+            raise
         except Exception as caught:  # any fault of a model is a record, not the end of the run
             fault = caught
     return None, fault

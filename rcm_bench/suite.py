@@ -89,6 +89,19 @@ class RcmSampler(Strict):
     )
 
 
+class MeanflowSampler(Strict):
+    """Jumps x <- x - (t - r) u(x, t, r) by mean velocities: for networks told both times."""
+
+    kind: Literal["meanflow"]
+    start: float = Field(
+        default=0.999,
+        gt=0,
+        le=1,
+        description="Rectified-flow time of the first state; NVlabs/FastGen begins at 0.999",
+    )
+    shift: float = Field(default=1.0, gt=0, description="Timestep shift; 1 is uniform")
+
+
 class UnipcSampler(Strict):
     """UniPC of order 2 on the rectified flow, as Wan2.1 ships it."""
 
@@ -118,6 +131,7 @@ SAMPLERS: dict[str, type[Strict]] = {
     ELSEWHERE: ElsewhereSampler,
     "heun": HeunSampler,
     "consistency": ConsistencySampler,
+    "meanflow": MeanflowSampler,
     "rcm": RcmSampler,
     "scheduler": SchedulerSampler,
     "unipc": UnipcSampler,
@@ -138,6 +152,11 @@ class Prompts(Strict):
     )
     info: Name | None = Field(
         default=None, description="VBench_full_info.json, by default that of its environment"
+    )
+    dimensions: list[Name] | None = Field(
+        default=None,
+        min_length=1,
+        description="Only the prompts that VBench scores for these dimensions (set: vbench)",
     )
     rewritten: Name | None = Field(
         default=None,

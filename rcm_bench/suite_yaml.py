@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from rcm_bench.errors import UserError
+from rcm_bench.text_files import read_text
 
 MAX_BYTES = 1 << 20
 KeyPath = tuple[str | int, ...]
@@ -51,7 +52,7 @@ def read_yaml(path: Path) -> Document:
         UserError: The file is missing, too large, not UTF-8, not YAML, uses aliases or tags, or
             holds a key twice.
     """
-    text = _read_text(path)
+    text = read_text(path, max_bytes=MAX_BYTES)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -76,20 +77,6 @@ def parse_scalar(text: str) -> Any:
     except yaml.YAMLError:
         return text
     return value if isinstance(value, bool | int | float | str) else text
-
-
-def _read_text(path: Path) -> str:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise UserError(f"{path}: expected at most {MAX_BYTES} bytes of YAML, got {size}")
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except UnicodeDecodeError as fault:
-        raise UserError(f"{path}: expected UTF-8 text, byte {fault.start} is not") from None
-    except OSError as fault:
-        raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
 
 
 def _scan(node: yaml.Node, at: KeyPath, path: Path, origins: dict[KeyPath, Origin]) -> None:

@@ -31,7 +31,6 @@ tests/kernels/test_gluon_barriers.py runs this table in random orders.
 from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
-    fence_async_shared,
     mbarrier,
     tma,
     warpgroup_mma,
@@ -138,13 +137,10 @@ def _step(
     tv_tiles,
     barriers,
     num_keys,
-    scale,
+    exponent,
     D: gl.constexpr,
     BLOCK_N: gl.constexpr,
     STAGES: gl.constexpr,
-    DRAIN: gl.constexpr,
-    TURNS: gl.constexpr,
-    LEAD: gl.constexpr,
     CHECK: gl.constexpr,
 ):
     """Add block b of the values to ``state`` and form p and h of block b + 1, from ``next_row``."""
@@ -154,7 +150,7 @@ def _step(
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
     DTYPE: gl.constexpr = k_tiles.dtype
-    scale_log2 = scale * 1.4426950408889634
+    scale = exponent * 0.6931471805599453
     zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
     slot = b % STAGES
     next_slot = (b + 1) % STAGES
@@ -162,37 +158,26 @@ def _step(
     tk = tk_tiles.index(next_slot).reshape([BLOCK_N, D]).permute([1, 0])
     v = v_tiles.index(slot).reshape([BLOCK_N, D])
     tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
-    if TURNS:
-        mbarrier.wait(turn.index(w), (b & 1) ^ (1 - w))
+    mbarrier.wait(turn.index(w), (b & 1) ^ (1 - w))
     mbarrier.wait(v_full.index(slot), (b // STAGES) & 1)
     output = warpgroup_mma(p_low, v, output, is_async=True)
     tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
     tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
-    if TURNS and LEAD == 3:
-        mbarrier.arrive(turn.index(1 - w))
-    if DRAIN:
-        output, tangent, p_low, h_low = warpgroup_mma_wait(0, deps=(output, tangent, p_low, h_low))
-        mbarrier.arrive(v_empty.index(slot))
     mbarrier.wait(k_full.index(next_slot), ((b + 1) // STAGES) & 1)
     s = warpgroup_mma(q, k, zeros, use_acc=False, is_async=True)
-    if not DRAIN:
-        # While S is multiplied, the registers of p and h become free for tS.
-        output, tangent, p_low, h_low = warpgroup_mma_wait(1, deps=(output, tangent, p_low, h_low))
-        mbarrier.arrive(v_empty.index(slot))
-    if TURNS and LEAD == 2:
-        mbarrier.arrive(turn.index(1 - w))
+    # While S is multiplied, the registers of p and h become free for tS.
+    output, tangent, p_low, h_low = warpgroup_mma_wait(1, deps=(output, tangent, p_low, h_low))
+    mbarrier.arrive(v_empty.index(slot))
     ts = warpgroup_mma(tq, k, zeros, use_acc=False, is_async=True)
-    if TURNS and LEAD == 1:
-        mbarrier.arrive(turn.index(1 - w))
+    # The other may begin to issue: its first product waits behind this one's last.
+    mbarrier.arrive(turn.index(1 - w))
     ts = warpgroup_mma(q, tk, ts, is_async=True)
-    if TURNS and LEAD == 0:
-        mbarrier.arrive(turn.index(1 - w))
     s = warpgroup_mma_wait(2, deps=(s,))
     if CHECK:
         columns = next_row + _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
         s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
-    new_m = gl.maximum(m, gl.max(s, 1) * scale_log2)
-    p = gl.exp2(s * scale_log2 - new_m[:, None])
+    new_m = gl.maximum(m, gl.max(s, 1) * exponent)
+    p = gl.exp2(s * exponent - new_m[:, None])
     fade = gl.exp2(m - new_m)
     p_low, rounded = _narrow(p, DTYPE)
     mass = mass * fade + gl.sum(rounded, 1)
@@ -221,24 +206,19 @@ def _consume(
     D: gl.constexpr,
     BLOCK_N: gl.constexpr,
     STAGES: gl.constexpr,
-    Q_IN_REGISTERS: gl.constexpr,
-    DRAIN: gl.constexpr,
-    TURNS: gl.constexpr,
-    LEAD: gl.constexpr,
 ):
     """Attend with the 64 queries of consumer ``w`` of every tile to all keys; write O and tO."""
     q_tiles, k_tiles, v_tiles, tq_tiles, tk_tiles, tv_tiles = buffers
     q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
-    num_keys, num_blocks, num_queries, scale = sizes
+    num_keys, num_blocks, num_queries, exponent = sizes
+    scale = exponent * 0.6931471805599453
     first_tile, num_mine, stride = tiles
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
-    OPERAND: gl.constexpr = gl.DotOperandLayout(0, SCORES, 2)
     score_rows: gl.constexpr = gl.SliceLayout(1, SCORES)
     wide_rows: gl.constexpr = gl.SliceLayout(1, WIDE)
     DTYPE: gl.constexpr = q_tiles.dtype
-    scale_log2 = scale * 1.4426950408889634
     zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
 
     for i in range(num_mine):
@@ -247,11 +227,6 @@ def _consume(
         mbarrier.wait(q_full.index(w), i & 1)
         q = q_tiles.index(w).reshape([ROWS, D])
         tq = tq_tiles.index(w).reshape([ROWS, D])
-        if Q_IN_REGISTERS:
-            q = q.load(OPERAND)
-            tq = tq.load(OPERAND)
-            fence_async_shared()
-
         slot = first % STAGES
         mbarrier.wait(k_full.index(slot), (first // STAGES) & 1)
         k = k_tiles.index(slot).reshape([BLOCK_N, D]).permute([1, 0])
@@ -264,8 +239,8 @@ def _consume(
         if num_keys < BLOCK_N:
             columns = _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
             s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
-        m = gl.max(s, 1) * scale_log2
-        p = gl.exp2(s * scale_log2 - m[:, None])
+        m = gl.max(s, 1) * exponent
+        p = gl.exp2(s * exponent - m[:, None])
         centre = gl.sum(p * ts, 1) * scale / gl.sum(p, 1)
         p_low, rounded = _narrow(p, DTYPE)
         mass = gl.sum(rounded, 1)
@@ -281,28 +256,26 @@ def _consume(
         for j in range(num_blocks - 2):
             state = _step(
                 first + j, (j + 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles,
-                tv_tiles, barriers, num_keys, scale, D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, False,
+                tv_tiles, barriers, num_keys, exponent, D, BLOCK_N, STAGES, False,
             )  # fmt: skip
         if num_blocks > 1:
             state = _step(
                 last - 1, (num_blocks - 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles,
-                v_tiles, tv_tiles, barriers, num_keys, scale,
-                D, BLOCK_N, STAGES, DRAIN, TURNS, LEAD, True,
+                v_tiles, tv_tiles, barriers, num_keys, exponent,
+                D, BLOCK_N, STAGES, True,
             )  # fmt: skip
         output, tangent, m, mass, r, p_low, h_low = state
 
         mbarrier.arrive(q_empty.index(w))
         slot = last % STAGES
-        if TURNS:
-            mbarrier.wait(turn.index(w), (last & 1) ^ (1 - w))
+        mbarrier.wait(turn.index(w), (last & 1) ^ (1 - w))
         mbarrier.wait(v_full.index(slot), (last // STAGES) & 1)
         v = v_tiles.index(slot).reshape([BLOCK_N, D])
         tv = tv_tiles.index(slot).reshape([BLOCK_N, D])
         output = warpgroup_mma(p_low, v, output, is_async=True)
         tangent = warpgroup_mma(h_low, v, tangent, is_async=True)
         tangent = warpgroup_mma(p_low, tv, tangent, is_async=True)
-        if TURNS:
-            mbarrier.arrive(turn.index(1 - w))
+        mbarrier.arrive(turn.index(1 - w))
         output, tangent = warpgroup_mma_wait(0, deps=(output, tangent))
         mbarrier.arrive(v_empty.index(slot))
 
@@ -349,7 +322,7 @@ def attention_forward(
     MU,
     o_strides,
     to_strides,
-    scale,
+    exponent,
     num_tiles,
     num_heads,
     heads_per_group,
@@ -358,10 +331,6 @@ def attention_forward(
     D: gl.constexpr,
     BLOCK_N: gl.constexpr,
     STAGES: gl.constexpr,
-    Q_IN_REGISTERS: gl.constexpr,
-    DRAIN: gl.constexpr,
-    TURNS: gl.constexpr,
-    LEAD: gl.constexpr,
 ):
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for tiles of 128 queries."""
     num_row_blocks = gl.cdiv(num_queries, 2 * ROWS)
@@ -398,13 +367,13 @@ def attention_forward(
     barriers = (q_full, q_empty, k_full, k_empty, v_full, v_empty, turn)
     outputs = (OUT, TO, LSE, MU)
     strides = (o_strides, to_strides)
-    sizes = (num_keys, num_blocks, num_queries, scale)
+    sizes = (num_keys, num_blocks, num_queries, exponent)
     gl.warp_specialize(
         [
             (_consume, (0, buffers, barriers, outputs, strides, tiles, heads, sizes,
-                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
+                        D, BLOCK_N, STAGES)),
             (_consume, (1, buffers, barriers, outputs, strides, tiles, heads, sizes,
-                        D, BLOCK_N, STAGES, Q_IN_REGISTERS, DRAIN, TURNS, LEAD)),
+                        D, BLOCK_N, STAGES)),
             (_produce, (inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N, STAGES)),
         ],
         [4, 1],

@@ -153,21 +153,22 @@ def backward(
     sizes = (scale, scale / math.log(2), heads, heads // groups, num_queries, num_keys)
     given = configurations or {}
     with on_device(query.device):
-        triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
-            output,
-            tangent,
-            *inputs[6:],
-            b,
-            delta,
-            *(strides_of(x) for x in (output, tangent, *inputs[6:])),
-            heads,
-            num_queries,
-            E=value_size,
-            BLOCK_M=32,
-            BLOCK_E=_padded(value_size),
-            **flags,
-            num_warps=4,
-        )
+        if query.dtype != torch.float32:  # there the queries' kernel takes them from the weights
+            triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
+                output,
+                tangent,
+                *inputs[6:],
+                b,
+                delta,
+                *(strides_of(x) for x in (output, tangent, *inputs[6:])),
+                heads,
+                num_queries,
+                E=value_size,
+                BLOCK_M=32,
+                BLOCK_E=_padded(value_size),
+                **flags,
+                num_warps=4,
+            )
         name = named("query_gradients", moving=grad_tangent is not None)
         chosen = given.get(name) or tuning.chosen(name, query, value)
         read = _Reader(chosen, inputs)

@@ -26,6 +26,8 @@ from rcm_kernels.tiles import (
     sum_up_product,
 )
 
+CENTRE_KEYS = tl.constexpr(128)  # of a float32 centre
+
 
 @triton.jit
 def score_tangent(q, k, tq, tk, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr):
@@ -46,6 +48,30 @@ def visible(rows, columns, length, CAUSAL: tl.constexpr):
     if CAUSAL:
         seen = seen & (columns[None, :] <= rows[:, None])
     return seen
+
+
+@triton.jit
+def _weigh_block(
+    q, tq, keys, strides, where, rows, first, length, scale,
+    D: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    CAUSAL: tl.constexpr, HAS_TQ: tl.constexpr, HAS_TK: tl.constexpr, TMA: tl.constexpr,
+):  # fmt: skip
+    """Return the highest score of a block of keys and, over it, sum e^s and sum e^s tS."""
+    K, TK = keys
+    k_strides, tk_strides = strides
+    batch, group, num_keys = where
+    k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, True, TMA)
+    tk = k
+    if HAS_TK:
+        tk = load_tile(
+            TK, tk_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, True, TMA
+        )
+    seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
+    s = tl.where(seen, product(q, tl.trans(k)) * scale, float("-inf"))
+    highest = tl.maximum(tl.max(s, 1), -1e30)
+    weight = tl.exp(s - highest[:, None])
+    ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
+    return highest, tl.sum(weight, 1), tl.sum(weight * ts, 1)
 
 
 @triton.jit
@@ -212,18 +238,24 @@ def attention_forward(
         )
     centre = tl.zeros([BLOCK_M], tl.float32)
     if HAS_TS:
-        k = load_tile(K, k_strides, batch, group, 0, num_keys, D, BLOCK_N, BLOCK_D, True, TMA)
-        tk = k
-        if HAS_TK:
-            tk = load_tile(
-                TK, tk_strides, batch, group, 0, num_keys, D, BLOCK_N, BLOCK_D, True, TMA
-            )
-        seen = visible(rows, tl.arange(0, BLOCK_N), length, CAUSAL)
-        s = tl.where(seen, product(q, tl.trans(k)) * scale, float("-inf"))
-        weight = tl.exp(s - tl.maximum(tl.max(s, 1), -1e30)[:, None])
-        ts = score_tangent(q, k, tq, tk, HAS_TQ, HAS_TK)
-        total = tl.sum(weight, 1)
-        mean = tl.sum(weight * ts, 1) * scale / tl.where(total > 0, total, 1.0)
+        keys, key_strides, where = (K, TK), (k_strides, tk_strides), (batch, group, num_keys)
+        highest, total, moved = _weigh_block(
+            q, tq, keys, key_strides, where, rows, 0, length, scale,
+            D, BLOCK_N, BLOCK_D, CAUSAL, HAS_TQ, HAS_TK, TMA,
+        )  # fmt: skip
+        if q.dtype == tl.float32:
+            # Its last bits show how far the centre is from the mean: more keys come nearer.
+            for first in tl.range(BLOCK_N, tl.minimum(length, CENTRE_KEYS), BLOCK_N):
+                block_highest, block_total, block_moved = _weigh_block(
+                    q, tq, keys, key_strides, where, rows, first, length, scale,
+                    D, BLOCK_N, BLOCK_D, CAUSAL, HAS_TQ, HAS_TK, TMA,
+                )  # fmt: skip
+                new = tl.maximum(highest, block_highest)
+                fade, block_fade = tl.exp(highest - new), tl.exp(block_highest - new)
+                total = total * fade + block_total * block_fade
+                moved = moved * fade + block_moved * block_fade
+                highest = new
+        mean = moved * scale / tl.where(total > 0, total, 1.0)
         centre = tl.where(total > 0, mean, 0.0)
     state = (
         tl.zeros([BLOCK_M, BLOCK_E], tl.float32),

@@ -14,8 +14,8 @@ from rcm_bench.bring.prompts import quoted
 from rcm_bench.bring.taken import Taken
 from rcm_bench.errors import UserError
 from rcm_bench.types import PromptRecord
-from rcm_bench.vbench.dimensions import T2V
-from rcm_bench.vbench.measures import DROPPED, STATIC_VIDEOS
+from rcm_bench.vbench.dimensions import STATIC_VIDEOS, T2V
+from rcm_bench.vbench.measures import DROPPED
 from rcm_bench.vbench.presets import PRESETS
 from rcm_bench.vbench.prompts import FLICKERING
 from rcm_bench.vbench.results import (

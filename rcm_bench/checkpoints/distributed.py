@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultLoadPlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
@@ -75,7 +76,11 @@ def read_distributed(folder: Path, place: str) -> dict[str, Tensor]:
             if isinstance(entry, TensorStorageMetadata)
         }
         load(tensors, storage_reader=reader, planner=DefaultLoadPlanner(), no_dist=True)
-    except Exception as fault:  # PyTorch wraps what goes wrong in classes of its own
+    # PyTorch wraps what goes wrong in classes of its own, of which one is no Exception.
+    except (Exception, CheckpointException) as caught:
+        fault: BaseException = caught
+        if isinstance(caught, CheckpointException):
+            fault = next(iter(caught.failures.values()), (caught,))[0]
         first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
         raise UserError(f"{place}: {folder}: cannot be read: {first}") from None
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}

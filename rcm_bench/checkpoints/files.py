@@ -88,7 +88,8 @@ def find_checkpoint(
     if path.is_dir():
         nested = path / "transformer"
         where = nested if nested.is_dir() else path
-        found = tuple(part_files(where, place.removesuffix(".transformer")))
+        entry, _, key = place.rpartition(".")
+        found = tuple(part_files(where, entry, key))
         checkpoint = Checkpoint(path=where, format="safetensors", files=found, place=place)
     elif path.suffix == ".safetensors":
         checkpoint = Checkpoint(path=path, format="safetensors", files=(path,), place=place)
@@ -153,4 +154,8 @@ def _read_pickle(checkpoint: Checkpoint) -> "dict[str, Tensor]":
             value = value[key]
     if not isinstance(value, dict):
         raise UserError(f"{place}: expected a mapping of tensors, got {type(value).__name__}")
-    return {name: tensor for name, tensor in value.items() if isinstance(tensor, torch.Tensor)}
+    flat = dict(value)
+    for net, held in value.items():  # one mapping for each of several networks
+        if isinstance(held, dict):
+            flat |= {f"{net}.{name}": tensor for name, tensor in held.items()}
+    return {name: tensor for name, tensor in flat.items() if isinstance(tensor, torch.Tensor)}

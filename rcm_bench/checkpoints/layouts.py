@@ -2,7 +2,8 @@
 
 The layout of NVlabs/rcm is the original one behind a prefix (``net.``), in which Wan2.1's patch
 embedding is a matrix (D, C kt kh kw) in place of a convolution (D, C, kt, kh, kw): the same
-numbers in the same order.
+numbers in the same order. NVlabs/FastGen holds diffusers' own network, as ``transformer.``, behind
+the network's name where a file has several.
 """
 
 import re
@@ -63,10 +64,12 @@ _COSMOS = (
     }
 )
 _TO_DIFFUSERS = {"wan": _WAN, "cosmos": _COSMOS}
-# What training code stores beside the weights of Cosmos-Predict2: counters and fixed positions.
+# What training code stores beside the weights: counters, fixed positions, a loss's learned weight.
 _NO_WEIGHTS = re.compile(
     r"accum_\w+|pos_embedder\.(seq|dim_spatial_range|dim_temporal_range)|(.*\.)?_extra_state"
+    r"|transformer\.logvar_linear\.(weight|bias)"
 )
+_HELD = "transformer."
 
 
 def layout_of(names: Iterable[str], prefix: str | None = None) -> Layout:
@@ -107,7 +110,7 @@ def diffusers_names(
         bare = name.removeprefix(head)
         if not name.startswith(head) or _NO_WEIGHTS.fullmatch(bare):
             continue
-        found[name] = _translate(bare, table)
+        found[name] = _translate(bare.removeprefix(_HELD), table)
     return found
 
 

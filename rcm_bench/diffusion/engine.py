@@ -140,9 +140,14 @@ class Engine:
         negative_BLD = None
         if guidance != 1:
             negative_BLD = self._texts(self._negative() * len(items), net.dtype)
+        second = self._model.settings.second_time
         if self._model.family.name == "wan":
             return WanVelocity(
-                net=net, text_BLD=text_BLD, negative_BLD=negative_BLD, guidance=guidance
+                net=net,
+                text_BLD=text_BLD,
+                negative_BLD=negative_BLD,
+                guidance=guidance,
+                second_time=second,
             )
         height, width = self._model.settings.resolution
         fps = self._model.settings.fps
@@ -154,6 +159,7 @@ class Engine:
             size=(height, width),
             fps=None if fps is None else round(fps),
             known=known,
+            second_time=second,
         )
 
     def _negative(self) -> list[str]:
@@ -208,16 +214,20 @@ class Engine:
         """Return the transformer in a dtype; random weights are drawn on the device."""
         weights = self._model.weights
         family, root = self._model.family, weights.root
+        second = self._model.settings.second_time
         if root is None:
-            return loading.random_transformer(family, weights.config, dtype, device)
-        if weights.student is None and weights.lora is None:
+            told = second is not None
+            return loading.random_transformer(family, weights.config, dtype, device, told)
+        if weights.student is None and weights.lora is None and second is None:
             import diffusers
 
             kind = getattr(diffusers, family.transformer)
             return loading.from_folder(kind, root, "transformer", dtype, self.place)
         if weights.student is not None:
-            prefix, expected = self._model.settings.prefix, weights.expected
-            state = loading.student_tensors(weights.student, family, prefix, dict(expected))
+            prefix, told = self._model.settings.prefix, second is not None
+            expected = dict(weights.expected)
+            expected = expected or loading.network_shapes(family, weights.config, told)
+            state = loading.student_tensors(weights.student, family, prefix, expected, second)
         else:
             state = loading.folder_tensors(root, self.place)
         if weights.lora is not None:
@@ -229,7 +239,7 @@ class Engine:
             )
             scale = self._model.settings.lora_scale
             state = merge_lora(state, read_tensors(lora), family.name, scale)
-        return loading.transformer_of(family, weights.config, state, dtype)
+        return loading.transformer_of(family, weights.config, state, dtype, second is not None)
 
     def _clock(self) -> float:
         if self.device.startswith("cuda"):

@@ -39,6 +39,7 @@ class Family:
         transformer: Class of diffusers.
         pipelines: Pipeline classes that a folder of this family may name.
         text_parameters: Parameters of its text encoder, for estimates.
+        time_embedding: Its module that embeds the time.
         text_width: Key of the transformer's configuration that holds the width of the text.
         max_tokens: Text tokens that the network sees; shorter texts are padded with zeros.
         architectures: Configurations of the published sizes, for random weights.
@@ -49,6 +50,7 @@ class Family:
     transformer: str
     pipelines: tuple[str, ...]
     text_parameters: float
+    time_embedding: str
     text_width: str
     max_tokens: int
     architectures: Mapping[str, Mapping[str, Any]]
@@ -61,6 +63,7 @@ WAN = Family(
     transformer="WanTransformer3DModel",
     pipelines=("WanPipeline",),
     text_parameters=5.68e9,  # umT5-XXL's encoder
+    time_embedding="condition_embedder",
     text_width="text_dim",
     max_tokens=512,
     architectures={
@@ -68,6 +71,8 @@ WAN = Family(
         "14B": {**_WAN, "num_attention_heads": 40, "ffn_dim": 13824, "num_layers": 40},
     },
 )
+# The smallest is published in the original layout alone: its folder is that of another size.
+_SMALL = {**_COSMOS, "num_attention_heads": 20, "attention_head_dim": 64, "num_layers": 20}
 _2B = {**_COSMOS, "num_attention_heads": 16, "num_layers": 28}
 _14B = {**_COSMOS, "num_attention_heads": 40, "num_layers": 36}
 COSMOS = Family(
@@ -76,9 +81,11 @@ COSMOS = Family(
     transformer="CosmosTransformer3DModel",
     pipelines=("Cosmos2TextToImagePipeline", "Cosmos2VideoToWorldPipeline"),
     text_parameters=4.86e9,  # T5-11B's encoder
+    time_embedding="time_embed",
     text_width="text_embed_dim",
     max_tokens=512,
     architectures={
+        "0.6B-Text2Image": {**_SMALL, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "2B-Text2Image": {**_2B, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "14B-Text2Image": {**_14B, "in_channels": 16, "rope_scale": [1.0, 4.0, 4.0]},
         "2B-Video2World": {**_2B, "in_channels": 17, "rope_scale": [1.0, 3.0, 3.0]},

@@ -9,19 +9,20 @@ from collections.abc import Sequence
 from rcm_bench.suite import (
     ConsistencySampler,
     EulerSampler,
+    MeanflowSampler,
     RcmSampler,
     SchedulerSampler,
     Strict,
     UnipcSampler,
 )
 
-Sampler = EulerSampler | RcmSampler | SchedulerSampler | UnipcSampler
-KINDS = ("euler", "rcm", "scheduler", "unipc")
+Sampler = EulerSampler | MeanflowSampler | RcmSampler | SchedulerSampler | UnipcSampler
+KINDS = ("euler", "meanflow", "rcm", "scheduler", "unipc")
 
 
 def guidance_of(sampler: Sampler) -> float:
     """Return the guidance scale s of u + s (c - u); distilled students have theirs built in."""
-    return 1.0 if isinstance(sampler, RcmSampler) else sampler.guidance
+    return 1.0 if isinstance(sampler, RcmSampler | MeanflowSampler) else sampler.guidance
 
 
 def evaluations(sampler: Sampler, steps: int) -> int:
@@ -49,32 +50,51 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     return times
 
 
-def rf_times(sampler: EulerSampler | RcmSampler, steps: int) -> tuple[float, ...]:
+def rf_times(sampler: EulerSampler | MeanflowSampler | RcmSampler, steps: int) -> tuple[float, ...]:
     """Return rectified-flow times sin t / (cos t + sin t), from noise to 0.
+
+    MeanFlow's grid is Euler's, scaled to begin at ``start``: with shift 1 it is uniform, as that of
+    NVlabs/FastGen (34f30e8).
 
     Raises:
         ValueError: There is no such grid.
     """
     from rcm_distill.samplers.times import euler_times
 
-    if isinstance(sampler, EulerSampler):
-        trig: Sequence[float] = euler_times(steps, sampler.shift)
+    if isinstance(sampler, RcmSampler):
+        trig: Sequence[float] = trig_times(sampler, steps)
     else:
-        trig = trig_times(sampler, steps)
-    return tuple(math.sin(t) / (math.cos(t) + math.sin(t)) for t in trig)
+        trig = euler_times(steps, sampler.shift)
+    start = sampler.start if isinstance(sampler, MeanflowSampler) else 1.0
+    return tuple(start * math.sin(t) / (math.cos(t) + math.sin(t)) for t in trig)
 
 
-def check_sampler(sampler: Strict, steps: Sequence[int]) -> None:
+def check_sampler(sampler: Strict, steps: Sequence[int], second_time: str | None = None) -> None:
     """Refuse a sampler that these networks do not have, and step counts without a grid.
+
+    Args:
+        sampler: The suite's sampler.
+        steps: Step counts.
+        second_time: What a second time embedding of the network sees; None where it has none.
 
     Raises:
         ValueError: Says which.
     """
+    kind = getattr(sampler, "kind", "?")
     if not isinstance(sampler, Sampler):
-        kind = getattr(sampler, "kind", "?")
         raise ValueError(f"expected a sampler of kind {', '.join(KINDS)}, got '{kind}'")
+    if isinstance(sampler, MeanflowSampler) and second_time is None:
+        raise ValueError(
+            "'meanflow' jumps from one time to another, and this network is told one; a student "
+            "with a second time embedding says so by 'second_time: difference' or 'end'"
+        )
+    if second_time is not None and not isinstance(sampler, MeanflowSampler):
+        raise ValueError(
+            f"'second_time: {second_time}' is a network of mean velocities between two times: "
+            f"expected a sampler of kind 'meanflow', got '{kind}'"
+        )
     for count in steps:
-        if isinstance(sampler, EulerSampler | RcmSampler):
+        if isinstance(sampler, EulerSampler | MeanflowSampler | RcmSampler):
             try:
                 rf_times(sampler, count)
             except ValueError as fault:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rcm_bench.checkpoints.files import Checkpoint, read_tensors
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
+from rcm_bench.checkpoints.second_time import check_told
 from rcm_bench.diffusion.families import VAE, Family
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.diffusion.source import part_files
@@ -100,7 +101,11 @@ def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffuser
 
 
 def random_transformer(
-    family: Family, config: Mapping[str, Any], dtype: str, device: str = "cpu"
+    family: Family,
+    config: Mapping[str, Any],
+    dtype: str,
+    device: str = "cpu",
+    second_time: bool = False,
 ) -> Any:
     """Return a network of real shapes with random weights: for throughput, never for quality.
 
@@ -112,10 +117,11 @@ def random_transformer(
         config: Its configuration.
         dtype: Of the weights.
         device: Where to draw them.
+        second_time: Whether it is told two times.
     """
     import torch
 
-    net = _empty(family, config)
+    net = _empty(family, config, second_time)
     rng = torch.Generator(device).manual_seed(_RANDOM_SEED)
     state = {}
     for name, value in net.state_dict().items():
@@ -129,21 +135,38 @@ def random_transformer(
     return _filled(net, state, dtype)
 
 
+def network_shapes(
+    family: Family, config: Mapping[str, Any], second_time: bool
+) -> dict[str, list[int]]:
+    """Return shapes of a configuration's tensors by name; nothing is allocated."""
+    net = _empty(family, config, second_time)
+    return {name: list(value.shape) for name, value in net.state_dict().items()}
+
+
 def transformer_of(
-    family: Family, config: Mapping[str, Any], state: "Mapping[str, Tensor]", dtype: str
+    family: Family,
+    config: Mapping[str, Any],
+    state: "Mapping[str, Tensor]",
+    dtype: str,
+    second_time: bool = False,
 ) -> Any:
     """Return a network with the given weights, which have been checked against it."""
-    return _filled(_empty(family, config), state, dtype)
+    return _filled(_empty(family, config, second_time), state, dtype)
 
 
-def _empty(family: Family, config: Mapping[str, Any]) -> Any:
+def _empty(family: Family, config: Mapping[str, Any], second_time: bool) -> Any:
     """Build the network without memory for its weights."""
     import diffusers
     from accelerate import init_empty_weights
 
     arguments = {key: value for key, value in config.items() if not key.startswith("_")}
     with init_empty_weights(include_buffers=False):
-        return getattr(diffusers, family.transformer)(**arguments)
+        net = getattr(diffusers, family.transformer)(**arguments)
+    if second_time:
+        from rcm_bench.diffusion.second_time import add_second_time
+
+        return add_second_time(net, family)
+    return net
 
 
 def _filled(net: Any, state: "Mapping[str, Tensor]", dtype: str) -> Any:
@@ -166,6 +189,7 @@ def student_tensors(
     family: Family,
     prefix: str | None,
     expected: Mapping[str, list[int]],
+    second_time: str | None = None,
 ) -> "dict[str, Tensor]":
     """Read a student's tensors under diffusers' names and in diffusers' shapes.
 
@@ -174,6 +198,7 @@ def student_tensors(
         family: Family of the network.
         prefix: Which network of several.
         expected: Shapes by diffusers' name.
+        second_time: What the suite says that a second time embedding sees.
 
     Raises:
         UserError: They do not fit.
@@ -182,7 +207,9 @@ def student_tensors(
     names = diffusers_names(tensors, family.name, layout_of(tensors, prefix), prefix)
     found = {new: tensors[old] for old, new in names.items()}
     shapes = {name: list(value.shape) for name, value in found.items()}
-    check_fit(expected, shapes, f"{checkpoint.place}: {checkpoint.path}")
+    where = f"{checkpoint.place}: {checkpoint.path}"
+    check_told(shapes, second_time, where)
+    check_fit(expected, shapes, where)
     return {name: value.reshape(expected[name]) for name, value in found.items()}
 
 

@@ -15,12 +15,13 @@ from rcm_bench.diffusion.images import find_images
 from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.diffusion.memory import Peaks, estimate
 from rcm_bench.diffusion.settings import DiffusionSettings
+from rcm_bench.diffusion.source import read_json
 from rcm_bench.diffusion.text import TextEncoder
 from rcm_bench.diffusion.weights import RANDOM, resolve
 from rcm_bench.diffusion.work import evaluation_flops
 from rcm_bench.errors import UserError
 from rcm_bench.planning import seen_by_model
-from rcm_bench.suite import RcmSampler, Strict
+from rcm_bench.suite import RcmSampler, SchedulerSampler, Strict
 from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
 from rcm_bench.video_files import CODEC
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rcm_bench.diffusion.engine import Engine
 
 _FLOPS = 3e14  # what an H100 reaches in bfloat16 on these networks, for the plan's rough time
+VERSION = "_diffusers_version"  # of the library that wrote a configuration; it decides nothing
 _BITS_PER_PIXEL = 0.15  # of H.264 at crf 12
 _PNG_BYTES_PER_PIXEL = 1.6
 
@@ -47,7 +49,7 @@ class DiffusionModel:
     def __init__(self, settings: DiffusionSettings, sampler: Strict, context: ModelContext) -> None:
         self.settings, self._context = settings, context
         try:
-            check_sampler(sampler, [])
+            check_sampler(sampler, [], settings.second_time)
         except ValueError as fault:
             raise UserError(f"{context.place}.sampler: {fault}") from None
         self.sampler: Any = sampler
@@ -80,8 +82,19 @@ class DiffusionModel:
             "lora_scale": scale,
             "images": self.images.digest() if self.images else None,
             "codec": CODEC if self.settings.frames > 1 else None,
+            **self._scheduler(),
+            **({"second_time": self.settings.second_time} if self.settings.second_time else {}),
             **kernels(self.settings),
         }
+
+    def _scheduler(self) -> dict[str, Any]:
+        """Return the settings of the folder's own scheduler, where the sampler is that."""
+        root = self.weights.root
+        if not isinstance(self.sampler, SchedulerSampler) or root is None:
+            return {}
+        path = root / "scheduler" / "scheduler_config.json"
+        kept = {k: v for k, v in read_json(path, self._context.place).items() if k != VERSION}
+        return {"scheduler": kept}
 
     def card(self) -> dict[str, Any]:
         """Return what is known of the weights' origin."""
@@ -128,7 +141,7 @@ class DiffusionModel:
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
         """Refuse step counts without a grid, and prompts without their image."""
         try:
-            check_sampler(self.sampler, steps)
+            check_sampler(self.sampler, steps, self.settings.second_time)
         except ValueError as fault:
             raise UserError(f"{self._context.place}: sampler {fault}") from None
         self._texts = [seen_by_model(prompt) for prompt in prompts]

@@ -5,11 +5,14 @@ L text tokens, D text width.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rcm_bench.diffusion.second_time import SECOND
+
+SecondTime = Literal["difference", "end"]
 SIGMA_CONDITION = 1e-4  # noise level at which Cosmos-Predict2 sees the frames it is given
 
 
@@ -27,26 +30,44 @@ class Known(NamedTuple):
 
 @dataclass(kw_only=True, slots=True)
 class WanVelocity:
-    """Wan2.1: v = net(x, 1000 t, text). Counts its evaluations per sample in ``evaluations``."""
+    """Wan2.1: v = net(x, 1000 t, text). Counts its evaluations per sample in ``evaluations``.
+
+    With a second time (``difference`` or ``end``) it is the mean velocity from t to r.
+    """
 
     net: Any
     text_BLD: Tensor
     negative_BLD: Tensor | None = None
     guidance: float = 1.0
+    second_time: SecondTime | None = None
     evaluations: int = 0
     timestep_scale: float = field(default=1000.0, init=False)
 
-    def __call__(self, x_BCTHW: Tensor, t_rf: float, timestep: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x_BCTHW: Tensor,
+        t_rf: float,
+        timestep: Tensor | None = None,
+        *,
+        end_rf: float = 0.0,
+    ) -> Tensor:
         """Return the guided velocity in float32."""
         seen = _timestep(t_rf, timestep, self.timestep_scale, x_BCTHW)
-        return _guided(self, lambda text_BLD: self._net(x_BCTHW, seen, text_BLD))
+        second = {}
+        if self.second_time is not None:
+            end = end_rf if self.second_time == "end" else t_rf - end_rf
+            second = {SECOND: _timestep(end, None, self.timestep_scale, x_BCTHW)}
+        return _guided(self, lambda text_BLD: self._net(x_BCTHW, seen, text_BLD, second))
 
-    def _net(self, x_BCTHW: Tensor, timestep_B: Tensor, text_BLD: Tensor) -> Tensor:
+    def _net(
+        self, x_BCTHW: Tensor, timestep_B: Tensor, text_BLD: Tensor, second: dict[str, Tensor]
+    ) -> Tensor:
         v: Tensor = self.net(
             hidden_states=x_BCTHW.to(self.net.dtype),
             timestep=timestep_B,
             encoder_hidden_states=text_BLD,
             return_dict=False,
+            **second,
         )[0]
         return v.float()
 
@@ -57,6 +78,9 @@ class CosmosVelocity:
 
     With ``known`` frames the network sees them clean, at a time near 0 of their own, and the
     prediction of them is replaced by what they are, as in diffusers' Video2World pipeline.
+
+    With a second time (``difference`` or ``end``) it is the mean velocity from t to r; known frames
+    stay where they are, so that both of their times are the one near 0.
     """
 
     net: Any
@@ -66,17 +90,31 @@ class CosmosVelocity:
     guidance: float = 1.0
     fps: int | None = None
     known: Known | None = None
+    second_time: SecondTime | None = None
     evaluations: int = 0
     timestep_scale: float = field(default=1.0, init=False)
 
-    def __call__(self, x_BCTHW: Tensor, t_rf: float, timestep: Tensor | None = None) -> Tensor:
+    def __call__(
+        self,
+        x_BCTHW: Tensor,
+        t_rf: float,
+        timestep: Tensor | None = None,
+        *,
+        end_rf: float = 0.0,
+    ) -> Tensor:
         """Return the guided velocity in float32."""
         seen = _timestep(t_rf, timestep, self.timestep_scale, x_BCTHW)
-        return _guided(self, lambda text_BLD: self._net(x_BCTHW, t_rf, seen, text_BLD))
+        end = None
+        if self.second_time is not None:
+            second = end_rf if self.second_time == "end" else t_rf - end_rf
+            end = _timestep(second, None, self.timestep_scale, x_BCTHW)
+        return _guided(self, lambda text_BLD: self._net(x_BCTHW, t_rf, seen, end, text_BLD))
 
-    def _net(self, x: Tensor, t_rf: float, timestep_B: Tensor, text_BLD: Tensor) -> Tensor:
+    def _net(
+        self, x: Tensor, t_rf: float, timestep_B: Tensor, end_B: Tensor | None, text_BLD: Tensor
+    ) -> Tensor:
         extra: dict[str, Any] = {}
-        seen, times = x, timestep_B
+        seen, times, ends = x, timestep_B, end_B
         if self.known is not None:
             mask = torch.zeros_like(x[:, :1])
             mask[:, :, : self.known.frames] = 1
@@ -84,7 +122,12 @@ class CosmosVelocity:
             seen = mask * self.known.latents + (1 - mask) * x
             frame = mask[:, :, :, :1, :1]
             times = frame * clean + (1 - frame) * timestep_B.reshape(-1, 1, 1, 1, 1)
+            if end_B is not None:
+                still = clean if self.second_time == "end" else 0.0
+                ends = frame * still + (1 - frame) * end_B.reshape(-1, 1, 1, 1, 1)
             extra = {"condition_mask": mask.to(self.net.dtype), "fps": self.fps}
+        if ends is not None:
+            extra[SECOND] = ends.to(self.net.dtype)
         v: Tensor = self.net(
             hidden_states=seen.to(self.net.dtype),
             timestep=times.to(self.net.dtype),

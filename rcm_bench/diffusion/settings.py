@@ -21,7 +21,9 @@ class DiffusionSettings(Strict):
         description="Commit of the hub id: a pinned one, never a branch",
     )
     architecture: Name | None = Field(
-        default=None, description="Published size, with 'weights: random'"
+        default=None,
+        description="Published size: with 'weights: random', or of a 'transformer' of another size "
+        "than the folder's, as Cosmos-Predict2 0.6B beside the folder of 2B",
     )
     transformer: Name | None = Field(
         default=None,
@@ -32,6 +34,11 @@ class DiffusionSettings(Strict):
     prefix: Name | None = Field(
         default=None,
         description="Which of several networks in 'transformer', such as net_ema; net by default",
+    )
+    second_time: Literal["difference", "end"] | None = Field(
+        default=None,
+        description="What a second time embedding in 'transformer' sees, for students of mean "
+        "velocities from t to r (sampler 'meanflow'): t - r, as NVlabs/FastGen trains Wan2.1, or r",
     )
     lora: Name | None = Field(default=None, description="A .safetensors file of LoRA weights")
     lora_scale: float = Field(default=1.0, description="Factor on the LoRA's update")

@@ -1,4 +1,4 @@
-"""The samplers: rCM's stochastic one, Euler, and diffusers' schedulers, on rectified flows.
+"""The samplers: rCM's stochastic one, MeanFlow, Euler, diffusers' schedulers; rectified flows.
 
 Shape legend: B batch, C latent channels, T latent frames, H and W latent height and width.
 """
@@ -10,19 +10,25 @@ import torch
 from torch import Generator, Tensor
 
 from rcm_bench.diffusion.grids import Sampler, rf_times
-from rcm_bench.suite import EulerSampler, RcmSampler, SchedulerSampler
+from rcm_bench.suite import EulerSampler, MeanflowSampler, RcmSampler, SchedulerSampler
 
 
 class Velocity(Protocol):
     """A network with its condition and guidance: (x_rf, t_rf) -> v, all samples at one time.
 
-    ``timestep`` is what the network's time embedding sees; by default t_rf at its scale.
+    ``timestep`` is what the network's time embedding sees; by default t_rf at its scale. Networks
+    of mean velocities are told ``end_rf`` too, where the jump ends; by default at 0.
     """
 
     timestep_scale: float
 
     def __call__(
-        self, x_BCTHW: Tensor, t_rf: float, timestep: Tensor | None = None
+        self,
+        x_BCTHW: Tensor,
+        t_rf: float,
+        timestep: Tensor | None = None,
+        *,
+        end_rf: float = 0.0,
     ) -> Tensor:  # float32
         """Return the velocity eps - x0 in float32."""
         ...
@@ -52,6 +58,8 @@ def sample(
     """
     if isinstance(sampler, RcmSampler):
         return rcm(sampler, velocity, noise_BCTHW, rngs, steps)
+    if isinstance(sampler, MeanflowSampler):
+        return meanflow(sampler, velocity, noise_BCTHW, steps)
     if isinstance(sampler, EulerSampler):
         return euler(sampler, velocity, noise_BCTHW, steps)
     assert scheduler is not None, "UniPC and a pipeline's own scheduler come from diffusers"
@@ -89,6 +97,20 @@ def rcm(
         fresh = torch.stack([torch.randn(x.shape[1:], generator=rng) for rng in rngs])
         x = (1 - t_next) * x0 + t_next * fresh.to(x.device).double()
     raise AssertionError("a checked grid ends at 0")
+
+
+def meanflow(
+    sampler: MeanflowSampler, velocity: Velocity, noise_BCTHW: Tensor, steps: int
+) -> Tensor:
+    """Jump x <- x - (t - r) u(x, t, r) (Geng et al. 2025, 2505.13447, algorithm 2).
+
+    The first state is noise times its time, as in NVlabs/FastGen (34f30e8); the state is float64.
+    """
+    times = rf_times(sampler, steps)
+    x = noise_BCTHW.double() * times[0]
+    for t, r in zip(times, times[1:], strict=False):
+        x = x - (t - r) * velocity(x.float(), t, end_rf=r).double()
+    return x.float()
 
 
 def euler(sampler: EulerSampler, velocity: Velocity, noise_BCTHW: Tensor, steps: int) -> Tensor:

@@ -13,6 +13,8 @@ from rcm_bench.weights_files import read_header
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _PARTS = ("text_encoder", "transformer", "vae")
+_TOKENIZERS = ("tokenizer.json", "spiece.model")
+_SIZES = ("patch_size", "num_attention_heads", "attention_head_dim", "num_layers")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,8 +131,24 @@ def check_pipeline(root: Path, family: Family, place: str) -> None:
                 f"{place}.weights: {root / part}: expected {expected}, "
                 f"got {config.get('_class_name')}"
             )
+        needed = (*_SIZES, "in_channels", "out_channels", family.text_width) if expected else ()
+        if lacking := [key for key in needed if key not in config]:
+            raise UserError(
+                f"{place}.weights: {root / part / 'config.json'}: expected all keys of {expected}, "
+                f"missing {', '.join(lacking)}"
+            )
         for file in part_files(root / part, place):
             read_header(file, f"{place}.weights")
+    if not any((root / "tokenizer" / name).is_file() for name in _TOKENIZERS):
+        raise UserError(
+            f"{place}.weights: {root / 'tokenizer'}: expected {' or '.join(_TOKENIZERS)}, got none"
+        )
+
+
+def configuration_files(root: Path) -> list[Path]:
+    """Return what decides a sample beside weights and the transformer's own configuration."""
+    tokenizer = sorted(path for path in (root / "tokenizer").iterdir() if path.is_file())
+    return [root / "text_encoder" / "config.json", root / "vae" / "config.json", *tokenizer]
 
 
 def read_json(path: Path, place: str) -> dict[str, Any]:
@@ -152,8 +170,13 @@ def read_json(path: Path, place: str) -> dict[str, Any]:
     return value
 
 
-def part_files(folder: Path, place: str) -> list[Path]:
+def part_files(folder: Path, place: str, key: str = "weights") -> list[Path]:
     """Return the safetensors files of one part of a pipeline, all that its index names.
+
+    Args:
+        folder: The part's folder.
+        place: File, line and model entry, for messages.
+        key: Which key of the entry named it.
 
     Raises:
         UserError: A file is missing, or only a pickle is there.
@@ -163,7 +186,7 @@ def part_files(folder: Path, place: str) -> list[Path]:
         files = [folder / Path(str(name)).name for name in sorted(names)]
         lost = [file.name for file in files if not file.is_file()]
         if lost:
-            raise UserError(f"{place}.weights: {folder}: missing {', '.join(lost)}")
+            raise UserError(f"{place}.{key}: {folder}: missing {', '.join(lost)}")
         return files
     files = sorted(folder.glob("*.safetensors"))
     if len(files) == 1:
@@ -171,6 +194,6 @@ def part_files(folder: Path, place: str) -> list[Path]:
     pickles = [path.name for path in sorted(folder.iterdir()) if path.suffix in (".bin", ".pt")]
     got = f"{len(files)} of them and no index" if files else (", ".join(pickles) or "none")
     raise UserError(
-        f"{place}.weights: {folder}: expected one .safetensors file or several with an index, "
+        f"{place}.{key}: {folder}: expected one .safetensors file or several with an index, "
         f"got {got}"
     )

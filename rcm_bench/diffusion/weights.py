@@ -10,10 +10,17 @@ from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint, find_path
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora
+from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
-from rcm_bench.diffusion.families import Family
+from rcm_bench.diffusion.families import Family, parameters
 from rcm_bench.diffusion.settings import DiffusionSettings
-from rcm_bench.diffusion.source import Source, find_source, part_files, read_json
+from rcm_bench.diffusion.source import (
+    Source,
+    configuration_files,
+    find_source,
+    part_files,
+    read_json,
+)
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.types import ModelContext
 from rcm_bench.weights_files import read_header
@@ -68,6 +75,7 @@ class Weights:
         else:
             files = {part: part_files(self.root / part, place) for part in _PARTS}
             parts = {part: files_digest(own) for part, own in files.items()}
+            parts["configuration"] = files_digest(configuration_files(self.root))
         if self.student is not None:
             parts["transformer"] = self.student.digest()
         elif self.lost is not None:
@@ -91,10 +99,21 @@ def resolve(
     place = context.place
     if settings.weights == RANDOM:
         return _random(settings, family, place)
-    if settings.architecture is not None:
-        raise UserError(f"{place}.architecture: belongs to 'weights: random'")
+    if settings.architecture is not None and settings.transformer is None:
+        raise UserError(
+            f"{place}.architecture: belongs to 'weights: random', or to a 'transformer' of another "
+            "size than the folder's"
+        )
     source = find_source(settings.weights, settings.revision, family, context.folder, place)
     config, expected = _config(source, family), _expected(source, place)
+    own = f"{place}.weights: {source.root}"
+    check_told(expected, settings.second_time, own)
+    folder = dict(expected)
+    if settings.second_time is not None:
+        expected |= second_shapes(expected, family.time_embedding)
+    if settings.architecture is not None:
+        # Shapes of another size are known once the network is built: checked when it is read.
+        config, expected = _other_size(settings, family, config, place), {}
     pipeline = family.pipelines[0]
     if source.root is not None:
         pipeline = str(read_json(source.root / "model_index.json", place)["_class_name"])
@@ -105,11 +124,14 @@ def resolve(
     if settings.transformer is None:
         if settings.prefix is not None:
             raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
+        check_fit(expected, folder, own)
     elif find_path(settings.transformer, context.folder) is None:
-        lost = f"{at}: {settings.transformer}: no such file, neither in {context.folder} nor here"
+        size = f"about {2 * parameters(config) / 1e9:.1f} GB as bfloat16"
+        where = f"neither in {context.folder} nor here"
+        lost = f"{at}: {settings.transformer}: no such file ({size}), {where}"
     else:
         student = find_checkpoint(settings.transformer, context.folder, at, pickles)
-        _check_student(student, expected, family, settings.prefix)
+        _check_student(student, expected, family, settings)
     return Weights(
         source=source,
         config=config,
@@ -121,15 +143,33 @@ def resolve(
     )
 
 
-def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
+def _architecture(settings: DiffusionSettings, family: Family, place: str) -> Mapping[str, Any]:
     size = settings.architecture or "none"
     if size not in family.architectures:
         what = f"size of {family.title}"
         raise unknown_name(f"{place}.architecture", what, size, family.architectures)
+    return family.architectures[size]
+
+
+def _other_size(
+    settings: DiffusionSettings, family: Family, own: Mapping[str, Any], place: str
+) -> Mapping[str, Any]:
+    """Return the configuration of a size that takes what the folder's own network takes."""
+    config = _architecture(settings, family, place)
+    for key in ("in_channels", "out_channels", family.text_width):
+        if config[key] != own.get(key):
+            raise UserError(
+                f"{place}.architecture: expected {key} {own.get(key)} as the folder's network has, "
+                f"got '{settings.architecture}' with {config[key]}"
+            )
+    return config
+
+
+def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
+    config = _architecture(settings, family, place)
     for key in ("transformer", "lora", "prefix", "revision"):
         if getattr(settings, key) is not None:
             raise UserError(f"{place}.{key}: does not go with 'weights: random'")
-    config = family.architectures[size]
     last = int(config["in_channels"]) == 17
     pipeline = family.pipelines[-1 if last else 0]
     return Weights(
@@ -160,14 +200,16 @@ def _check_student(
     student: Checkpoint,
     expected: Mapping[str, Sequence[int]],
     family: Family,
-    prefix: str | None,
+    settings: DiffusionSettings,
 ) -> None:
     shapes = student.shapes()
     if shapes is None or not expected:
         return  # a pickle, or a pipeline that is missing: checked when it is read
+    prefix, where = settings.prefix, f"{student.place}: {student.path}"
     names = diffusers_names(shapes, family.name, layout_of(shapes, prefix), prefix)
     found = {new: shapes[old] for old, new in names.items()}
-    check_fit(expected, found, f"{student.place}: {student.path}")
+    check_told(found, settings.second_time, where)
+    check_fit(expected, found, where)
 
 
 def _lora(

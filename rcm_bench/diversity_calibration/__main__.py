@@ -3,14 +3,13 @@
 A few minutes of processor time.
 """
 
-import argparse
 import csv
-import platform
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from rcm_bench.gallery_command import gallery_folder, on_one_thread
 
 GALLERY = Path("reports/gallery/diversity_calibration")
 PER_TASK = 4
@@ -27,13 +26,8 @@ def _write(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Write ``ranks.csv``, ``response.csv``, ``dose_response.svg`` and ``README.md``."""
-    parser = argparse.ArgumentParser(prog="python -m rcm_bench.diversity_calibration")
-    parser.add_argument("out", nargs="?", type=Path, default=GALLERY)
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = gallery_folder("rcm_bench.diversity_calibration", GALLERY, arguments)
     from dataclasses import asdict
-
-    import torch
 
     from rcm_bench.diversity_calibration.generators import COLLAPSES, NOISY
     from rcm_bench.diversity_calibration.measure import SAMPLES, draw_all, measure_all
@@ -41,8 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     from rcm_bench.diversity_calibration.page import plot, readme
     from rcm_distill.lab.grammar import prompt_set
 
-    torch.set_num_threads(1)
-    start = time.process_time()
+    made = on_one_thread()
     prompts = prompt_set(PER_TASK, PROMPT_SEED)
     collapses = (*COLLAPSES, *NOISY)
     images = draw_all(prompts, collapses)
@@ -50,9 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     _write([asdict(row) for row in rows], out / "response.csv")
     _write([rank._asdict() for rank in ranks], out / "ranks.csv")
     plot(rows, out / "dose_response.svg")
-    spent = f"{(time.process_time() - start) / 60:.1f} minutes of processor time"
-    made = f"torch {torch.__version__}, Python {platform.python_version()}, {spent}"
-    page = readme(rows, ranks, prompts=len(prompts), samples=SAMPLES, made=made)
+    page = readme(rows, ranks, prompts=len(prompts), samples=SAMPLES, made=made())
     (out / "README.md").write_text(page, encoding="utf-8")
 
 

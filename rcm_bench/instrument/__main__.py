@@ -3,12 +3,11 @@
 A few minutes of processor time.
 """
 
-import argparse
-import platform
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from rcm_bench.gallery_command import gallery_folder, on_one_thread
 
 GALLERY = Path("reports/gallery/instrument")
 PER_TASK = 10
@@ -19,22 +18,17 @@ EXPERIMENTS = 64
 
 def main(arguments: Sequence[str]) -> None:
     """Write ``response.csv``, ``alarms.csv``, ``response.svg`` and ``README.md``."""
-    parser = argparse.ArgumentParser(prog="python -m rcm_bench.instrument")
-    parser.add_argument("out", nargs="?", type=Path, default=GALLERY)
-    out = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
+    out = gallery_folder("rcm_bench.instrument", GALLERY, arguments)
     from dataclasses import asdict
 
     import pandas as pd
-    import torch
 
     from rcm_bench.instrument.doses import DOSES
     from rcm_bench.instrument.page import plot, readme
     from rcm_bench.instrument.response import false_alarms, respond
     from rcm_distill.lab.grammar import prompt_set
 
-    torch.set_num_threads(1)
-    start = time.process_time()
+    made = on_one_thread()
     prompts = prompt_set(PER_TASK, PROMPT_SEED)
     rows = respond(prompts, DOSES, REPETITIONS)
     alarms = false_alarms(prompts, EXPERIMENTS)
@@ -42,9 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     for table, name in ((responses, "response.csv"), (alarms, "alarms.csv")):
         table.to_csv(out / name, index=False, float_format="%.5g", lineterminator="\n")
     plot(rows, out / "response.svg")
-    spent = f"{(time.process_time() - start) / 60:.1f} minutes of processor time"
-    made = f"torch {torch.__version__}, Python {platform.python_version()}, {spent}"
-    page = readme(rows, alarms, prompts=len(prompts), made=made)
+    page = readme(rows, alarms, prompts=len(prompts), made=made())
     (out / "README.md").write_text(page, encoding="utf-8")
 
 

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from rcm_bench.errors import UserError
 from rcm_bench.types import SampleRef, Score
-from rcm_bench.vbench.dimensions import CUSTOM
+from rcm_bench.vbench.dimensions import CUSTOM, STATIC_VIDEOS
 from rcm_bench.vbench.environment import weights_folder
 from rcm_bench.vbench.native.flow import LEAST_SIDE
-from rcm_bench.vbench.native.static_filter import KEPT
 from rcm_bench.vbench.native.weights import NEEDED, RAFT, WeightFiles
 from rcm_bench.vbench.presets import PRESETS
 
@@ -202,7 +201,7 @@ class _Static:
 
         planned = PRESETS[sample.metadata["vbench"]["preset"]].flickering_videos
         whole = self._videos[sample.prompt] == planned
-        if whole and self._static[sample.prompt] == KEPT:
+        if whole and self._static[sample.prompt] == STATIC_VIDEOS:
             return NOT_ASKED
         found = static(video, networks)
         self._static[sample.prompt] += found

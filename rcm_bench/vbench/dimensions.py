@@ -24,6 +24,8 @@ WITH_AUXILIARY = (
 """Judged by what the prompt file says beside the prompt: not for videos of other prompts."""
 CUSTOM = tuple(name for name in T2V if name not in WITH_AUXILIARY)
 """What the package scores on videos of any prompt (mode ``custom_input``)."""
+STATIC_VIDEOS = 5
+"""Static videos of each prompt that flickering is measured on."""
 CAPTIONED = ("temporal_style", "overall_consistency", "human_action")
 """Of `CUSTOM`, what depends on the prompt that the file name gives."""
 

@@ -14,12 +14,11 @@ import pandas as pd
 
 from rcm_bench.measured import CELL, Measured, ratio_per_prompt, scored
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, TOTALS, totals
-from rcm_bench.vbench.dimensions import T2V
+from rcm_bench.vbench.dimensions import STATIC_VIDEOS, T2V
 from rcm_bench.vbench.prompts import FLICKERING
 
 DROPPED = "VBench leaves it out"
 """How the reason begins where VBench's own rule leaves a video out; anything else is missing."""
-STATIC_VIDEOS = 5
 
 
 def measure(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -43,6 +44,49 @@ def test_one_poisoned_prompt_does_not_spoil_its_batch(suite, tmp_path):
     # Running again tries again, and counts the attempts together.
     run(str(path), tmp_path / "out")
     assert set(samples_of(tmp_path / "out").failures["attempts"]) == {4}
+
+
+def test_files_are_written_while_the_next_batch_is_made(suite, tmp_path, monkeypatch):
+    """The first file waits, in vain if nothing goes on beside it, until the second batch begins."""
+    import rcm_fake
+
+    path = suite()
+    begun, calls, waited = threading.Event(), [], []
+    real, write = rcm_fake.Model.generate, sampling.encode
+
+    def generate(self, items):
+        calls.append(items)
+        if len(calls) == 2:
+            begun.set()
+        return real(self, items)
+
+    def wait(media):
+        waited.append(begun.wait(60))
+        return write(media)
+
+    monkeypatch.setattr(rcm_fake.Model, "generate", generate)
+    monkeypatch.setattr(sampling, "encode", wait)
+    assert run(str(path), tmp_path / "out").done
+    assert all(waited)
+
+
+def test_a_users_fault_ends_the_run_and_keeps_what_there_is(suite, tmp_path, monkeypatch):
+    import rcm_fake
+
+    path = suite()
+    real, calls = rcm_fake.Model.generate, []
+
+    def faulty(self, items):
+        calls.append(items)
+        if len(calls) > 1:
+            raise UserError("weights: do not fit")
+        return real(self, items)
+
+    monkeypatch.setattr(rcm_fake.Model, "generate", faulty)
+    with pytest.raises(UserError, match="weights: do not fit"):
+        run(str(path), tmp_path / "out")
+    index = RunStore.open(tmp_path / "out").index()
+    assert len(calls) == 2 and len(index.samples) == len(calls[0]) and not index.failures
 
 
 def test_a_failure_that_passes_is_retried(suite, tmp_path, monkeypatch):

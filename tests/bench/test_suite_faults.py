@@ -77,7 +77,7 @@ FAULTS = {
         ("few: {kind: consistency}", "few: {kind: consistensy}"),
         [
             "DIR/tiny.yaml:7: samplers.few.kind: unknown sampler kind 'consistensy'. Available: "
-            "consistency, elsewhere, euler, heun, rcm, scheduler, unipc. Did you mean "
+            "consistency, elsewhere, euler, heun, meanflow, rcm, scheduler, unipc. Did you mean "
             "'consistency'?"
         ],
     ),
@@ -176,10 +176,10 @@ def test_hostile_yaml(tmp_path):
     with pytest.raises(UserError, match="nested too deeply|not valid YAML"):
         load_suite(str(path))
     path.write_text("suite: x\n" + "#" * (1 << 20))
-    with pytest.raises(UserError, match=r"expected at most 1048576 bytes of YAML, got 1048585"):
+    with pytest.raises(UserError, match=r"expected at most 1048576 bytes, got 1048585"):
         load_suite(str(path))
     path.write_bytes(b"suite: \xff\xfe")
-    with pytest.raises(UserError, match="expected UTF-8 text, byte 7 is not"):
+    with pytest.raises(UserError, match="expected UTF-8, byte 7 is not"):
         load_suite(str(path))
     path.write_text("- a\n- b\n")
     with pytest.raises(UserError, match="expected a mapping of suite keys"):

@@ -5,6 +5,7 @@ import pickle
 import re
 
 import pytest
+import tiny_models
 import torch
 from safetensors.torch import load_file, save_file
 from test_rcm_sampler import latents_of
@@ -255,3 +256,84 @@ def test_lora_that_does_not_fit(lora, said, wan, tmp_path):
     save_file(lora, tmp_path / "lora.safetensors")
     with pytest.raises(UserError, match=said):
         model_of("wan", wan[0], SAMPLER, lora=str(tmp_path / "lora.safetensors"))
+
+
+def test_a_student_of_another_size(cosmos, tmp_path, monkeypatch):
+    """The folder gives text encoder and autoencoder alone, as for Cosmos-Predict2 0.6B."""
+    import diffusers
+
+    root, pipe = cosmos
+    config = {**tiny_models.cosmos_config(16), "num_layers": 1, "num_attention_heads": 3}
+    monkeypatch.setitem(COSMOS.architectures, "small", config)
+    small = tiny_models.randomized(diffusers.CosmosTransformer3DModel(**config))
+    state = small.state_dict()
+    save_file(original(state, "cosmos", "net."), tmp_path / "small.safetensors")
+    entry = {"transformer": str(tmp_path / "small.safetensors"), "architecture": "small"}
+    model = model_of("cosmos", root, SAMPLER, **entry)
+    assert model.identity()["architecture"]["num_attention_heads"] == 3
+    got, _ = latents_of(model, [item(steps=1)], monkeypatch)
+    text, _ = pipe.encode_prompt("a photo of a cat", do_classifier_free_guidance=False,
+                                 max_sequence_length=16)  # fmt: skip
+    noise = torch.randn(16, 1, 4, 4, generator=torch.Generator().manual_seed(7))[None]
+    t = 80 / 81
+    with torch.no_grad():
+        v = small(noise * t, torch.tensor([t]), text, padding_mask=torch.zeros(1, 1, 32, 32),
+                  return_dict=False)[0]  # fmt: skip
+    assert torch.allclose(got, noise * t - t * v, atol=1e-5)
+    with pytest.raises(UserError, match="the tensors of the network|expected the .* tensors"):
+        model_of("cosmos", root, SAMPLER, transformer=entry["transformer"])
+    state.pop("proj_out.weight")
+    save_file(state, tmp_path / "small.safetensors")
+    model = model_of("cosmos", root, SAMPLER, **entry)
+    model.load("cpu")
+    with pytest.raises(UserError, match=r"1 missing: proj_out\.weight"):
+        list(model.generate([item()]))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")
+def test_damaged_checkpoints(wan, tmp_path):
+    """Cut off on the way; PyTorch's own exception is no Exception, and would end the run bare."""
+    root, pipe = wan
+    state = student_of(pipe)
+    path, digests = write(state, "wan", "dcp", tmp_path)
+    (file,) = path.glob("*.distcp")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    pickled, allowed = write(state, "wan", "pt", tmp_path)
+    pickled.write_bytes(pickled.read_bytes()[:-500])
+    for entry, digest, said in (
+        (path, digests, r"models.net.transformer: .*dcp: cannot be read: \w"),
+        (pickled, (file_digest(pickled),), r"student\.pt: cannot be read with weights_only"),
+    ):
+        model = model_of("wan", root, SAMPLER, transformer=str(entry), pickles=digest)
+        model.load("cpu")
+        with pytest.raises(UserError, match=said):
+            list(model.generate([item()]))
+    file.unlink()
+    with pytest.raises(UserError, match=r"expected \.distcp files beside \.metadata, got none"):
+        model_of("wan", root, SAMPLER, transformer=str(path), pickles=digests)
+    assert allowed != (file_digest(pickled),)
+    for cut, said in ((40, "truncated or damaged"), (-1, "its header is cut off")):
+        whole, _ = write(state, "wan", "diffusers", tmp_path)
+        whole.write_bytes(whole.read_bytes()[: -cut if cut > 0 else 0])
+        with pytest.raises(UserError, match=f"models.net.transformer: .*student.*{said}"):
+            model_of("wan", root, SAMPLER, transformer=str(whole))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        UserError, match=r"models.net.transformer: .*empty: expected one .*, got none"
+    ):
+        model_of("wan", root, SAMPLER, transformer=str(tmp_path / "empty"))
+
+
+def test_a_student_and_a_lora_of_another_family(wan, cosmos, tmp_path):
+    save_file(student_of(cosmos[1]), tmp_path / "student.safetensors")
+    with pytest.raises(UserError, match=r"68 missing: .*; 46 unexpected: norm_out"):
+        model_of("wan", wan[0], SAMPLER, transformer=str(tmp_path / "student.safetensors"))
+    layer = "transformer.blocks.1.attn2.to_v.lora_"
+    lora = {f"{layer}A.weight": torch.zeros(3, 24), f"{layer}B.weight": torch.zeros(24, 3)}
+    save_file(lora, tmp_path / "lora.safetensors")
+    with pytest.raises(UserError, match=r"blocks\.1\.attn2\.to_v\.weight \(no such layer\)"):
+        model_of("cosmos", cosmos[0], SAMPLER, lora=str(tmp_path / "lora.safetensors"))
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((tmp_path / "lora.safetensors").read_bytes()[:-5])
+    with pytest.raises(UserError, match=r"models.net.lora: .*cut.*truncated or damaged"):
+        model_of("wan", wan[0], SAMPLER, lora=str(cut))

@@ -57,18 +57,21 @@ def test_the_pipelines_own_images(name, tmp_path):
     assert (made[0].array != made[1].array).any()
 
 
-def test_a_video(tmp_path):
-    pipe = tiny_pipelines.save("ltx", tmp_path)
-    model = model_of(tmp_path, frames=9, fps=8.0, arguments=SHORT)
+@pytest.mark.parametrize(("name", "guidance"), [("ltx", 3.0), ("anyflow", 1.0)])
+def test_a_video(name, guidance, tmp_path):
+    """AnyFlow's networks are told two times: where a step begins, and where it ends."""
+    pipe = tiny_pipelines.save(name, tmp_path)
+    model = model_of(tmp_path, guidance=guidance, frames=9, fps=8.0, arguments=SHORT)
     model.load("cpu")
     (media,) = model.generate([item(seed=3, prompt="a cat")])
     with torch.inference_mode():
         expected = pipe(
             prompt="a cat", height=32, width=32, num_frames=9, num_inference_steps=2,
-            guidance_scale=3.0, generator=torch.Generator().manual_seed(3), output_type="np",
+            guidance_scale=guidance, generator=torch.Generator().manual_seed(3), output_type="np",
             return_dict=False, **SHORT,
         )[0][0]  # fmt: skip
-    assert media.array.shape == (9, 32, 32, 3) and media.fps == 8 and media.nfe == 4
+    assert media.array.shape == (9, 32, 32, 3) and media.fps == 8
+    assert media.nfe == model.evaluations(2) == (4 if guidance > 1 else 2)
     assert expected.std() > 0.01
     assert nearly_all(media.array / 255 - expected, 0.5 / 255 + 1e-3)
 

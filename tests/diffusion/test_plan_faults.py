@@ -8,7 +8,7 @@ import pytest
 from tiny_models import model_of
 
 from rcm_bench.errors import UserError
-from rcm_bench.suite import ConsistencySampler, EulerSampler, RcmSampler
+from rcm_bench.suite import ConsistencySampler, EulerSampler, RcmSampler, SchedulerSampler
 from rcm_bench.types import PromptRecord
 
 SAMPLER = RcmSampler(kind="rcm")
@@ -38,7 +38,12 @@ def said(*arguments, **changes):
      "resolution: 32x1024 with 1 frames lies beyond this model's positions: at most 512x512 with "
      "125 frames"),
     ({"prefix": "net_ema"}, "prefix: belongs to 'transformer', which is not given"),
-    ({"architecture": "1.3B"}, "architecture: belongs to 'weights: random'"),
+    ({"architecture": "1.3B"}, "architecture: belongs to 'weights: random', or to a 'transformer' "
+                               "of another size than the folder's"),
+    ({"architecture": "1.3B", "transformer": "lost.safetensors"},
+     "architecture: expected text_dim 32 as the folder's network has, got '1.3B' with 4096"),
+    ({"architecture": "2B", "transformer": "lost.safetensors"},
+     "architecture: unknown size of Wan2.1 text-to-video '2B'. Available: 1.3B, 14B."),
     ({"image_folder": "."},
      "image_folder: WanPipeline starts from text alone and takes no images"),
 ])  # fmt: skip
@@ -59,7 +64,8 @@ def test_another_family(wan, cosmos):
 
 def test_a_sampler_of_another_kind(wan):
     assert said("wan", wan[0], ConsistencySampler(kind="consistency")) == (
-        "sampler: expected a sampler of kind euler, rcm, scheduler, unipc, got 'consistency'"
+        "sampler: expected a sampler of kind euler, meanflow, rcm, scheduler, unipc, got "
+        "'consistency'"
     )
     model = model_of("wan", wan[0], SAMPLER)
     with pytest.raises(UserError, match="sampler at 3000 steps: preset 'paper' has no grid"):
@@ -102,6 +108,43 @@ def test_damaged_files(copy):
     (copy / "vae" / "diffusion_pytorch_model.bin").write_bytes(b"")
     assert "expected one .safetensors file or several with an index, got diffusion_pytorch_model" \
         ".bin" in said("wan", copy, SAMPLER)  # fmt: skip
+
+
+def test_parts_that_are_missing(copy):
+    shutil.rmtree(copy / "tokenizer")
+    assert said("wan", copy, SAMPLER).endswith(
+        "tokenizer: expected tokenizer.json or spiece.model, got none"
+    )
+    config = copy / "transformer" / "config.json"
+    config.write_text(json.dumps({"_class_name": "WanTransformer3DModel", "patch_size": [1, 2, 2]}))
+    assert said("wan", copy, SAMPLER).endswith(
+        "config.json: expected all keys of WanTransformer3DModel, missing num_attention_heads, "
+        "attention_head_dim, num_layers, in_channels, out_channels, text_dim"
+    )
+    config.write_text("{")
+    assert "config.json: cannot be read (" in said("wan", copy, SAMPLER)
+    shutil.rmtree(copy / "text_encoder")
+    assert "text_encoder/config.json: no such file" in said("wan", copy, SAMPLER)
+
+
+def test_what_decides_a_sample_beside_weights_is_in_its_identity(wan, copy):
+    """Tokenizer, latents' mean, the folder's own scheduler: a run must not take another's."""
+    before = model_of("wan", copy, SchedulerSampler(kind="scheduler")).identity()
+    assert before["scheduler"]["flow_shift"] == 3.0
+    plain = model_of("wan", copy, SAMPLER)
+    assert "scheduler" not in plain.identity()
+    assert plain.digest() == model_of("wan", wan[0], SAMPLER).digest()
+    for part, name in (("scheduler", "scheduler_config.json"), ("vae", "config.json"),
+                       ("tokenizer", "tokenizer_config.json")):  # fmt: skip
+        path = copy / part / name
+        content = json.loads(path.read_text()) | {"flow_shift": 5.0}
+        path.write_text(json.dumps(content))
+        after = model_of("wan", copy, SchedulerSampler(kind="scheduler")).identity()
+        assert after != before, part
+        before = after
+    (copy / "scheduler" / "scheduler_config.json").unlink()
+    with pytest.raises(UserError, match=r"scheduler_config\.json: no such file"):
+        model_of("wan", copy, SchedulerSampler(kind="scheduler")).identity()
 
 
 def test_a_missing_shard(copy):

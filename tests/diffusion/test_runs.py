@@ -155,6 +155,24 @@ def test_out_of_memory_makes_smaller_batches_and_says_so(wan, monkeypatch):
         list(model.generate(items[:1]))
 
 
+def test_weights_that_do_not_fit_end_a_run_at_once(suite, wan, tmp_path, monkeypatch):
+    """A pickle is looked into when it is read: once, not again for every batch."""
+    from rcm_bench.canonical import file_digest
+    from rcm_bench.diffusion import loading
+
+    state = wan[1].transformer.state_dict()
+    del state["proj_out.bias"]
+    torch.save(state, tmp_path / "student.pt")
+    text = suite.read_text().replace("student: {kind", "student: {transformer: student.pt, kind")
+    suite.write_text(text)
+    reads, real = [], loading.read_tensors
+    monkeypatch.setattr(loading, "read_tensors", lambda c: reads.append(c) or real(c))
+    allowed = [file_digest(tmp_path / "student.pt")]
+    with pytest.raises(UserError, match=r"1 missing: proj_out\.bias"):
+        rcm_bench.run(str(suite), tmp_path / "run", allow_pickle=allowed)
+    assert len(reads) == 1 and len(samples(tmp_path / "run")) == 3  # the teacher's
+
+
 @pytest.mark.parametrize("mode", ["model", "group"])
 def test_offloading_changes_no_bit(mode, wan):
     expected = model_of("wan", wan[0], RcmSampler(kind="rcm"))
@@ -176,6 +194,7 @@ def test_the_fastest_mode_that_fits():
 
 @pytest.mark.parametrize(("kind", "size", "count"), [
     ("wan", "1.3B", 1.42e9), ("wan", "14B", 14.3e9), ("cosmos", "2B-Text2Image", 1.96e9),
+    ("cosmos", "0.6B-Text2Image", 0.6e9),
     ("cosmos", "14B-Text2Image", 14.4e9),
 ])  # fmt: skip
 def test_estimated_parameters(kind, size, count):
@@ -204,3 +223,81 @@ def test_a_14b_model_at_full_size_fits_one_gpu_of_80_gb(tmp_path):
     # 20 frames of 96 channels at full size take 1.5 GB; sums, rooms and outputs are a few of them.
     assert 5e9 < ours.peaks(1).decode < 12e9
     assert model.latent_shape == (16, 21, 60, 104)
+
+
+IMAGES = """\
+suite: tiny-cosmos
+models:
+  teacher: {kind: cosmos, role: teacher, weights: WEIGHTS, sampler: own, steps: [2],
+            resolution: [32, 32], dtype: float32, text_dtype: float32, max_tokens: 16}
+  student: {kind: cosmos, weights: WEIGHTS, transformer: student.safetensors, sampler: jumps,
+            second_time: difference, resolution: [32, 32], dtype: float32, text_dtype: float32,
+            max_tokens: 16}
+samplers: {own: {kind: scheduler, guidance: 4.5}, jumps: {kind: meanflow}}
+steps: [2]
+prompts: {file: prompts.txt, samples_per_prompt: 1}
+benchmarks: {latency: {}}
+run: {batch_size: 2}
+"""
+
+
+def test_images_of_a_teacher_and_a_meanflow_student_where_memory_is_short(
+    cosmos, tmp_path, monkeypatch
+):
+    """Images as PNG; that a batch had to be split is recorded with each of its samples."""
+    from safetensors.torch import save_file
+    from test_meanflow_students import student_of
+
+    save_file(student_of(cosmos[1], "cosmos"), tmp_path / "student.safetensors")
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS[:2]))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(IMAGES.replace("WEIGHTS", str(cosmos[0])))
+    real = engine_module.sample
+
+    def small(sampler, velocity, noise, *rest):
+        if len(noise) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(sampler, velocity, noise, *rest)
+
+    monkeypatch.setattr(engine_module, "sample", small)
+    assert rcm_bench.run(str(path), tmp_path / "run").done
+    records = RunStore.open(tmp_path / "run").index().samples.values()
+    assert len(records) == 4 and {r["blob"][-4:] for r in records} == {".png"}
+    assert {tuple(r["made"].items()) for r in records} == {(("batch", 1), ("memory", "resident"))}
+    assert sorted(r["nfe"] for r in records) == [2, 2, 4, 4]
+    assert all(r["flags"] == [] for r in records)
+
+
+def test_the_mode_follows_from_the_free_memory_of_the_device(monkeypatch):
+    """Numbers of a device that is not here; what does not fit at all says what to change."""
+    peaks = memory.Peaks(transformer=28e9, activations=10e9, vae=1e9, decode=6e9, block=0.7e9)
+    for free, mode in ((80e9, "resident"), (42e9, "model"), (20e9, "group")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda free=free: (free, 80e9))
+        assert engine_module._mode(peaks, "cuda", "x") == mode
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8e9, 80e9))
+    with pytest.raises(UserError, match=r"^x: needs about 11 GB of GPU memory even block by block, "
+                       r"got 8 of 80 GB free; use a smaller resolution, fewer frames or run\.batch_"
+                       "size: 1"):  # fmt: skip
+        engine_module._mode(peaks, "cuda", "x")
+    assert engine_module._mode(peaks, "cpu", "x") == "resident"
+
+
+def test_a_model_makes_room_for_the_next_where_memory_is_short(wan, monkeypatch):
+    """With room beside it the first stays loaded; without it drops its networks."""
+    models = [model_of("wan", wan[0], RcmSampler(kind="rcm")) for _ in range(3)]
+    engines = [engine_module.Engine(model, "cpu", "x") for model in models]
+    dropped = []
+    for engine in engines:
+        engine.device = "cuda"
+        monkeypatch.setattr(engine, "unload", lambda engine=engine: dropped.append(engine))
+    monkeypatch.setattr(engine_module, "_working", [])
+    free = [1e12]
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (free[0], 1e12))
+    engine_module.claim(engines[0])
+    engine_module.claim(engines[1])
+    assert dropped == []
+    free[0] = 1.0
+    engine_module.claim(engines[2])
+    assert dropped == engines[:2]
+    engine_module.claim(engines[2])
+    assert dropped == engines[:2]  # nothing else is there

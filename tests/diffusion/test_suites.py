@@ -9,7 +9,7 @@ import pytest
 import rcm_bench
 from rcm_bench.errors import UserError
 from rcm_bench.prepare import prepare
-from rcm_bench.statistics.vbench_dimensions import GROUPS
+from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS
 from rcm_bench.suite_load import load_suite
 from rcm_bench.vbench.dimensions import WITH_AUXILIARY
 
@@ -47,7 +47,16 @@ def test_geneval_says_all_that_is_missing():
         rcm_bench.run("geneval_cosmos", "never-made")
 
 
-@pytest.mark.parametrize("name", ["vbench_wan", "reproduce_wan"])
+ASKED = {
+    "vbench_wan": set(GROUPS),
+    "reproduce_wan": {g for g in GROUPS if "subject_consistency" in g[1]},
+    "reproduce_wan_quality": {
+        g for g in GROUPS if any(DIMENSIONS[name].part == "quality" for name in g[1])
+    },
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_vbench_with_its_prompts(name, tmp_path, monkeypatch):
     """The package's own file of prompts is all that a plan needs; here a small one of its form."""
     from rcm_bench.canonical import file_digest
@@ -60,14 +69,16 @@ def test_vbench_with_its_prompts(name, tmp_path, monkeypatch):
     monkeypatch.setitem(prompts.REWRITTEN, "gpt-4o", ("long.txt", digest))
     suite = tmp_path / "small.yaml"
     suite.write_text(
-        f"suite: small\nextends: {name}\n"
-        "prompts: {set: vbench, preset: gpt-4o, info: info.json, rewritten: long.txt}\n"
+        f"suite: small\nextends: {name}\nprompts: {{info: info.json, rewritten: long.txt}}\n"
     )
     prepared = prepare(load_suite(str(suite), {}))
     assert any("Wan-AI/Wan2.1-T2V-1.3B-Diffusers at 0fad780a534b" in t for t in prepared.missing)
-    assert {i.prompt_rewritten for i in prepared.plan.items} == {
-        f"{i}: a long story" for i in range(len(INFO))
+    lines = {
+        f"{i}: a long story"
+        for i, info in enumerate(INFO)
+        if any(info["dimension"] == list(names) for _, names in ASKED[name])
     }
+    assert {i.prompt_rewritten for i in prepared.plan.items} == lines
     assert {(i.model, i.steps) for i in prepared.plan.items} == {
         ("teacher", 50), ("student", 1), ("student", 2), ("student", 4),
     }  # fmt: skip

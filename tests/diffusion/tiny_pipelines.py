@@ -1,7 +1,8 @@
 """Tiny random pipelines of other kinds, saved by diffusers' own calls: SDXL, SD3, FLUX, SANA."""
 
 import torch
-from tiny_models import SENTENCES, randomized, seeded, text_encoder, tokenizer
+from tiny_models import SENTENCES, WAN_CONFIG, randomized, seeded, text_encoder, tokenizer
+from tiny_models import vae as wan_vae
 
 
 def clip_tokenizer():
@@ -153,8 +154,20 @@ def ltx():
     )  # fmt: skip
 
 
+def anyflow():
+    """A student of Wan2.1 that is told two times, as NVIDIA publishes it in diffusers' layout."""
+    import diffusers
+
+    config = {k: v for k, v in WAN_CONFIG.items() if k != "qk_norm"}
+    return diffusers.AnyFlowPipeline(
+        transformer=randomized(diffusers.AnyFlowTransformer3DModel(**config)), vae=wan_vae(),
+        text_encoder=text_encoder("UMT5EncoderModel"), tokenizer=tokenizer(),
+        scheduler=diffusers.FlowMapEulerDiscreteScheduler(),
+    )  # fmt: skip
+
+
 MAKERS = {"sdxl": sdxl, "sd3": sd3, "flux": flux, "sana": sana,
-          "sana-sprint": lambda: sana(sprint=True), "ltx": ltx}  # fmt: skip
+          "sana-sprint": lambda: sana(sprint=True), "ltx": ltx, "anyflow": anyflow}  # fmt: skip
 
 
 def save(name, folder):

@@ -1,6 +1,6 @@
 """The static filter: which videos temporal flickering is measured on, by RAFT's optical flow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rcm_bench.vbench.native.flow import Flow
@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 TOP = 0.02
 PIXELS_AT_256 = 3.0
-KEPT = 5
-"""Static videos that count for each prompt."""
 
 
 def stands(
@@ -56,17 +54,3 @@ def is_static(frames: "Tensor", flow: Flow) -> bool:
     far = flow.magnitudes(frames, [(0, last), (last, 0)], TOP)
     neighbours = flow.magnitudes(frames, [(t, t + 1) for t in range(last)], TOP)
     return stands(neighbours, far, len(frames), min(frames.shape[1:3]))
-
-
-def first_static(static: Mapping[str, bool]) -> list[str]:
-    """Return the videos of one prompt that count: the first five static ones by file name.
-
-    The order is of text, not of numbers: ``-0, -1, -10, -11, ..., -19, -2, -20, ...``.
-
-    Args:
-        static: Whether each video is static, by file name.
-
-    Returns:
-        At most five names; fewer where fewer are static, which VBench only warns of.
-    """
-    return [name for name in sorted(static) if static[name]][:KEPT]

@@ -9,7 +9,7 @@ import torch
 from rcm_bench.vbench.native.consistency import consistency
 from rcm_bench.vbench.native.dynamic_degree import chosen, moves
 from rcm_bench.vbench.native.parts import Parts, aggregate
-from rcm_bench.vbench.native.static_filter import first_static, stands
+from rcm_bench.vbench.native.static_filter import stands
 from rcm_bench.vbench.native.temporal_flickering import temporal_flickering
 
 
@@ -133,20 +133,3 @@ def test_a_static_video_has_few_fast_pairs_and_ends_near_its_start():
     # Under 5 frames round(2 n / 16) is 0: one fast pair is too many, and the ends must not move.
     assert not stands([0.0] * 3, [0.1, 0.0], 4, 256)
     assert stands([0.0] * 3, [0.0, 0.0], 4, 256)
-
-
-def test_the_first_five_static_videos_are_those_of_the_order_of_text():
-    names = [f"a boat-{index}.mp4" for index in range(25)]
-    assert first_static(dict.fromkeys(names, True)) == [
-        f"a boat-{index}.mp4" for index in (0, 1, 10, 11, 12)
-    ]
-    some = {name: index in (2, 3, 9, 19, 20, 24) for index, name in enumerate(names)}
-    assert first_static(some) == [f"a boat-{index}.mp4" for index in (19, 2, 20, 24, 3)]
-
-
-def test_fewer_than_five_static_videos_stay_fewer():
-    assert first_static({"p-0.mp4": False, "p-1.mp4": True, "p-10.mp4": True}) == [
-        "p-1.mp4",
-        "p-10.mp4",
-    ]
-    assert first_static({"p-0.mp4": False}) == []

@@ -138,6 +138,35 @@ def test_a_suite_plans_vbench(small, suite):
     assert all(own[p].sample_key != first[p].sample_key for p in own)
 
 
+def test_the_prompts_of_one_dimension_are_those_of_the_whole_set(small, suite):
+    """Seeds, rewriting and twins too, so that the whole set takes what a part has sampled."""
+    (small.parent / "long.txt").write_text("1\n2\n3\n4\n5\n")
+    text = "prompts: {set: vbench, info: info.json, rewritten: long.txt"
+    (old,) = TINY
+    whole = prepare(load_suite(str(suite(**{old: text + "}"})), {})).plan
+    for name, own in (
+        ("imaging_quality", {r["prompt_en"] for r in SMALL} - {"a still frame"}),
+        ("appearance_style", {"The harbour, oil painting"}),
+    ):
+        part = suite(**{old: f"{text}, dimensions: [{name}]}}"})
+        plan = prepare(load_suite(str(part), {})).plan
+        assert {i.prompt for i in plan.items} == own
+        keys = {i.sample_key for i in whole.items if i.prompt in own}
+        assert {i.sample_key for i in plan.items} == keys and len(keys) == 4 * 5 * len(own)
+
+
+def test_a_benchmark_is_not_left_without_prompts(small, suite):
+    (old,) = TINY
+    text = "prompts: {set: vbench, info: info.json, dimensions: [aesthetic_quality]}"
+    asked = "benchmarks: {vbench: {dimensions: [imaging_quality, appearance_style, color]}}"
+    path = suite(**{old: text, "benchmarks: {brightness: {}}": asked})
+    lacking = (
+        "without prompts for appearance_style, color; name these here too, or say 'dimensions'"
+    )
+    with pytest.raises(UserError, match=f"prompts.dimensions: leaves benchmarks.vbench {lacking}"):
+        prepare(load_suite(str(path), {}))
+
+
 def test_the_protocol_names_preset_seeds_and_rewriting(small, suite):
     from rcm_bench.manifest import counts, make_protocol
 
@@ -158,6 +187,7 @@ def test_the_protocol_names_preset_seeds_and_rewriting(small, suite):
         ("preset: gpt-4o", r"tiny.yaml:9: prompts.preset: preset 'gpt-4o' needs the rewritten"),
         ("rewritten: none.txt", "none.txt: no such file"),
         ("info: none.json", "none.json: no such file"),
+        ("dimensions: [colour]", "prompts.dimensions: unknown VBench dimension 'colour'.* 'color'"),
     ],
 )
 def test_faults_of_a_suite_name_their_place(changed, message, small, suite):
