@@ -32,7 +32,7 @@ def problem(rng):
 
 
 def test_errors_are_those_of_the_tangent_itself(problem):
-    """By an independent pass in both precisions, and in order of the precisions."""
+    """By an independent pass in both precisions, and less with more bits of mantissa."""
     net, x_t, t_B, cond = problem
     reports = {mode: check_tangent(net, x_t, t_B, cond, mode=mode) for mode in MODES}
     with torch.no_grad():
@@ -46,10 +46,12 @@ def test_errors_are_those_of_the_tangent_itself(problem):
     expected = ((got - exact).norm() / exact.norm()).item()
     assert reports["bf16 autocast"].whole.tangent == pytest.approx(expected, rel=0.1)
     errors = [reports[mode].whole.tangent for mode in MODES]
-    assert errors == sorted(errors)
     assert errors[0] < 1e-4
-    # Ten bits of mantissa against seven.
-    assert 4 < errors[2] / errors[1] < 16
+    # Twenty-three bits of mantissa, ten, seven: a factor of 8 between the last two, 5 to 14 in 26
+    # draws. Weights in bf16 lose about as much as products in it.
+    assert 10 * errors[0] < errors[1]
+    assert 2 < errors[2] / errors[1] < 32
+    assert 0.25 < errors[3] / errors[2] < 8
 
 
 def test_layers_are_named_in_the_order_of_the_pass(problem):

@@ -135,6 +135,15 @@ def test_a_signal_lets_the_iteration_end_and_saves(tmp_path, teacher, monkeypatc
     assert_same_bytes(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.fixture
+def hears_sigint():
+    """What runs in the background is started deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("hears_sigint")
 def test_a_second_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), Interrupts() as interrupts:
         signal.raise_signal(signal.SIGINT)
