@@ -29,8 +29,8 @@ class Files:
     def __init__(self, state):
         self._state = state
 
-    def state(self, name):
-        return dict(self._state)
+    def state(self, name, device):
+        return {key: value.to(device, copy=True) for key, value in self._state.items()}
 
 
 def tiny_clip():
