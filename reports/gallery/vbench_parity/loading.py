@@ -95,5 +95,10 @@ if __name__ == "__main__":
                     row = (number, label, step, *more, f"{found['peak']:.0f}", found["held"])
                     table.writerow(row)
                 file.flush()
-                print(label, *(round(sum(r[i] for r in found["rows"]), 2) for i in (1, 2)),
-                      round(found["peak"]), found["held"], flush=True)
+                print(
+                    label,
+                    *(round(sum(r[i] for r in found["rows"]), 2) for i in (1, 2)),
+                    round(found["peak"]),
+                    found["held"],
+                    flush=True,
+                )
