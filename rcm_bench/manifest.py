@@ -13,9 +13,9 @@ from rcm_bench.planning import NOISE, Plan
 from rcm_bench.prepare import Prepared
 from rcm_bench.prompt_sets import convention_of, prompts_digest
 from rcm_bench.scoring import scorers_of
+from rcm_bench.shipped import shipped
 from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
-from rcm_bench.suite_load import shipped
 from rcm_bench.types import Benchmark, Model
 from rcm_bench.unrecorded import UNKNOWN, is_brought, stated
 

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rcm_bench.canonical import digest_of
-from rcm_bench.suite_load import shipped
+from rcm_bench.shipped import shipped
 
 OFFICIAL_PROMPTS = {"geneval": "b41eb832bf333109c41de536a0d3e0a365c350fb8c263f9eb723b79f69712d05"}
 """Digest of the prompt keys of each benchmark's official set."""

@@ -4,11 +4,11 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rcm_bench.errors import UserError, unknown, unknown_name
+from rcm_bench.shipped import shipped
 from rcm_bench.suite import SAMPLERS, Suite
 from rcm_bench.suite_faults import validate
 from rcm_bench.suite_yaml import Document, KeyPath, Origin, parse_scalar, read_yaml, spell
@@ -44,11 +44,6 @@ class LoadedSuite:
     def folder(self, *at: str | int) -> Path:
         """Return the folder of the file that declares a key; relative paths start there."""
         return _origin(self.origins, at).file.parent
-
-
-def shipped(folder: str) -> Path:
-    """Return the folder of shipped suites or weights."""
-    return Path(str(files("rcm_bench"))) / folder
 
 
 def find_suite(name: str) -> Path:

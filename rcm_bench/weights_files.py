@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rcm_bench.errors import UserError, unknown
-from rcm_bench.suite_load import shipped
+from rcm_bench.shipped import shipped
 
 _MAX_HEADER_BYTES = 100 << 20
 

@@ -68,12 +68,16 @@ def attention(
         transforms.refuse_a_level_around_a_trace()
     elif transformed:
         _check_forward_mode(primals)
-    if _takes_triton(primals, (), impl, scale, attn_mask):
+    # Without tangents PyTorch's own kernels are as fast, and take what is chosen of them.
+    ordinary = impl == "auto" and not transformed
+    if not (ordinary and key_lengths is None) and _takes_triton(
+        primals, (), impl, scale, attn_mask
+    ):
         from rcm_kernels import fused
 
         out: Tensor = fused.attend(primals, key_lengths, scale, is_causal=is_causal)
         return out
-    if impl == "auto" and not transformed:
+    if ordinary:
         return _fused(primals, scale, is_causal, enable_gqa, attn_mask, key_lengths)
     hidden = masking(query, key, is_causal=is_causal, attn_mask=attn_mask, key_lengths=key_lengths)
     return dual.reference(primals, hidden, scale, plain=_plain())

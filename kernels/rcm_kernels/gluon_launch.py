@@ -5,6 +5,7 @@ Shape legend: B batch, H heads, G heads of keys and values, S queries, T keys, D
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -128,5 +129,10 @@ def _num_programs(device: torch.device) -> int:
 def _descriptor(x: Tensor | None, rows: int, columns: int) -> Any:
     assert x is not None
     block = [1, 1, rows, columns]
-    layout = gl.NVMMASharedLayout.get_default_for(block, _ELEMENTS[x.dtype])
+    layout = _layout(rows, columns, x.dtype)
     return TensorDescriptor(x, list(x.shape), list(x.stride()), block, layout)
+
+
+@cache
+def _layout(rows: int, columns: int, dtype: torch.dtype) -> Any:
+    return gl.NVMMASharedLayout.get_default_for([1, 1, rows, columns], _ELEMENTS[dtype])

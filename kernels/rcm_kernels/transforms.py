@@ -17,8 +17,9 @@ def transform_is_active() -> bool:
     # Both are needed: dual_level leaves the functorch stack empty, torch.func.grad has no level.
     if forward_ad._current_level >= 0:
         return True
-    stack: object | None = torch._C._functorch.peek_interpreter_stack()
-    return stack is not None
+    # Not peek_interpreter_stack: torch.compile wraps its None, which is then "not None".
+    level: object | None = torch._C._functorch.maybe_current_level()
+    return level is not None
 
 
 def refuse_a_level_around_a_trace() -> None:

@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     deadline += asked.seconds
     from rcm_bench.errors import UserError
     from rcm_bench.method_study import steps
+    from rcm_bench.method_study.driver import Machine
     from rcm_bench.method_study.study import load_study
 
     try:
@@ -48,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
             print("\n".join(steps.plan(study)))
             return DONE
         asked.out.mkdir(parents=True, exist_ok=True)
-        machine = {"devices": asked.devices, "per_device": asked.per_device, "deadline": deadline}
-        if not steps.train(study, asked.out, **machine):
+        machine = Machine(asked.devices, asked.per_device, deadline)
+        if not steps.train(study, asked.out, machine):
             print("the session is over: call again with the same folder to go on")
             return INCOMPLETE
         run = [sys.executable, "-m", "rcm_bench", "run", str(steps.suite(study, asked.out))]

@@ -5,11 +5,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from rcm_bench.exit_codes import INTERRUPTED
+from rcm_bench.exit_codes import INCOMPLETE, INTERRUPTED
 from rcm_bench.method_study.progress import failure, is_done
 from rcm_bench.method_study.trainings import Training
 
@@ -25,6 +25,23 @@ class Job(NamedTuple):
     recipe: Path
 
 
+class Machine(NamedTuple):
+    """What a session has.
+
+    Attributes:
+        devices: GPUs; 0 for a CPU.
+        per_device: Trainings at once on each; with ``needs``, processes, of which one trains.
+        deadline: ``time.monotonic()`` at which everything must have ended.
+        needs: Seconds that a training takes: trainings then take turns on the one device, and one
+            that could not end in time is not begun. None: they share it, and are stopped in time.
+    """
+
+    devices: int
+    per_device: int
+    deadline: float
+    needs: Callable[[Training], float] | None = None
+
+
 class _Running(NamedTuple):
     job: Job
     slot: int
@@ -32,9 +49,7 @@ class _Running(NamedTuple):
     log: IO[bytes]
 
 
-def run_jobs(
-    jobs: Sequence[Job], out: Path, *, devices: int, per_device: int, deadline: float
-) -> bool:
+def run_jobs(jobs: Sequence[Job], out: Path, machine: Machine) -> bool:
     """Train what is not done yet, in order, until all is done or the session ends.
 
     A training that ends by itself with a fault is not tried again until the file ``failed.txt`` in
@@ -44,28 +59,26 @@ def run_jobs(
     Args:
         jobs: The trainings.
         out: Folder of the study.
-        devices: GPUs; 0 for a CPU.
-        per_device: Trainings at once on each.
-        deadline: ``time.monotonic()`` at which everything must have ended.
+        machine: Where, and for how long.
 
     Returns:
         Whether all trainings are done or have failed.
     """
     waiting = [job for job in jobs if not _settled(out, job)]
     running: list[_Running] = []
-    slots = list(range(max(1, devices) * per_device))
+    slots = list(range(max(1, machine.devices) * machine.per_device))
     threads = max(1, (os.cpu_count() or 1) // len(slots))
     try:
-        while (waiting or running) and time.monotonic() < deadline - STOPPING_SECONDS:
+        while (waiting or running) and time.monotonic() < machine.deadline - STOPPING_SECONDS:
             for one in [r for r in running if r.process.poll() is not None]:
                 running.remove(one)
                 slots.append(one.slot)
                 _close(one, out)
             while waiting and slots:
-                running.append(_start(waiting.pop(0), slots.pop(0), devices, threads, out))
+                running.append(_start(waiting.pop(0), slots.pop(0), machine, threads, out))
             time.sleep(_POLL_SECONDS)
     finally:
-        _stop(running, out, deadline)
+        _stop(running, out, machine.deadline)
     return all(_settled(out, job) for job in jobs)
 
 
@@ -73,14 +86,19 @@ def _settled(out: Path, job: Job) -> bool:
     return is_done(out, job.training) or failure(out, job.training) is not None
 
 
-def _start(job: Job, slot: int, devices: int, threads: int, out: Path) -> _Running:
+def _start(job: Job, slot: int, machine: Machine, threads: int, out: Path) -> _Running:
     folder = out / "trainings" / job.training.name
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    if devices:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % devices)
+    if machine.devices:
+        environment["CUDA_VISIBLE_DEVICES"] = str(slot % machine.devices)
     command = [sys.executable, "-m", "rcm_bench", "distill", str(job.recipe), "--out", str(folder)]
+    if machine.needs is not None:
+        command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(job.recipe)]
+        command += [str(folder), "--turn", str(out / "turn"), "--needs"]
+        command += [str(machine.needs(job.training)), "--until"]
+        command += [str(machine.deadline - STOPPING_SECONDS)]
     # A process group of its own: Ctrl-C reaches the driver alone, which then asks for one stop.
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
@@ -111,6 +129,8 @@ def _close(one: _Running, out: Path) -> None:
         print(f"{name}: done", flush=True)
     elif code in (-signal.SIGTERM, -signal.SIGKILL, INTERRUPTED):
         print(f"{name}: stopped, goes on in the next session", flush=True)
+    elif code == INCOMPLETE:
+        print(f"{name}: no time left for it in this session", flush=True)
     else:
         lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
         message = lines[-1] if lines else f"ended with code {code}"

@@ -9,7 +9,7 @@ import yaml
 
 from rcm_bench.method_study.progress import weights_of
 from rcm_bench.method_study.study import Study
-from rcm_bench.method_study.trainings import Training
+from rcm_bench.method_study.trainings import Training, copied_at
 from rcm_bench.statistics import Clusters
 
 METRICS = (
@@ -48,7 +48,7 @@ def write_suite(
     }
     for training in trainings:
         for tail, own in (("", None), ("-equal-updates", snapshot)):
-            weights = weights_of(out, training, own)
+            weights = weights_of(out, training, own and copied_at(study, training, own))
             if (own is not None or not tail) and weights.exists():
                 models[training.name + tail] = {
                     "kind": "lab",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rcm_bench.method_study.study import Rule, Study
 from rcm_bench.method_study.trainings import Training, search
+from rcm_bench.method_study.turns import RECORD
 
 
 class Verdict(NamedTuple):
@@ -28,13 +29,24 @@ class Verdict(NamedTuple):
 
 def is_done(out: Path, training: Training) -> bool:
     """Return whether a training has reached its last iteration."""
-    path = weights_of(out, training)
-    if not path.exists():
-        return False
-    from rcm_distill import checkpoint
+    card = record(out, training)
+    if card is None:
+        path = weights_of(out, training)
+        if not path.exists():
+            return False
+        from rcm_distill import checkpoint
 
-    card = checkpoint.read_card(path)
+        card = checkpoint.read_card(path)
     return bool(card["steps"] >= card["steps_planned"])
+
+
+def record(out: Path, training: Training) -> dict[str, Any] | None:
+    """Return what a training that took its turn has left: its card, and how long that was."""
+    path = out / "trainings" / training.name / RECORD
+    if not path.exists():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def weights_of(out: Path, training: Training, snapshot: int | None = None) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.method_study import answers, measure, page
-from rcm_bench.method_study.driver import Job, run_jobs
+from rcm_bench.method_study.driver import Job, Machine, run_jobs
 from rcm_bench.method_study.progress import (
     Verdict,
     choose,
@@ -14,6 +14,7 @@ from rcm_bench.method_study.progress import (
     failure,
     is_done,
     judge,
+    record,
     trial_score,
     weights_of,
 )
@@ -21,6 +22,7 @@ from rcm_bench.method_study.study import Study
 from rcm_bench.method_study.trainings import (
     Training,
     base_method,
+    copied_at,
     cost,
     equal_updates,
     finals,
@@ -28,6 +30,8 @@ from rcm_bench.method_study.trainings import (
     write_recipe,
 )
 
+SECONDS_PER_VALIDATION = 3.0
+"""432 images sampled, and read by the oracle on one core (1.8 to 3.1 s, two busy x86 cores)."""
 SECONDS_PER_PASS = 0.002
 """A pass over a batch of 256 on one H100: lab-rcm took 801 s for 40,000 iterations of 10 passes."""
 
@@ -53,22 +57,53 @@ def plan(study: Study) -> list[str]:
     return lines
 
 
-def train(study: Study, out: Path, *, devices: int, per_device: int, deadline: float) -> bool:
+def seconds(study: Study, out: Path, training: Training) -> float:
+    """Say how long a training takes from its turn to its end.
+
+    The slowest pass that a training of its method had so far counts, and a tenth more.
+    """
+    budget = study.budget.search if training.stage == "search" else study.budget.final
+    slowest = 0.0
+    for each in known(study, out):
+        if base_method(study, each) == base_method(study, training):
+            done = record(out, each)
+            if done is not None:
+                passes = cost(study, each).passes * done["steps"]
+                slowest = max(slowest, done["seconds_alone"] / passes)
+    validations = study.validations + 2 if training.stage == "final" else 1
+    turn = 1.1 * budget * (slowest or SECONDS_PER_PASS * study.budget.batch_size / 256)
+    return turn + SECONDS_PER_VALIDATION * validations
+
+
+def known(study: Study, out: Path) -> list[Training]:
+    """Return the trainings that are known so far: the trials, and after the search all."""
+    return [*search(study), *(finals(study, _chosen(study, out)) if _searched(out) else ())]
+
+
+def train(study: Study, out: Path, machine: Machine) -> bool:
     """Search, choose, and train what is measured.
+
+    Args:
+        study: The study.
+        out: Its folder.
+        machine: Where, and for how long.
 
     Returns:
         Whether all is trained or has failed for good.
     """
     recipes = out / "recipes"
     trials = [Job(each, write_recipe(study, each, recipes, None)) for each in search(study)]
-    limits: dict[str, Any] = {"devices": devices, "per_device": per_device, "deadline": deadline}
-    if not run_jobs(trials, out, **limits):
+    if not run_jobs(trials, out, machine):
         return False
     chosen = _chosen(study, out)
     wanted = finals(study, chosen)
     snapshot = equal_updates(study, wanted)
-    jobs = [Job(each, write_recipe(study, each, recipes, snapshot)) for each in wanted]
-    return run_jobs(jobs, out, **limits)
+    jobs = [Job(each, _final_recipe(study, each, recipes, snapshot)) for each in wanted]
+    return run_jobs(jobs, out, machine)
+
+
+def _final_recipe(study: Study, training: Training, folder: Path, snapshot: int) -> Path:
+    return write_recipe(study, training, folder, copied_at(study, training, snapshot))
 
 
 def suite(study: Study, out: Path) -> Path:
@@ -130,6 +165,10 @@ def _chosen(study: Study, out: Path) -> Mapping[str, Mapping[str, Any]]:
         path.write_text(json.dumps(choose(study, out), indent=1) + "\n", encoding="utf-8")
     found: Mapping[str, Mapping[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return found
+
+
+def _searched(out: Path) -> bool:
+    return (out / "chosen.json").exists()
 
 
 def _verdict(study: Study, out: Path, wanted: Sequence[Training], name: str) -> Verdict:

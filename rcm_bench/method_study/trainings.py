@@ -91,13 +91,14 @@ def write_recipe(study: Study, training: Training, folder: Path, snapshot: int |
     Raises:
         ValueError: A setting of the study is wrong.
     """
-    budget = study.budget
-    compute = budget.search if training.stage == "search" else budget.final
+    budget, final = study.budget, training.stage == "final"
+    compute = budget.final if final else budget.search
     iterations = cost(study, training).iterations(compute)
     values = {
         **_values(study, training),
         "steps": iterations,
-        "validate_every": max(1, iterations // study.validations),
+        # Of a trial the end counts alone.
+        "validate_every": max(1, iterations // study.validations) if final else 0,
         "save_seconds": 60.0,
         "snapshots": [] if snapshot is None else [snapshot],
     }
@@ -112,11 +113,23 @@ def write_recipe(study: Study, training: Training, folder: Path, snapshot: int |
 
 def equal_updates(study: Study, trainings: list[Training]) -> int:
     """Return the student updates that every final training of a method reaches."""
-    reached = []
-    for training in trainings:
-        found = cost(study, training)
-        reached.append(int(found.iterations(study.budget.final) * found.updates))
-    return min(reached)
+    return min(_updates(study, training) for training in trainings)
+
+
+def copied_at(study: Study, training: Training, snapshot: int | None) -> int | None:
+    """Return after which update a copy is kept; None where the training ends with it.
+
+    Args:
+        study: The study.
+        training: A final training.
+        snapshot: The updates that every training reaches.
+    """
+    return None if _updates(study, training) == snapshot else snapshot
+
+
+def _updates(study: Study, training: Training) -> int:
+    found = cost(study, training)
+    return int(found.iterations(study.budget.final) * found.updates)
 
 
 def _values(study: Study, training: Training) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 from rcm_bench.canonical import file_digest
 from rcm_bench.environment import cpu_name, device_name, installed, pick_device
 from rcm_bench.errors import UserError
-from rcm_bench.suite_load import load_suite, shipped
+from rcm_bench.shipped import shipped
+from rcm_bench.suite_load import load_suite
 from rcm_bench.weights_files import read_header, shipped_weights
 
 _NEEDED = ("torch", "numpy", "scipy", "pandas", "pillow", "pydantic", "safetensors", "matplotlib")

@@ -1,7 +1,7 @@
 """kernels bench: how fast is attention with its tangent, beside what else there is?"""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,18 +61,34 @@ def kernels_bench(
     checked = run_check(randbits(31))
     if checked.failed or checked.incomplete:
         return Benched(checked=checked)
+    from rcm_bench.kernel_files import as_json, write
+    from rcm_reports.kernel_speed import write_speed
+
     device = choose_device()
-    timings = _time(device, None if rcm is None else Path(rcm))
     about = _about(device)
-    rows = [row_of(timing, about) for timing in timings if timing.milliseconds]
-    slower = [] if before is None else regressions(rows, before, str(against))
     folder = Path(out) if out else Path("runs") / f"kernels__{_slug(about)}__{about['date'][:10]}"
-    _write(folder, rows, checked)
-    missing = [_missing(timing) for timing in timings if timing.not_measured]
+    write(folder / CHECK, as_json(checked))
+    rows: list[dict[str, Any]] = []
+    missing = []
+    for timing in _time(device, None if rcm is None else Path(rcm)):
+        if timing.not_measured:
+            missing.append(_missing(timing))
+        else:
+            rows.append(row_of(timing, about))
+            write_rows(folder / ROWS, rows)  # what is stopped keeps what it has measured
+    write_speed(rows, folder / "speed.svg")
+    slower = [] if before is None else regressions(rows, before, str(against))
     return Benched(checked=checked, rows=rows, not_measured=missing, slower=slower, out=folder)
 
 
-def _time(device: str, rcm: Path | None) -> "list[Timing]":
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows of JSON, one a line, the file whole or not at all."""
+    from rcm_bench.kernel_files import write
+
+    write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _time(device: str, rcm: Path | None) -> "Iterator[Timing]":
     import torch
 
     from rcm_bench.progress import progress
@@ -80,13 +96,11 @@ def _time(device: str, rcm: Path | None) -> "list[Timing]":
     from rcm_kernels.contenders import contenders
 
     cases, entrants = bench_cases(device), contenders(device, rcm)
-    found = []
     with progress("Timing", len(cases) * len(entrants), "timings") as advance:
         rng = torch.Generator(device).manual_seed(randbits(31))
         for timing in bench(cases, entrants, device, rng):
-            found.append(timing)
+            yield timing
             advance()
-    return found
 
 
 def row_of(timing: "Timing", about: dict[str, Any]) -> dict[str, Any]:
@@ -132,16 +146,6 @@ def _slug(about: dict[str, Any]) -> str:
 def _missing(timing: "Timing") -> str:
     shape = " ".join(f"{name}{getattr(timing.case, name)}" for name in "BHSTD")
     return f"{timing.impl}, {timing.case.mode}, {shape}: {timing.not_measured}"
-
-
-def _write(folder: Path, rows: Iterable[dict[str, Any]], checked: Checked) -> None:
-    from rcm_bench.kernel_files import as_json, write
-    from rcm_reports.kernel_speed import write_speed
-
-    rows = list(rows)
-    write(folder / ROWS, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    write(folder / CHECK, as_json(checked))
-    write_speed(rows, folder / "speed.svg")
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -146,6 +146,17 @@ def test_bench_writes_rows_check_and_plot(small, monkeypatch, tmp_path):
     assert same.exit_code in (0, 1)
 
 
+def test_a_bench_that_is_stopped_keeps_what_it_measured(small, monkeypatch, tmp_path):
+    def stopped(*_):
+        yield Timing("x", bench_cases("cpu")[0], [1.0, 2.0])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_module, "_time", stopped)
+    invoke(monkeypatch, checked(GOOD), "bench", "--out", tmp_path / "out")
+    (row,) = read_rows(tmp_path / "out" / "rows.jsonl")
+    assert row["impl"] == "x" and (tmp_path / "out" / "check.json").exists()
+
+
 def test_the_plot_is_the_same_for_the_same_rows(tmp_path):
     from rcm_reports.kernel_speed import write_speed
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 import rcm_bench
 from rcm_bench.cli import app
-from rcm_bench.suite_load import shipped
+from rcm_bench.shipped import shipped
 
 METRIC = "brightness.mean"
 SUITES = ", ".join(sorted(path.stem for path in shipped("suites").glob("*.yaml")))

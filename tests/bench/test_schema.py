@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from rcm_bench.schema import schema_text
-from rcm_bench.suite_load import load_suite, shipped
+from rcm_bench.shipped import shipped
+from rcm_bench.suite_load import load_suite
 
 
 def test_the_committed_schema_is_current():

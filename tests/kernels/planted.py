@@ -83,9 +83,10 @@ def direct(package, impl):
     return attend, explicit
 
 
-def failures(name, impl):
-    """Return which of a few cases of the table a path fails, by output and tangent alone."""
-    cases = [replace(c, gradients=False) for c in cases_for("cpu", impl) if c.name in CHOSEN]
+def failures(name, impl, *, gradients):
+    """Return which of a few cases of the table a path fails."""
+    chosen = [c for c in cases_for("cpu", impl) if c.name in CHOSEN]
+    cases = [replace(c, gradients=gradients) for c in chosen]
     assert len(cases) == len(CHOSEN)
     rng = torch.Generator().manual_seed(torch.seed() % 2**31)
     candidate = Candidate(impl, *direct(name, impl), launches=impl == "triton")
@@ -95,9 +96,9 @@ def failures(name, impl):
 if __name__ == "__main__":
     impl, folder = sys.argv[1], Path(sys.argv[2])
     sys.path.insert(0, str(folder))
-    found = {"nothing": failures("rcm_kernels", impl)}
+    found = {"nothing": failures("rcm_kernels", impl, gradients=True)}
     for number, (error, (file, old, new)) in enumerate(json.load(sys.stdin).items()):
         copy = f"broken_{number}"
         broken_copy(folder, copy, file, old, new)
-        found[error] = failures(copy, impl)
+        found[error] = failures(copy, impl, gradients="backward" in file)
     print(json.dumps(found))

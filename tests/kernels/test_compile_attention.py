@@ -106,3 +106,23 @@ def test_in_one_piece_tangents_are_right_or_it_is_an_error(problem, nesting, imp
         return
     with pytest.raises(Exception, match="torch.compile|Unsupported|dual_level|functorch"):
         NESTINGS[nesting](model, x, tx, fullgraph=True, backend=backend)
+
+
+def test_a_plain_call_is_compiled_to_the_fused_attention():
+    """Not to the written-out reference, which is for tangents."""
+    called = []
+
+    def backend(module, _):
+        called.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    attend = torch.compile(attention, backend=backend, fullgraph=True)
+    q, k, v = torch.randn(3, 2, 2, 8, 16, device=DEVICE)
+    out = attend(q, k, v)
+    assert any("scaled_dot_product_attention" in name for name in called), called
+    torch.testing.assert_close(out, attention(q, k, v, impl="reference"), rtol=1e-4, atol=1e-5)
+    with_tangent = torch.compile(
+        lambda q: torch.func.jvp(lambda x: attention(x, k, v), (q,), (q,)), backend="aot_eager"
+    )
+    moved = attention_with_tangent(q, k, v, q, None, None)
+    torch.testing.assert_close(with_tangent(q), tuple(moved), rtol=1e-4, atol=1e-5)

@@ -67,6 +67,43 @@ TRITON = {
         "inside = (row + rows < num_rows - 1)[:, None] & (columns < SIZE)",
     ),
 }
+TRITON |= {
+    "the weights' sum is not divided out": (
+        BACKWARD,
+        "b = (weighed[2] + lost_weighed[2]) * inverse",
+        "b = 0.0 * inverse",
+    ),
+    "the gradient of the weights is not centred": (
+        BACKWARD,
+        "z = weight_gradient(g, v, t, tv, HAS_G, HAS_T and HAS_TV) - delta[:, None]",
+        "z = weight_gradient(g, v, t, tv, HAS_G, HAS_T and HAS_TV)",
+    ),
+    "the tangent's part of the query gradient is missing": (
+        BACKWARD,
+        "dq, lost_dq = sum_up_product(dq, lost_dq, dts, tk)",
+        "pass",
+    ),
+    "the key gradient takes the wrong tangent": (
+        BACKWARD,
+        "dk, lost_dk = sum_up_product(dk, lost_dk, dts, tq)",
+        "dk, lost_dk = sum_up_product(dk, lost_dk, dts, q)",
+    ),
+    "the value gradient forgets the scores' tangent": (
+        BACKWARD,
+        "narrow(p * w, k.dtype)",
+        "narrow(p, k.dtype)",
+    ),
+    "the value tangent's gradient has the wrong weights": (
+        BACKWARD,
+        "dtv, lost_dtv = sum_up_product(dtv, lost_dtv, narrow(p, k.dtype), t)",
+        "dtv, lost_dtv = sum_up_product(dtv, lost_dtv, narrow(p * p, k.dtype), t)",
+    ),
+    "gradients of padding are written": (
+        BACKWARD,
+        "dk = tl.where(seen, dk * scale, 0.0)",
+        "dk = dk * scale + 1.0",
+    ),
+}
 
 
 def run(impl, errors, folder):

@@ -38,8 +38,8 @@ def compiled(*names):
 FORWARD = ("forward 64", "forward 128", "forward 128 causal", "forward 128 plain")
 
 
-# Bytes spilled per thread with Triton 3.8; may only become less.
-SPILLED = {"forward 64": 0, "forward 128": 88, "forward 128 causal": 116, "forward 128 plain": 0}
+# Bytes spilled per thread with Triton 3.8 (3.6: none); may only become less.
+SPILLED = {"forward 64": 0, "forward 128": 8, "forward 128 causal": 36, "forward 128 plain": 0}
 
 
 @pytest.mark.parametrize("what", FORWARD)
@@ -51,17 +51,11 @@ def test_the_forward_kernel_gets_no_worse(what):
     assert found["shared_bytes"] <= 227 * 1024
 
 
-@pytest.mark.xfail(strict=True, reason="centred tangents and the tail cost more registers than 255")
-def test_the_forward_kernel_keeps_everything_in_registers():
-    """What the prototype of the same loop did; strict, so that a mended kernel is noticed."""
-    assert compiled(*FORWARD)["forward 128", "attention_forward"]["spilled_bytes"] == 0
-
-
 @pytest.mark.parametrize("what", ["gluon 64", "gluon 128"])
 def test_the_gluon_kernel_keeps_everything_in_registers(what):
     pytest.importorskip("triton.experimental.gluon", reason="this Triton has no Gluon")
     found = compiled("gluon 64", "gluon 128")[what, "attention_forward"]
-    assert found["spilled_bytes"] == 0  # with Triton 3.8; 3.6 spills 16 bytes, outside the loop
+    assert found["spilled_bytes"] == 0  # with Triton 3.8; 3.6 spills 16 or 32, outside the loop
     assert not found["serialized"]
     assert found["num_wgmma"] > 0 and found["num_tma"] > 0
     assert found["shared_bytes"] <= 227 * 1024
@@ -85,11 +79,11 @@ def test_the_backward_kernels_get_no_worse(what, kernel):
     assert found["shared_bytes"] <= 227 * 1024
 
 
-# Exact products use no tensor cores, and what sums lose is kept beside them. Larger blocks spilled
-# 124,596, 62,072 and 42,196 bytes.
+# Exact products use no tensor cores, what sums lose is kept beside them, and the queries' kernel
+# has two loops. Larger blocks spilled 124,596, 62,072 and 42,196 bytes.
 FLOAT32 = {
     ("forward 64 float32", "attention_forward"): 84,
-    ("backward 64 float32", "query_gradients"): 1112,
+    ("backward 64 float32", "query_gradients"): 1984,
     ("backward 64 float32", "key_gradients"): 0,
 }
 

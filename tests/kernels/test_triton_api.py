@@ -116,3 +116,18 @@ def test_auto_waits_for_a_gpu_s_word(rng, monkeypatch):
     monkeypatch.setattr(functions.TritonFunction, "apply", lambda *_: pytest.fail("taken"))
     assert not choice.AUTO_TAKES_TRITON
     by_function(draw(rng), draw(rng), "auto")
+
+
+def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
+    """Which is as fast, and takes what a user has chosen of it."""
+    from rcm_kernels import choice
+    from rcm_kernels.launches import counted_launches
+
+    monkeypatch.setattr(choice, "AUTO_TAKES_TRITON", True)
+    primals = draw(rng)
+    with counted_launches() as launched:
+        plain = attend(*primals, impl="auto")
+        assert launched == []
+        output, _ = by_function(primals, draw(rng), "auto")
+        assert launched
+    torch.testing.assert_close(plain, output, **CLOSE)

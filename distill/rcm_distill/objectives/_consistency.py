@@ -69,7 +69,12 @@ class Consistency:
     learned_weight: bool = False
 
     def on_data(
-        self, student: Denoiser, teacher: Denoiser, batch: Batch, rng: Generator, r: float
+        self,
+        student: Denoiser,
+        teacher: Denoiser,
+        batch: Batch,
+        rng: Generator,
+        r: float | Tensor,
     ) -> ConsistencyTerm:
         """Compute the term on noised data, with dx_t/dt from the guided teacher.
 
@@ -90,7 +95,13 @@ class Consistency:
         return self.term(student, x_t, t_B, dxdt, batch.cond, r)
 
     def term(
-        self, student: Denoiser, x_t: Tensor, t_B: Tensor, dxdt: Tensor, cond: Any, r: float
+        self,
+        student: Denoiser,
+        x_t: Tensor,
+        t_B: Tensor,
+        dxdt: Tensor,
+        cond: Any,
+        r: float | Tensor,
     ) -> ConsistencyTerm:
         """Compute ||F - sg(F) - g||^2 with the normalised tangent g.
 
@@ -142,7 +153,7 @@ def consistency_tangent(
     dxdt: Tensor,
     cond: Any,
     *,
-    r: float,
+    r: float | Tensor,
     warm_up: WarmUp,
     method: Method = "exact",
 ) -> Tensor:
@@ -170,10 +181,25 @@ def consistency_tangent(
     )
     if warm_up == "scm":
         return -(cos_t**2) * (F - dxdt) - r * (cos_t * sin_t * x_t + dF)
-    first = cos_t * torch.sqrt(1 - (r * sin_t) ** 2) if r < 1 else cos_t**2
+    warm = isinstance(r, Tensor) or r < 1
+    first = cos_t * torch.sqrt(1 - (r * sin_t) ** 2) if warm else cos_t**2
     return -first * (F - dxdt) - (r * cos_t * sin_t * x_t + dF)
 
 
-def warm_up_ratio(step: int, tangent_warmup: int) -> float:
-    """Return r = min(1, step / H); 1 where H is 0."""
-    return min(1.0, step / tangent_warmup) if tangent_warmup else 1.0
+def warms_up(step: int, tangent_warmup: int) -> bool:
+    """Tell whether r < 1 in an iteration."""
+    return step < tangent_warmup
+
+
+def warm_up_ratio(step: int, tangent_warmup: int, clock: Tensor | None = None) -> float | Tensor:
+    """Return r = min(1, step / H); 1 where H is 0.
+
+    Args:
+        step: The iteration.
+        tangent_warmup: H.
+        clock: The iteration as a scalar on the device: r is then one too while it is below 1, so
+            that the work of all iterations of the warm-up is the same.
+    """
+    if not warms_up(step, tangent_warmup):
+        return 1.0
+    return (step if clock is None else clock) / tangent_warmup

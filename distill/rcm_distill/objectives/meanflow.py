@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from rcm_distill.denoiser import Denoiser, GuidanceForm, guided
-from rcm_distill.objectives._consistency import warm_up_ratio
+from rcm_distill.objectives._consistency import warm_up_ratio, warms_up
 from rcm_distill.objectives._reduce import (
     Reduction,
     finite_samples,
@@ -90,8 +90,8 @@ class Objective:
         return "student"
 
     def variant(self, step: int) -> Hashable:
-        """Return all that is decided on the host in an iteration: the warm-up."""
-        return warm_up_ratio(step, self.tangent_warmup)
+        """Return all that is decided on the host in an iteration: whether it warms up."""
+        return warms_up(step, self.tangent_warmup)
 
     def __call__(
         self,
@@ -105,7 +105,7 @@ class Objective:
     ) -> LossTerms:
         """Return the student's loss; the critic is not used."""
         drawn = self._draw(teacher, batch, rng)
-        r = warm_up_ratio(step, self.tangent_warmup)
+        r = warm_up_ratio(step, self.tangent_warmup, batch.clock)
         target = self._target(student, drawn, batch, r)
         x_t, t_B, s_B, _ = drawn
         error = rf_velocity(student(x_t, t_B, batch.cond, s_B=s_B).F, x_t, t_B) - target
@@ -146,7 +146,7 @@ class Objective:
         return _Drawn(x_t, t_B, s_B, dxdt)
 
     @torch.no_grad()
-    def _target(self, student: Denoiser, drawn: _Drawn, batch: Batch, r: float) -> Tensor:
+    def _target(self, student: Denoiser, drawn: _Drawn, batch: Batch, r: float | Tensor) -> Tensor:
         """Return v - r (t_rf - s_rf) du/dt_rf.
 
         u = (cos t + sin t) F - (cos t - sin t) x_t, so that along the flow

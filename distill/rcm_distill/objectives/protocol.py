@@ -16,13 +16,16 @@ class Batch(NamedTuple):
     """Data of one iteration.
 
     ``x0`` is (B, ...) or None for methods without data; ``cond`` and ``uncond`` are per sample and
-    of one structure; ``shape`` is the shape of a batch of samples.
+    of one structure; ``shape`` is the shape of a batch of samples. ``clock`` is the step as a
+    scalar on the device, for what changes from iteration to iteration of the same work; None: the
+    host's is used.
     """
 
     x0: Tensor | None
     cond: Any
     uncond: Any
     shape: tuple[int, ...]
+    clock: Tensor | None = None
 
 
 class LossTerms(NamedTuple):

@@ -7,7 +7,13 @@ from typing import Literal
 from torch import Generator
 
 from rcm_distill.denoiser import Denoiser, GuidanceForm
-from rcm_distill.objectives._consistency import Consistency, TangentNorm, WarmUp, warm_up_ratio
+from rcm_distill.objectives._consistency import (
+    Consistency,
+    TangentNorm,
+    WarmUp,
+    warm_up_ratio,
+    warms_up,
+)
 from rcm_distill.objectives._distribution_matching import DistributionMatching, check_simulation
 from rcm_distill.objectives._reduce import Reduction
 from rcm_distill.objectives._updates import Turns
@@ -89,7 +95,7 @@ class Objective:
         """Return all that is decided on the host: warm-up, who learns, and the simulated steps."""
         alone = step < self.tangent_warmup or not self.dmd_weight
         turn = "student" if alone else self._turns().variant(step, self.num_steps_max)
-        return warm_up_ratio(step, self.tangent_warmup), turn
+        return warms_up(step, self.tangent_warmup), turn
 
     def __call__(
         self,
@@ -104,7 +110,7 @@ class Objective:
         """Return the student's loss."""
         teacher = required(teacher, "teacher")
         # After warm-up r is 1, however the iterations are counted.
-        r = warm_up_ratio(step, self.tangent_warmup)
+        r = warm_up_ratio(step, self.tangent_warmup, batch.clock)
         consistency = self._consistency().on_data(student, teacher, batch, rng, r)
         total, kept_B = self.scm_weight * consistency.loss, consistency.kept_B
         terms = {"scm": consistency.loss.detach(), "tangent_rms": consistency.tangent_rms}

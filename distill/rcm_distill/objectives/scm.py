@@ -7,7 +7,13 @@ from typing import Literal
 from torch import Generator
 
 from rcm_distill.denoiser import Denoiser, GuidanceForm
-from rcm_distill.objectives._consistency import Consistency, TangentNorm, WarmUp, warm_up_ratio
+from rcm_distill.objectives._consistency import (
+    Consistency,
+    TangentNorm,
+    WarmUp,
+    warm_up_ratio,
+    warms_up,
+)
 from rcm_distill.objectives._reduce import Reduction
 from rcm_distill.objectives.protocol import Batch, LossTerms, Phase, required
 from rcm_distill.objectives.time_law import LogNormal, TimeLaw
@@ -59,8 +65,8 @@ class Objective:
         return "student"
 
     def variant(self, step: int) -> Hashable:
-        """Return all that is decided on the host in an iteration: the warm-up."""
-        return warm_up_ratio(step, self.tangent_warmup)
+        """Return all that is decided on the host in an iteration: whether it warms up."""
+        return warms_up(step, self.tangent_warmup)
 
     def __call__(
         self,
@@ -73,7 +79,7 @@ class Objective:
         step: int,
     ) -> LossTerms:
         """Return the student's loss; the critic is not used."""
-        r = warm_up_ratio(step, self.tangent_warmup)
+        r = warm_up_ratio(step, self.tangent_warmup, batch.clock)
         part = self._consistency().on_data(student, required(teacher, "teacher"), batch, rng, r)
         terms = {"scm": part.loss.detach(), "tangent_rms": part.tangent_rms}
         if part.log_weight is not None:

@@ -8,6 +8,7 @@ replayed as a whole; random numbers go on as they would have.
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Generator
@@ -29,9 +30,12 @@ class StepGraphs:
         """Prepare for a device and the generators that work draws from."""
         self.generators = tuple(generators)
         self.stream: torch.cuda.Stream | None = None
+        self.pool: Any = None
         if device.type == "cuda":
             self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
+            # One for all: graphs run one after another, and what they return is read in between.
+            self.pool = torch.cuda.graph_pool_handle()
         self.seen: Counter[Hashable] = Counter()
         self.graphs: dict[Hashable, tuple[torch.cuda.CUDAGraph, LossTerms]] = {}
 
@@ -56,6 +60,10 @@ class StepGraphs:
         graph.replay()
         return terms
 
+    def rehearsed(self, variant: Hashable) -> None:
+        """Take note that kernels are compiled: one more eager run, and a variant is captured."""
+        self.seen[variant] = EAGER_RUNS - 1
+
     def finish(self) -> None:
         """Wait until all work is done."""
         if self.stream:
@@ -70,6 +78,8 @@ class StepGraphs:
         for generator in self.generators:
             graph.register_generator_state(generator)
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(
+            graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"
+        ):
             terms = work()
         return graph, terms

@@ -55,7 +55,8 @@ class Log:
         self.bad = bad if self.bad is None else self.bad + bad
         for name, value in terms.terms.items():
             key = f"{phase}.{name}"
-            value = value.detach()
+            # A copy: the next replay of the iteration writes where this one did.
+            value = value.detach().clone()
             self.sums[key] = self.sums[key] + value if key in self.sums else value
             self.counts[key] = self.counts.get(key, 0) + 1
 

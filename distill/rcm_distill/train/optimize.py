@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rcm_distill.ema import PowerEMA
 from rcm_distill.nets.dit import DiT
+from rcm_distill.train.lowered import Lowered
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
 from rcm_distill.train.recipe import Optimizer, Recipe
 from rcm_distill.train.state import flatten_optimizer, restore_optimizer
@@ -24,6 +25,7 @@ class Optimized:
     settings: Optimizer
     optimizer: torch.optim.AdamW
     ema: PowerEMA | None
+    lowered: Lowered | None
     updates: int = 0
 
     @classmethod
@@ -38,6 +40,7 @@ class Optimized:
     ) -> Self:
         """Copy a network and give it an optimiser and power-function averages."""
         net = copy.deepcopy(source).requires_grad_(True)
+        lowered = Lowered.where_it_pays(net, recipe.precision)
         on_gpu = next(net.parameters()).is_cuda
         # A rate on the device can change between replays of a graph.
         rate = torch.tensor(settings.lr, device="cuda") if on_gpu else settings.lr
@@ -52,11 +55,16 @@ class Optimized:
         return cls(
             net=net,
             denoiser=training_denoiser(
-                net, recipe.precision, compiled=compiled, end_time=net.config.end_time
+                net,
+                recipe.precision,
+                compiled=compiled,
+                end_time=net.config.end_time,
+                lowered=lowered.net if lowered else None,
             ),
             settings=settings,
             optimizer=optimizer,
             ema=PowerEMA(list(net.parameters()), lengths) if lengths else None,
+            lowered=lowered,
         )
 
     def set_rate(self, step: int, steps: int) -> None:
@@ -68,10 +76,21 @@ class Optimized:
             else:
                 group["lr"] = rate
 
+    def leaves(self) -> list[Tensor]:
+        """Return the parameters that a loss is a function of: those of the network that ran."""
+        return list((self.lowered or self).net.parameters())
+
+    def collect(self) -> None:
+        """Bring the gradients of a backward pass to the parameters that are stepped."""
+        if self.lowered:
+            self.lowered.collect()
+
     def descend(self) -> None:
         """Take one step on the gradients; all of it runs on the device and can be captured."""
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.settings.clip)
         self.optimizer.step()
+        if self.lowered:
+            self.lowered.refresh()
 
     def count(self) -> None:
         """Count an update and take it into the averages."""
@@ -102,6 +121,8 @@ class Optimized:
         self.net.load_state_dict(
             {k.removeprefix(head): v for k, v in tensors.items() if k.startswith(head)}
         )
+        if self.lowered:
+            self.lowered.refresh()
         restore_optimizer(f"{prefix}.optimizer", self.optimizer, tensors)
         if self.ema:
             for i, average in enumerate(self.ema.averages):

@@ -10,6 +10,7 @@ import torch
 from rcm_distill import checkpoint
 from rcm_distill.lab.grammar import VOCAB_SIZE
 from rcm_distill.nets.dit import DiT, DiTConfig, with_parts
+from rcm_distill.train.lowered import Lowered
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
 from rcm_distill.train.optimize import Optimized
 from rcm_distill.train.recipe import Recipe, build
@@ -24,13 +25,25 @@ BESIDE = (
 
 @dataclass(kw_only=True, slots=True)
 class Training:
-    """What changes while training; everything in it is saved and restored."""
+    """What changes while training; everything in it is saved and restored.
+
+    Attributes:
+        student: Who is trained.
+        critic: Who judges it, where the method has a critic.
+        teacher: Who is followed, where there is one.
+        data: Draws batches.
+        noise: Draws noise and times.
+        clock: The step on the device, where the work of an iteration can read it.
+        step: Iterations so far.
+        seconds: Time of training so far.
+    """
 
     student: Optimized
     critic: Optimized | None
     teacher: TrainingDenoiser | None
     data: torch.Generator
     noise: torch.Generator
+    clock: torch.Tensor
     step: int = 0
     seconds: float = 0.0
 
@@ -61,7 +74,13 @@ def start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Train
         source = checkpoint.load(teacher, device).net
         _check_teacher(recipe, source.config, teacher)
         source.requires_grad_(False)
-        frozen = training_denoiser(source, recipe.precision, compiled=compiled)
+        lowered = Lowered.where_it_pays(source, recipe.precision)
+        frozen = training_denoiser(
+            source,
+            recipe.precision,
+            compiled=compiled,
+            lowered=lowered.net if lowered else None,
+        )
     critic = None
     if "critic" in loss.needs:
         if recipe.critic is None:
@@ -75,6 +94,7 @@ def start(recipe: Recipe, loss: Any, device: str, teacher: Path | None) -> Train
         teacher=frozen,
         data=torch.Generator(device).manual_seed(recipe.seed + 1),
         noise=torch.Generator(device).manual_seed(recipe.seed + 2),
+        clock=torch.zeros((), dtype=torch.float64, device=device),
     )
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from rcm_bench.method_study import driver
-from rcm_bench.method_study.driver import Job, run_jobs
+from rcm_bench.method_study.driver import Job, Machine, run_jobs
 from rcm_bench.method_study.trainings import Training
 
 # Stands for the interpreter: "-m rcm_bench distill RECIPE --out FOLDER".
@@ -43,7 +43,7 @@ def jobs(tmp_path, *names):
 def test_all_are_run_and_a_failure_is_kept(tmp_path, stand_in, capsys):
     names = ["good1", "bad", "good2", "good3"]
     end = time.monotonic() + 30
-    settled = run_jobs(jobs(tmp_path, *names), tmp_path, devices=2, per_device=1, deadline=end)
+    settled = run_jobs(jobs(tmp_path, *names), tmp_path, Machine(2, 1, end))
     assert settled
     folders = {name: tmp_path / "trainings" / name for name in names}
     assert (folders["bad"] / "failed.txt").read_text() == "step 7: it diverged\n"
@@ -52,16 +52,14 @@ def test_all_are_run_and_a_failure_is_kept(tmp_path, stand_in, capsys):
         name: (folder / "device.txt").read_text().split() for name, folder in folders.items()
     }
     assert {d for each in devices.values() for d in each} == {"0", "1"}
-    run_jobs(jobs(tmp_path, *names), tmp_path, devices=2, per_device=1, deadline=end)
+    run_jobs(jobs(tmp_path, *names), tmp_path, Machine(2, 1, end))
     again = {name: (folder / "device.txt").read_text().split() for name, folder in folders.items()}
     assert again == devices, "nothing is run twice"
 
 
 def test_the_session_ends_in_time_and_what_runs_may_save(tmp_path, stand_in):
     start = time.monotonic()
-    settled = run_jobs(
-        jobs(tmp_path, "long", "good"), tmp_path, devices=0, per_device=1, deadline=start + 6
-    )
+    settled = run_jobs(jobs(tmp_path, "long", "good"), tmp_path, Machine(0, 1, start + 6))
     assert not settled
     assert time.monotonic() - start < 8
     folder = tmp_path / "trainings" / "long"

@@ -1,12 +1,13 @@
 """A whole study on a CPU, with trainings of seconds: search, trainings, measurement, page."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
-from rcm_bench.method_study import driver
+from rcm_bench.method_study import driver, relay
 from rcm_bench.method_study.__main__ import main
 from rcm_distill.train import Recipe, train
 from rcm_distill.train.recipe import Data, Optimizer
@@ -85,6 +86,36 @@ def test_a_study_goes_through_sessions_to_its_page(tmp_path, monkeypatch, capfd)
     search = pd.read_csv(report / "search.csv")
     assert search["chosen"].all()
     assert len(search) == 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_study_is_trained_on_machines_that_keep_nothing(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(driver, "STOPPING_SECONDS", 4.0)
+    monkeypatch.setattr(relay, "PACK_SECONDS", 1.0)
+    study, home, light = tiny_study(tmp_path), tmp_path / "home", tmp_path / "light"
+    light.mkdir()
+    # The first call is too short for the search, the second for nothing.
+    for call, (seconds, code) in enumerate(((35, 4), (900, 0))):
+        away, box = tmp_path / f"machine{call}", tmp_path / f"parcel{call}"
+        shutil.copytree(light, away)
+        run = ["run", str(study), str(away), "--seconds", str(seconds), "--into", str(box)]
+        assert relay.main([*run, "--devices", "0", "--at-once", "2"]) == code, capfd.readouterr()
+        assert relay.main(["take", str(box), str(home), "--light", str(light)]) == 0
+        said = capfd.readouterr().out
+        if call == 0:
+            first = {path.name for path in (home / "trainings").glob("*")}
+    # What came home is not trained again on another machine; all else is.
+    everything = {path.name for path in (home / "trainings").glob("*")}
+    assert first < everything
+    assert first
+    assert all((f"{name}: started" in said) == (name not in first) for name in everything)
+    assert not list(light.glob("**/*.safetensors"))
+    assert main([str(study), str(home), "--devices", "0", "--seconds", "900"]) == 0
+    values = pd.read_csv(home / "report" / "values.csv")
+    trained = {"rcm-seed1", "rcm-seed2", "dcm-seed1", "meanflow-seed1", "rcm-dmd-weight-1"}
+    assert trained | {f"{name}-equal-updates" for name in trained} <= set(values["model"])
+    assert "started" not in capfd.readouterr().out, "nothing is trained at home"
 
 
 def test_a_wrong_study_is_said(tmp_path, capsys):

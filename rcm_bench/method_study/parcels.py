@@ -1,0 +1,137 @@
+"""What a borrowed machine hands back: finished trainings in a few files of a limited size.
+
+Of a trial its record and curves; of a final training its averaged weights too, in fp16 as they are
+kept anyway. A parcel is a tar of one compressed tar for each training, cut into parts.
+"""
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rcm_bench.method_study.trainings import Training
+from rcm_bench.method_study.turns import RECORD
+
+PART_BYTES = 15 << 20
+MOST_BYTES = 62 << 20
+MANIFEST = "parcel.json"
+SENT = "sent"
+"""A training's folder has a file of this name once it is in a parcel."""
+LIGHT = (RECORD, "validation.jsonl", "log.jsonl", "failed.txt")
+
+
+def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOST_BYTES) -> int:
+    """Write a parcel of what is finished and was in no parcel yet, as far as it fits.
+
+    Args:
+        out: Folder of the study.
+        trainings: What may be sent, the most important first.
+        folder: Where the parcel goes.
+        most: Its largest size in bytes.
+
+    Returns:
+        How many finished trainings did not fit; the next parcel has them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen: dict[str, bytes] = {}
+    left = 0
+    for training in trainings:
+        own = out / "trainings" / training.name
+        settled = (own / RECORD).exists() or (own / "failed.txt").exists()
+        if not settled or (own / SENT).exists():
+            continue
+        packed = _one(own, training)
+        if sum(map(len, chosen.values())) + len(packed) + _around(len(chosen) + 1) > most:
+            left += 1
+        else:
+            chosen[training.name] = packed
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        for name, packed in chosen.items():
+            member = tarfile.TarInfo(f"{name}.tar.gz")
+            member.size = len(packed)
+            tar.addfile(member, io.BytesIO(packed))
+    data = whole.getvalue()
+    parts = [data[at : at + PART_BYTES] for at in range(0, len(data), PART_BYTES)]
+    for number, part in enumerate(parts):
+        (folder / f"parcel.{number:02d}").write_bytes(part)
+    manifest = {
+        "parts": len(parts),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "trainings": list(chosen),
+        "left": left,
+    }
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    for name in chosen:
+        (out / "trainings" / name / SENT).touch()
+    return left
+
+
+def unpack(folder: Path, out: Path) -> list[str]:
+    """Bring a parcel into the folder of a study.
+
+    Args:
+        folder: Where the parcel lies.
+        out: Folder of the study.
+
+    Returns:
+        Names of the trainings in it.
+
+    Raises:
+        ValueError: The parcel is not whole.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise ValueError(f"{folder}: no parcel: {MANIFEST} is missing")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    names = [folder / f"parcel.{number:02d}" for number in range(int(manifest["parts"]))]
+    missing = [name.name for name in names if not name.is_file()]
+    if missing:
+        raise ValueError(f"{folder}: parts of the parcel are missing: {', '.join(missing)}")
+    data = b"".join(name.read_bytes() for name in names)
+    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+        raise ValueError(f"{folder}: the parcel is damaged: its sha256 is not the manifest's")
+    found = []
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        for member in tar.getmembers():
+            inner = tar.extractfile(member)
+            assert inner is not None
+            with tarfile.open(fileobj=inner, mode="r:gz") as one:
+                one.extractall(out / "trainings", filter="data")
+            found.append(member.name.removesuffix(".tar.gz"))
+    return found
+
+
+def lighten(out: Path, folder: Path) -> None:
+    """Copy what a machine needs to know of a study, without weights: records, curves, choices."""
+    for own in sorted((out / "trainings").glob("*")):
+        kept = [own / name for name in LIGHT if (own / name).is_file()]
+        if not kept:
+            continue
+        there = folder / "trainings" / own.name
+        there.mkdir(parents=True, exist_ok=True)
+        for path in kept:
+            shutil.copy(path, there)
+        (there / SENT).touch()
+    if (out / "chosen.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(out / "chosen.json", folder)
+
+
+def _around(members: int) -> int:
+    """Return what tar puts around so many members at most: headers, padding, the end."""
+    return 1024 * members + tarfile.RECORDSIZE
+
+
+def _one(own: Path, training: Training) -> bytes:
+    names: Sequence[Path] = [own / name for name in LIGHT if (own / name).is_file()]
+    if training.stage == "final":
+        names = [*names, *sorted(own.glob(f"{training.name}*.safetensors"))]
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=4) as tar:
+        for path in names:
+            tar.add(path, f"{training.name}/{path.name}")
+    return packed.getvalue()

@@ -1,0 +1,123 @@
+"""A study on machines that keep nothing: turns, parcels, and what comes home."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from rcm_bench.method_study import parcels, relay
+from rcm_bench.method_study.trainings import Training
+from rcm_bench.method_study.turns import TooLateError, turn
+
+
+def test_one_training_at_a_time_has_the_device(tmp_path):
+    lock, inside, most = tmp_path / "turn", [], []
+
+    def work():
+        with turn(lock, needs=0.0, until=time.monotonic() + 60):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.05)
+            inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
+
+
+def test_a_training_that_cannot_end_in_time_is_not_begun(tmp_path):
+    with (
+        pytest.raises(TooLateError, match="needs 60 s"),
+        turn(tmp_path / "turn", needs=60.0, until=time.monotonic() + 50),
+    ):
+        pass
+    with turn(tmp_path / "turn", needs=40.0, until=time.monotonic() + 50):
+        pass
+
+
+def training(name, stage="final"):
+    return Training(name, "m", stage, {}, 1)
+
+
+def settle(out, name, weights=0, failed=False):
+    folder = out / "trainings" / name
+    folder.mkdir(parents=True)
+    (folder / "validation.jsonl").write_text(f'{{"step": 1, "of": "{name}"}}\n')
+    (folder / ("failed.txt" if failed else "done.json")).write_text("{}\n")
+    for tail in ("", "-9-updates"):
+        (folder / f"{name}{tail}.safetensors").write_bytes(os.urandom(weights))
+    (folder / "state.safetensors").write_bytes(os.urandom(10_000))
+    return folder
+
+
+def test_a_parcel_brings_weights_and_curves_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(parcels, "PART_BYTES", 30_000)
+    away, home, light = tmp_path / "away", tmp_path / "home", tmp_path / "light"
+    names = ["a", "b", "c"]
+    for name in names:
+        settle(away, name, weights=20_000)
+    settle(away, "trial", weights=20_000)
+    settle(away, "broken", failed=True)
+    (away / "trainings" / "running").mkdir()
+    order = [training("trial", "search"), training("running"), training("broken")]
+    order += [training(name) for name in names]
+    # Two of three pairs of 40,000 random bytes fit; the third goes with the next parcel.
+    assert parcels.pack(away, order, tmp_path / "one", most=100_000) == 1
+    sizes = [path.stat().st_size for path in (tmp_path / "one").glob("parcel.0*")]
+    assert max(sizes) <= 30_000
+    assert sum(sizes) <= 100_000
+    assert parcels.unpack(tmp_path / "one", home) == ["trial", "broken", "a", "b"]
+    assert parcels.pack(away, order, tmp_path / "two", most=100_000) == 0
+    assert parcels.unpack(tmp_path / "two", home) == ["c"]
+    for name in names:
+        for own in (f"{name}.safetensors", f"{name}-9-updates.safetensors", "done.json"):
+            sent = (away / "trainings" / name / own).read_bytes()
+            assert (home / "trainings" / name / own).read_bytes() == sent
+    kept = {path.name for path in (home / "trainings" / "trial").iterdir()}
+    assert kept == {"done.json", "validation.jsonl"}, "of a trial no weights"
+    assert not (home / "trainings" / "running").exists()
+    parcels.lighten(home, light)
+    assert {path.name for path in (light / "trainings" / "a").iterdir()} == {
+        *("done.json", "validation.jsonl", "sent")
+    }
+    assert parcels.pack(light, order, tmp_path / "three") == 0
+    assert parcels.unpack(tmp_path / "three", tmp_path / "none") == [], "nothing is sent twice"
+
+
+def test_a_damaged_parcel_is_refused(tmp_path, capsys):
+    away, box = tmp_path / "away", tmp_path / "box"
+    settle(away, "a", weights=5_000)
+    parcels.pack(away, [training("a")], box)
+    take = ["take", str(box), str(tmp_path / "home"), "--light", str(tmp_path / "light")]
+    part = box / "parcel.00"
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert relay.main(take) == 2
+    assert "damaged" in capsys.readouterr().err
+    part.unlink()
+    assert relay.main(take) == 2
+    assert "parts of the parcel are missing: parcel.00" in capsys.readouterr().err
+    assert not (tmp_path / "home").exists()
+    part.write_bytes(whole)
+    assert relay.main(take) == 0
+    assert "taken: a" in capsys.readouterr().out
+    (box / "parcel.json").unlink()
+    assert relay.main(take) == 2
+    assert "no parcel" in capsys.readouterr().err
+
+
+def test_a_borrowed_machine_needs_numpy_pandas_and_torch_only():
+    """What reads suites is not installed there."""
+    modules = ["method_study.relay", "method_study.steps", "method_study.parcels"]
+    modules += ["method_study.turns", "environment", "validation", "weights_files"]
+    imports = "; ".join(f"import rcm_bench.{name}" for name in modules)
+    absent = "pydantic", "typer", "rich"
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); {imports}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
