@@ -88,8 +88,7 @@ class Scorer:
         Raises:
             UserError: A file is not there, has another digest, or none is named for it.
         """
-        for name in self.needed():
-            self.files.check(name)
+        self.files.check_all(self.needed())
 
     def settings(self) -> dict[str, Any]:
         """Return dimensions, mode and the digests that the weights must have."""

@@ -4,7 +4,8 @@ The files are those of the package vbench, under the names of its cache folder. 
 if its SHA-256 is the one that the suite names, or the one that its authors published.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,8 +57,12 @@ class WeightFiles:
         """Return the digest that a file must have; None if nobody names one."""
         return self.digests.get(name, PUBLISHED.get(name))
 
-    def state(self, name: str) -> "dict[str, Tensor]":
+    def state(self, name: str, device: str = "cpu") -> "dict[str, Tensor]":
         """Read the Tensors of a file by name.
+
+        Args:
+            name: Name below the folder.
+            device: Where the Tensors go; they are the caller's own, to be changed at will.
 
         Raises:
             UserError: There is no such file, it has another digest or none is named, or it holds
@@ -66,7 +71,7 @@ class WeightFiles:
         path = self.folder / name
         self.check(name)
         try:
-            state = _archive(path) if name in _TORCHSCRIPT else _plain(path)
+            state = (_archive if name in _TORCHSCRIPT else _plain)(path, device)
         except Exception as fault:  # whatever torch's readers raise for a file of another kind
             first = str(fault).strip().splitlines()[:1]
             raise UserError(f"{path}: no weights could be read ({''.join(first)})") from None
@@ -95,14 +100,29 @@ class WeightFiles:
         if found != expected:
             raise UserError(f"{path}: expected SHA-256 {expected}, got {found}")
 
+    def check_all(self, names: Sequence[str]) -> None:
+        """Hold several files to their digests, read side by side: hashing leaves Python's lock.
 
-def _plain(path: Path) -> Any:
+        Raises:
+            UserError: As `check`, of the first name that is at fault.
+        """
+        with ThreadPoolExecutor() as pool:
+            for _ in pool.map(self.check, names):
+                pass
+
+
+def _plain(path: Path, device: str) -> Any:
+    """Read Tensors as torch saves them.
+
+    Read and not mapped: torch maps no file of its older format, and what a mapped network computes
+    would change with the file, after its digest was checked.
+    """
     import torch
 
-    return torch.load(path, map_location="cpu", weights_only=True)
+    return torch.load(path, map_location=device, weights_only=True)
 
 
-def _archive(path: Path) -> Any:
+def _archive(path: Path, device: str) -> Any:
     """Read the Tensors of an archive of TorchScript, as OpenAI published CLIP; none of it is run.
 
     Numbers among them (the size of the input and such) are left out.
@@ -115,7 +135,7 @@ def _archive(path: Path) -> Any:
     with warnings.catch_warnings():
         # PyTorch 2.14 calls the format old; OpenAI's files have no other.
         warnings.simplefilter("ignore", FutureWarning)
-        state = load(str(path), map_location="cpu").state_dict()
+        state = load(str(path), map_location=device).state_dict()
     sizes = ("input_resolution", "context_length", "vocab_size")
     return {name: value for name, value in state.items() if name not in sizes}
 

@@ -8,6 +8,7 @@ For parity it reads what ``package_side.py`` wrote to OUT and writes ``parity.cs
 
 import csv
 import hashlib
+import importlib
 import importlib.util
 import json
 import sys
@@ -31,6 +32,7 @@ TOGETHER = (
     *(("subject_consistency",), ("background_consistency", "aesthetic_quality")),
     *(("temporal_flickering",), ("dynamic_degree",), ("imaging_quality",), ("appearance_style",)),
 )
+LIBRARIES = ("timm", "open_clip", "pyiqa.archs.musiq_arch", "torchvision.models.optical_flow")
 PER_VIDEO_SCALE = {"imaging_quality": 100.0}
 
 
@@ -105,9 +107,18 @@ def fastest(flows):
     return float(np.sqrt(np.square(flows).sum(1)).max())
 
 
+def importing():
+    """Import what builds the networks; torch is there on both sides."""
+    for name in LIBRARIES:
+        importlib.import_module(name)
+
+
 def steps(paths, files, device):
     """Return what is timed, in the order to ask for: networks and videos serve all that follows."""
     state = {}
+
+    def checking():
+        files.check_all(list(files.digests))
 
     def loading():
         state["networks"] = Networks(files, device)
@@ -137,7 +148,8 @@ def steps(paths, files, device):
 
     dimensions = {" and ".join(names): scored(*names) for names in TOGETHER}
     return {
-        **{"loading": loading, "decoding": decoding, **dimensions, "static_filter": filtered},
+        **{"importing": importing, "checking": checking, "loading": loading},
+        **{"decoding": decoding, **dimensions, "static_filter": filtered},
         **{f"{name}, still": still(name) for name in ("dynamic_degree", "static_filter")},
     }
 

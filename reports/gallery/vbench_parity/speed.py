@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PAIRS = (
     # What the package does, and what we do for it.
-    ((), ("loading", "decoding")),
+    (("importing",), ("importing", "checking", "loading", "decoding")),
     (("subject_consistency",), ("subject_consistency",)),
     (
         ("background_consistency", "aesthetic_quality"),

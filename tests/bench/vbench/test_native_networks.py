@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rcm_bench.errors import UserError
-from rcm_bench.vbench.native.networks import load_clip
-from rcm_bench.vbench.native.weights import CLIP_B
+from rcm_bench.vbench.native.networks import load_aesthetic, load_clip, load_flow, load_musiq
+from rcm_bench.vbench.native.weights import AESTHETIC, CLIP_B, MUSIQ, RAFT
+
+DRAWS = (torch.ops.aten.normal_, torch.ops.aten.uniform_)
 
 
 def test_the_last_block_of_timm_for_the_class_token():
@@ -26,11 +29,13 @@ class Files:
 
     folder = Path("weights")
 
-    def __init__(self, state):
-        self._state = state
+    def __init__(self, state, copied=True):
+        self._state, self._copied = state, copied
 
-    def state(self, name):
-        return dict(self._state)
+    def state(self, name, device):
+        if not self._copied:
+            return dict(self._state)
+        return {key: value.to(device, copy=True) for key, value in self._state.items()}
 
 
 def tiny_clip():
@@ -58,6 +63,69 @@ def test_clip_is_that_of_the_library_with_the_files_weights():
             assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
     assert loaded.logit_scale == clip.logit_scale
     assert all(value.device.type == "cpu" for value in [*loaded.parameters(), *loaded.buffers()])
+
+
+def values_drawn(call):
+    """Return what ``call`` returns and how many values it draws at random in memory."""
+
+    class Drawing(TorchDispatchMode):
+        total = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            first = args[0] if args else None
+            drawing = func.overloadpacket in DRAWS and isinstance(first, torch.Tensor)
+            if drawing and first.device.type != "meta":
+                self.total += first.numel()
+            return func(*args, **(kwargs or {}))
+
+    with Drawing() as counted:
+        made = call()
+    return made, counted.total
+
+
+def random_state(network):
+    """Return random values of the network's names and shapes, on a CPU."""
+    return {
+        name: torch.rand(value.shape, device="cpu").to(value.dtype)
+        for name, value in network.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("name", [MUSIQ, RAFT, AESTHETIC])
+def test_no_start_is_drawn_and_the_files_tensors_become_the_networks(name):
+    if name == MUSIQ:
+        musiq_arch = pytest.importorskip("pyiqa.archs.musiq_arch", reason="needs pyiqa")
+        make, load = lambda: musiq_arch.MUSIQ(pretrained=False), load_musiq
+    elif name == RAFT:
+        flow = pytest.importorskip("torchvision.models.optical_flow", reason="needs torchvision")
+        make, load = lambda: flow.raft_large(weights=None, progress=False), load_flow
+    else:
+        make, load = lambda: torch.nn.Linear(768, 1), load_aesthetic
+    with torch.device("meta"):
+        state = random_state(make())
+    files = Files(state, copied=False)
+    loaded, drawn = values_drawn(lambda: load(files, "cpu"))
+    network = loaded.raft if name == RAFT else loaded
+    assert drawn == 0 and not network.training
+    held = network.state_dict()
+    assert held.keys() == state.keys()
+    assert all(held[key].data_ptr() == state[key].data_ptr() for key in held)
+    assert values_drawn(make)[1] > 0  # the count sees a start that is drawn
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_clip_on_a_cpu_is_rounded_to_float16_without_a_second_copy(dtype):
+    clip = tiny_clip()
+    state = {key: torch.randn(value.shape) for key, value in clip.state_dict().items()}
+    state = {key: value.to(dtype) for key, value in state.items()}
+    given = {key: value.clone() for key, value in state.items()}
+    held = load_clip(Files(state, copied=False), CLIP_B, "cpu").state_dict()
+    assert all(value.dtype == torch.float32 for value in held.values())
+    product, norm = "visual.transformer.resblocks.0.mlp.c_fc.weight", "visual.ln_post.weight"
+    assert torch.equal(held[product], given[product].half().float())
+    assert torch.equal(held[norm], given[norm].float())  # OpenAI's package rounds no norm
+    if dtype == torch.float32:
+        assert all(held[name].data_ptr() == state[name].data_ptr() for name in (product, norm))
 
 
 def test_weights_that_are_no_clip_are_refused():

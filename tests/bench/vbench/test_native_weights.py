@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from rcm_bench.checkpoints.fill import fill
 from rcm_bench.errors import UserError
+from rcm_bench.vbench.native import weights
 from rcm_bench.vbench.native.networks import load_aesthetic
 from rcm_bench.vbench.native.weights import AESTHETIC, CLIP_B, RAFT, WeightFiles
 
@@ -25,6 +27,32 @@ def test_weights_are_loaded_as_they_were_saved(tmp_path):
     layer = torch.nn.Linear(768, 1)
     loaded = load_aesthetic(put(tmp_path, AESTHETIC, layer.state_dict()), "cpu")
     assert torch.equal(loaded.weight, layer.weight) and torch.equal(loaded.bias, layer.bias)
+
+
+def test_weights_of_the_older_format_go_to_the_device_that_is_asked_for(tmp_path):
+    layer = torch.nn.Linear(768, 1)
+    put(tmp_path, AESTHETIC, {})
+    torch.save(layer.state_dict(), tmp_path / AESTHETIC, _use_new_zipfile_serialization=False)
+    digest = hashlib.sha256((tmp_path / AESTHETIC).read_bytes()).hexdigest()
+    files = WeightFiles(folder=tmp_path, digests={AESTHETIC: digest})
+    assert torch.equal(files.state(AESTHETIC)["weight"], layer.weight)
+    assert files.state(AESTHETIC, "meta")["weight"].device.type == "meta"
+
+
+def test_files_are_hashed_side_by_side_and_the_first_at_fault_is_named(tmp_path, monkeypatch):
+    names = ("a.pth", "b.pth", "c.pth")
+    digests = {}
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+        digests[name] = hashlib.sha256(name.encode()).hexdigest()
+    met = threading.Barrier(len(names), timeout=20)  # breaks unless all are there at once
+    real = weights.remembered_digest
+    monkeypatch.setattr(weights, "remembered_digest", lambda path: (met.wait(), real(path))[1])
+    WeightFiles(folder=tmp_path, digests=digests).check_all(names)
+    (tmp_path / "b.pth").write_bytes(b"other")
+    (tmp_path / "c.pth").unlink()
+    with pytest.raises(UserError, match=r"b\.pth: expected SHA-256"):
+        WeightFiles(folder=tmp_path, digests=digests).check_all(names)
 
 
 def test_a_file_without_a_named_digest_is_refused_with_the_line_to_add(tmp_path):
