@@ -22,12 +22,21 @@ def transform_is_active() -> bool:
     return level is not None
 
 
+def _has_interpreter() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+# What torch.compiler.assume_constant_result sets, without importing the compiler: a trace asks the
+# function itself. Traced, its None comes wrapped and is "not None" (torch 2.11 and 2.14).
+_has_interpreter._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def refuse_a_level_around_a_trace() -> None:
     """Raise while torch.compile traces inside ``dual_level``: compiled code may drop tangents.
 
     Without ``fullgraph=True`` PyTorch then runs the function uncompiled, with the right tangents.
     """
-    if forward_ad._current_level >= 0 and torch._C._functorch.peek_interpreter_stack() is None:
+    if forward_ad._current_level >= 0 and not _has_interpreter():
         raise RuntimeError(
             "compiled code may drop the tangents of a surrounding dual_level; call torch.func.jvp "
             "inside the compiled function instead"

@@ -54,6 +54,8 @@ def outside(way):
     return run
 
 
+# https://github.com/pytorch/pytorch/issues/187284: seen with 2.11, not with 2.14.
+BEFORE_2_14 = tuple(int(x) for x in torch.__version__.split(".")[:2]) < (2, 14)
 NESTINGS = {
     "jvp inside": inside,
     "jvp outside": outside(by_function),
@@ -84,6 +86,12 @@ def written_out(model, x, tx):
 @pytest.mark.parametrize("impl", ["auto", "triton"])
 @pytest.mark.parametrize("nesting", NESTINGS)
 def test_tangents_are_right(problem, nesting, impl, grad, backend):
+    if (
+        BEFORE_2_14
+        and (nesting, impl) == ("level outside", "auto")
+        and (grad or backend == "inductor")
+    ):
+        pytest.xfail("what is compiled before the attention raises or, by Inductor, drops tangents")
     generator, x, tx = problem
     model = Model(impl, generator)
     with torch.set_grad_enabled(grad):
