@@ -6,7 +6,7 @@ divisibility.
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -132,73 +132,116 @@ def backward(
         key_lengths: As in ``forward``.
         configurations: Block sizes; those of the table where not given.
     """
-    query, key, value = primals
-    batch, heads, num_queries, head_size = query.shape
-    groups, num_keys, value_size = key.shape[1], key.shape[2], value.shape[3]
-    gradients = [torch.empty_like(x) for x in primals]
+    query, key, _ = primals
     # Without a gradient of the tangent nothing depends on the tangents.
-    tangent_gradients = [
-        None if x is None or grad_tangent is None else torch.empty_like(x) for x in tangents
-    ]
-    result = Gradients(*gradients, *tangent_gradients)
+    result = Gradients(
+        *(torch.empty_like(x) for x in primals),
+        *(None if x is None or grad_tangent is None else torch.empty_like(x) for x in tangents),
+    )
     if query.numel() == 0 or key.numel() == 0 or (grad_output is None and grad_tangent is None):
         return Gradients(*(None if x is None else x.zero_() for x in result))  # type: ignore[arg-type]
-    inputs = [last_contiguous(x) for x in (*primals, *tangents, grad_output, grad_tangent)]
-    output, tangent = saved.output, saved.tangent
-    sums = torch.empty(2, batch, heads, num_queries, device=query.device, dtype=torch.float32)
-    b, delta = sums
-    flags = {"HAS_G": grad_output is not None, "HAS_T": grad_tangent is not None}
-    present = {**_presence(tangents), **flags, "CAUSAL": is_causal, "D": head_size, "E": value_size}
-    mu = saved.lse if saved.mu is None else saved.mu
-    sizes = (scale, scale / math.log(2), heads, heads // groups, num_queries, num_keys)
-    given = configurations or {}
+    call = _Backward(
+        [last_contiguous(x) for x in (*primals, *tangents, grad_output, grad_tangent)],
+        saved,
+        torch.empty(2, *query.shape[:3], device=query.device, dtype=torch.float32),
+        key_lengths,
+        result,
+        (scale, scale / math.log(2)),
+        {**_presence(tangents), "CAUSAL": is_causal},
+        configurations or {},
+    )
     with on_device(query.device):
         if query.dtype != torch.float32:  # there the queries' kernel takes them from the weights
-            triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
-                output,
-                tangent,
-                *inputs[6:],
-                b,
-                delta,
-                *(strides_of(x) for x in (output, tangent, *inputs[6:])),
-                heads,
-                num_queries,
-                E=value_size,
-                BLOCK_M=32,
-                BLOCK_E=_padded(value_size),
-                **flags,
-                num_warps=4,
-            )
-        name = named("query_gradients", moving=grad_tangent is not None)
-        chosen = given.get(name) or tuning.chosen(name, query, value)
-        read = _Reader(chosen, inputs)
-        queries_written = (result.query, result.query_tangent)
-        triton_backward.query_gradients[_grid(num_queries, chosen.block_m, batch * heads)](
-            *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
-            *(saved.lse, mu, b, delta, key_lengths),
-            *queries_written,
-            *(strides_of(x) for x in (*inputs, *queries_written)),
-            *sizes,
-            **present,
-            **_blocks(chosen, head_size, value_size),
-            **read.flag,
-        )
-        written = (result.key, result.value, result.key_tangent, result.value_tangent)
-        for name, parts in _KEY_PARTS[grad_tangent is not None].items():
-            chosen = given.get(name) or tuning.chosen(name, query, value)
-            read = _Reader(chosen, inputs)
-            triton_backward.key_gradients[_grid(num_keys, chosen.block_n, batch * groups)](
-                *(read(x, rows) for x, rows in zip(inputs, "mnnmnnmm", strict=True)),
-                *(saved.lse, mu, b, delta, key_lengths),
-                *written,
-                *(strides_of(x) for x in (*inputs, *written)),
-                *sizes,
-                **present,
-                **parts,
-                **_blocks(chosen, head_size, value_size),
-                **read.flag,
-            )
+            _launch_row_sums(call)
+        _launch_query_gradients(call)
+        _launch_key_gradients(call)
     return result
+
+
+class _Backward(NamedTuple):
+    """What the backward kernels share."""
+
+    inputs: list[Tensor | None]  # primals, tangents, gradients of output and tangent
+    saved: Forward
+    sums: Tensor  # (2, B, H, S): b and delta
+    key_lengths: Tensor | None
+    result: Gradients
+    scales: tuple[float, float]
+    present: dict[str, bool]
+    configurations: dict[Kernel, Configuration]
+
+    @property
+    def of_tangent(self) -> bool:
+        """Say whether the tangent has a gradient."""
+        return self.inputs[7] is not None
+
+    @property
+    def flags(self) -> dict[str, bool]:
+        """Say which gradients arrived."""
+        return {"HAS_G": self.inputs[6] is not None, "HAS_T": self.of_tangent}
+
+    def arguments(self, chosen: Configuration, written: tuple[Tensor | None, ...]) -> Any:
+        """Return positional and keyword arguments of a kernel of gradients."""
+        query, key, value = self.inputs[:3]
+        assert query is not None and key is not None and value is not None
+        read = _Reader(chosen, self.inputs)
+        head_size, value_size = query.shape[3], value.shape[3]
+        mu = self.saved.lse if self.saved.mu is None else self.saved.mu
+        heads, groups = query.shape[1], key.shape[1]
+        positional = (
+            *(read(x, rows) for x, rows in zip(self.inputs, "mnnmnnmm", strict=True)),
+            *(self.saved.lse, mu, *self.sums, self.key_lengths),
+            *written,
+            *(strides_of(x) for x in (*self.inputs, *written)),
+            *(*self.scales, heads, heads // groups, query.shape[2], key.shape[2]),
+        )
+        named_ones = {"D": head_size, "E": value_size, **self.present, **self.flags}
+        return positional, named_ones | _blocks(chosen, head_size, value_size) | read.flag
+
+    def chosen(self, name: Kernel) -> Configuration:
+        """Return the block sizes of a kernel."""
+        query, _, value = self.inputs[:3]
+        assert query is not None and value is not None
+        return self.configurations.get(name) or tuning.chosen(name, query, value)
+
+
+def _launch_row_sums(call: _Backward) -> None:
+    output, tangent = call.saved.output, call.saved.tangent
+    batch, heads, num_queries, value_size = output.shape
+    triton_backward.row_sums[_grid(num_queries, 32, batch * heads)](
+        output,
+        tangent,
+        *call.inputs[6:],
+        *call.sums,
+        *(strides_of(x) for x in (output, tangent, *call.inputs[6:])),
+        heads,
+        num_queries,
+        E=value_size,
+        BLOCK_M=32,
+        BLOCK_E=_padded(value_size),
+        **call.flags,
+        num_warps=4,
+    )
+
+
+def _launch_query_gradients(call: _Backward) -> None:
+    batch, heads, num_queries, _ = call.saved.output.shape
+    chosen = call.chosen(named("query_gradients", moving=call.of_tangent))
+    written = (call.result.query, call.result.query_tangent)
+    positional, keywords = call.arguments(chosen, written)
+    grid = _grid(num_queries, chosen.block_m, batch * heads)
+    triton_backward.query_gradients[grid](*positional, **keywords)
+
+
+def _launch_key_gradients(call: _Backward) -> None:
+    result = call.result
+    batch, groups, num_keys, _ = result.key.shape
+    written = (result.key, result.value, result.key_tangent, result.value_tangent)
+    for name, parts in _KEY_PARTS[call.of_tangent].items():
+        chosen = call.chosen(name)
+        positional, keywords = call.arguments(chosen, written)
+        grid = _grid(num_keys, chosen.block_n, batch * groups)
+        triton_backward.key_gradients[grid](*positional, **keywords, **parts)
 
 
 class _Reader:
