@@ -104,10 +104,13 @@ _WITH_TANGENT: dict[Kernel, tuple[Kernel, ...]] = {
 
 
 def _both(
-    kinds: tuple[GpuClass, ...], kernel: Kernel, width: Width, sizes: dict[int, Configuration]
+    kinds: tuple[GpuClass, ...],
+    kernel: Kernel,
+    widths: tuple[Width, ...],
+    sizes: dict[int, Configuration],
 ) -> dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]]:
     names = (kernel, *_WITH_TANGENT[kernel])
-    return {(kind, name, width): sizes for kind in kinds for name in names}
+    return {(kind, name, width): sizes for kind in kinds for name in names for width in widths}
 
 
 # (class, kernel, bits): {largest padded head size that it serves: configuration}
@@ -147,28 +150,25 @@ TABLE: dict[tuple[GpuClass, Kernel, Width], dict[int, Configuration]] = {
         128: _of(64, 128, 8, 2, tma=True, source=_H100),
         256: _of(32, 32, 8, 1, source=_H100),
     },
-    **_both(("hopper", "ampere"), "forward", 32, _FORWARD_32),
-    **_both(("hopper", "ampere"), "query_gradients", 32, _BACKWARD_32),
-    **_both(("hopper", "ampere"), "key_gradients", 32, _BACKWARD_32),
+    **_both(("hopper", "ampere"), "forward", (32,), _FORWARD_32),
+    **_both(("hopper", "ampere"), "query_gradients", (32,), _BACKWARD_32),
+    **_both(("hopper", "ampere"), "key_gradients", (32,), _BACKWARD_32),
     **_both(
         ("ampere",),
         "forward",
-        16,
+        (16,),
         {
             64: _of(128, 64, 8, 2, source=_SPILLS),
             128: _of(64, 32, 8, 1, source=_SPILLS),
             256: _of(32, 32, 8, 1, source=_SPILLS),
         },
     ),
-    **_both(("ampere",), "query_gradients", 16, _AMPERE_BACKWARD),
-    **_both(("ampere",), "key_gradients", 16, _AMPERE_BACKWARD),
+    **_both(("ampere",), "query_gradients", (16,), _AMPERE_BACKWARD),
+    **_both(("ampere",), "key_gradients", (16,), _AMPERE_BACKWARD),
     # Few large programs are what an interpreter runs fastest; it has no registers to spill.
-    **_both(("interpreter",), "forward", 16, _INTERPRETED),
-    **_both(("interpreter",), "forward", 32, _INTERPRETED),
-    **_both(("interpreter",), "query_gradients", 16, _INTERPRETED),
-    **_both(("interpreter",), "query_gradients", 32, _INTERPRETED),
-    **_both(("interpreter",), "key_gradients", 16, _INTERPRETED),
-    **_both(("interpreter",), "key_gradients", 32, _INTERPRETED),
+    **_both(("interpreter",), "forward", (16, 32), _INTERPRETED),
+    **_both(("interpreter",), "query_gradients", (16, 32), _INTERPRETED),
+    **_both(("interpreter",), "key_gradients", (16, 32), _INTERPRETED),
 }
 
 

@@ -67,6 +67,17 @@ def row_sums(
 
 
 @triton.jit
+def weights(
+    q, k, lse, rows, columns, length, exponent, CAUSAL: tl.constexpr, CHECK: tl.constexpr
+):  # fmt: skip
+    """Return P = 2^(S - LSE) of rows q and columns k; CHECK where some are hidden."""
+    s = product(q, tl.trans(k)) * exponent
+    if CHECK:
+        s = tl.where(visible(rows, columns, length, CAUSAL), s, float("-inf"))
+    return tl.math.exp2(s - lse[:, None])
+
+
+@triton.jit
 def weight_gradient(a, b, ta, tb, HAS_G: tl.constexpr, HAS_TB: tl.constexpr):
     """Return a b^T + ta tb^T, the gradient by the weights, of what is there."""
     if HAS_G and HAS_TB:
@@ -103,11 +114,8 @@ def _query_gradients(
     for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        s = product(q, tl.trans(k)) * exponent
-        if CHECK:
-            seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
-            s = tl.where(seen, s, float("-inf"))
-        p = tl.math.exp2(s - lse[:, None])
+        columns = first + tl.arange(0, BLOCK_N)
+        p = weights(q, k, lse, rows, columns, length, exponent, CAUSAL, CHECK)
         tv = v
         if HAS_T and HAS_TV:
             tv = load_tile(
@@ -157,11 +165,8 @@ def _weigh(
     for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
-        s = product(q, tl.trans(k)) * exponent
-        if CHECK:
-            seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
-            s = tl.where(seen, s, float("-inf"))
-        p = tl.math.exp2(s - lse[:, None])
+        columns = first + tl.arange(0, BLOCK_N)
+        p = weights(q, k, lse, rows, columns, length, exponent, CAUSAL, CHECK)
         tk, tv = k, v
         if HAS_T and HAS_TV:
             tv = load_tile(

@@ -53,10 +53,8 @@ class WanVelocity:
     ) -> Tensor:
         """Return the guided velocity in float32."""
         seen = _timestep(t_rf, timestep, self.timestep_scale, x_BCTHW)
-        second = {}
-        if self.second_time is not None:
-            end = end_rf if self.second_time == "end" else t_rf - end_rf
-            second = {SECOND: _timestep(end, None, self.timestep_scale, x_BCTHW)}
+        end = _second_timestep(self, t_rf, end_rf, x_BCTHW)
+        second = {} if end is None else {SECOND: end}
         return _guided(self, lambda text_BLD: self._net(x_BCTHW, seen, text_BLD, second))
 
     def _net(
@@ -104,10 +102,7 @@ class CosmosVelocity:
     ) -> Tensor:
         """Return the guided velocity in float32."""
         seen = _timestep(t_rf, timestep, self.timestep_scale, x_BCTHW)
-        end = None
-        if self.second_time is not None:
-            second = end_rf if self.second_time == "end" else t_rf - end_rf
-            end = _timestep(second, None, self.timestep_scale, x_BCTHW)
+        end = _second_timestep(self, t_rf, end_rf, x_BCTHW)
         return _guided(self, lambda text_BLD: self._net(x_BCTHW, t_rf, seen, end, text_BLD))
 
     def _net(
@@ -145,6 +140,16 @@ def _timestep(t_rf: float, given: Tensor | None, scale: float, like: Tensor) -> 
     """Return one timestep per sample (B,) in float32."""
     value = t_rf * scale if given is None else float(given)
     return torch.full((len(like),), value, dtype=torch.float32, device=like.device)
+
+
+def _second_timestep(
+    owner: "WanVelocity | CosmosVelocity", t_rf: float, end_rf: float, like: Tensor
+) -> Tensor | None:
+    """Return what the second embedding sees per sample (B,); None for a network of one time."""
+    if owner.second_time is None:
+        return None
+    end = end_rf if owner.second_time == "end" else t_rf - end_rf
+    return _timestep(end, None, owner.timestep_scale, like)
 
 
 def _guided(owner: "WanVelocity | CosmosVelocity", net: Any) -> Tensor:
