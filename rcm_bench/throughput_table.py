@@ -134,8 +134,10 @@ def _ratios(
     if same is None:
         reasons["speedup"] = "no teacher of this size and shape was timed with these kernels"
     elif same != cell:
-        mine, theirs = (np.asarray(c.record["seconds"]) for c in (cell, same))  # type: ignore[index]
-        low, middle, high = median_interval(theirs / mine)
+        # The slower one may have stopped after fewer rounds: those that both took are paired.
+        both = [(c.record or {})["seconds"] for c in (same, cell)]
+        pairs = np.asarray(list(zip(*both, strict=False)))
+        low, middle, high = median_interval(pairs[:, 0] / pairs[:, 1])
         found |= {"speedup": middle, "speedup_low": low, "speedup_high": high}
     if stock is None:
         reasons["over_stock_teacher"] = "no teacher was timed as diffusers has it"

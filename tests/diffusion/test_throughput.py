@@ -90,6 +90,18 @@ def test_what_is_missing_says_why(plan):
     assert np.isnan(table.loc[("rcm", 1), "speedup"])
 
 
+def test_a_teacher_that_stopped_after_two_rounds(plan):
+    """most_seconds ends a slow cell earlier: its rounds are paired with the first of the others."""
+    index = index_of(plan, SECONDS)
+    for model in ("teacher", "stock-teacher"):
+        index.timings[cell_id(model, 50)][0]["seconds"] = [50.0, 60.0]
+    index.timings[cell_id("rcm", 4)][0]["seconds"] = [2.0, 3.0, 7.0]
+    four = throughput_table(plan, index).set_index(["model", "steps"]).loc[("rcm", 4)]
+    assert four["speedup"] == pytest.approx((50 / 2 + 60 / 3) / 2)
+    assert math.isnan(four["speedup_low"]) and four["rounds"] == 3
+    assert four["over_stock_teacher"] == pytest.approx(55 / 3)
+
+
 def test_deviations_are_rows_of_the_timings(plan):
     record = index_of(plan, SECONDS).timings[cell_id("rcm", 4)][0]
     rows = {row["metric"]: row for row in throughput_rows(record)}
