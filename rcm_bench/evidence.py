@@ -20,7 +20,7 @@ from rcm_bench.scoring import scorer_key, scorers_of
 from rcm_bench.statistics import Population
 from rcm_bench.store import Index
 from rcm_bench.tables import RunTables, run_tables
-from rcm_bench.timing import cell_id
+from rcm_bench.timing_rounds import cell_id
 from rcm_bench.types import MetricInfo, Reference
 
 

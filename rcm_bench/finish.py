@@ -20,7 +20,7 @@ from rcm_bench.store import Index, RunStore
 from rcm_bench.suite import Suite
 from rcm_bench.tables import RunTables, run_tables
 from rcm_bench.throughput_table import throughput_table
-from rcm_bench.timing import has_timing, is_timed, timing_table
+from rcm_bench.timing import has_timing, is_timed, timing_faults, timing_table
 from rcm_bench.types import Benchmark, Reference
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def conclude(run: OpenRun, limit: int | None = None) -> Outcome:
     unsampled, unscored = missing_scores(plan, index, run.benchmarks, chosen)
     timed = not has_timing(plan.suite.benchmarks) or is_timed(plan, index)
     remarks = _remarks(plan, index, chosen, everything, unsampled, unscored)
+    if not timed:
+        remarks += timing_faults(plan, index)
     whole = is_whole(run, index) if chosen != everything else unsampled == unscored == 0
     report = report_input(run, index, limit if chosen != everything else None, whole=whole)
     return Outcome(

@@ -135,7 +135,7 @@ class Watch:
             counts.failed.pop(record["key"], None)
         elif kind == "score" and record["item_id"] in self._by_id:
             counts.scored.add(record["key"])
-        elif kind == "timing":
+        elif kind == "timing" and record["status"] == "ok":
             counts.timed = True
         elif kind == "failure" and record["item_id"] in self._by_id:
             key, cell = self._by_id[record["item_id"]]

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from rcm_bench.errors import UserError
+from rcm_bench.faults import message_of, out_of_memory
 from rcm_bench.media import encode, flags_of
 from rcm_bench.planning import Plan
 from rcm_bench.progress import Advance, progress
@@ -182,7 +183,7 @@ def _fill(
             if plan.suite.run.failures == "stop":
                 raise StoppedByFailureError(
                     f"{group[0].model}, {group[0].steps} steps, prompt {group[0].prompt_id}: "
-                    f"sampling failed and the suite says 'failures: stop': {_message(fault)}"
+                    f"sampling failed and the suite says 'failures: stop': {message_of(fault)}"
                 )
 
 
@@ -206,17 +207,9 @@ def _failure(item: WorkItem, fault: Exception, attempts: int) -> dict[str, Any]:
         "key": item.sample_key,
         "item_id": item.item_id,
         "stage": "sample",
-        "status": "oom" if _out_of_memory(fault) else "error",
-        "message": _message(fault),
+        "status": "oom" if out_of_memory(fault) else "error",
+        "message": message_of(fault),
         "traceback": "".join(traceback.format_exception(fault)),
         "attempts": attempts,
         "at": now(),
     }
-
-
-def _out_of_memory(fault: Exception) -> bool:
-    return isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError"
-
-
-def _message(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__

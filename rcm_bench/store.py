@@ -8,7 +8,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,11 @@ class Index:
         samples: Sample records by sample key.
         scores: Score records by score key.
         failures: Failure records by item id, in no order.
-        timings: Timing records by item id.
+        timings: Timing records by item id, the newest first; of a cell without a whole one the
+            last state of the session that was stopped.
         faults: Lines that are damaged.
         files: Where a stored file of a name lies.
+        beside: What was measured beside the times, by model.
     """
 
     samples: dict[str, dict[str, Any]]
@@ -50,6 +52,7 @@ class Index:
     timings: dict[str, list[dict[str, Any]]]
     faults: list[str]
     files: Callable[[str], Path]
+    beside: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class RunStore:
@@ -131,6 +134,7 @@ class RunStore:
         scores: dict[str, dict[str, Any]] = {}
         failures: dict[str, list[dict[str, Any]]] = defaultdict(list)
         timings: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        beside: dict[str, dict[str, Any]] = {}
         for record in read.records:
             if record["kind"] == "sample" and record["blob"] not in present:
                 faults.append(f"{self.blobs.path(record['blob'])}: file of a sample is missing")
@@ -147,13 +151,16 @@ class RunStore:
                 failures[record["item_id"]].append(record)
             elif record["kind"] == "timing":
                 timings[record["item_id"]].append(record)
+            elif record["kind"] == "beside":
+                beside.setdefault(record["model"], record)
         return Index(
             samples=samples,
             scores=scores,
             failures=dict(failures),
-            timings=dict(timings),
+            timings={cell: _whole(records) for cell, records in timings.items()},
             faults=faults,
             files=self.blobs.path,
+            beside=beside,
         )
 
     def add_samples(self, records: Iterable[Mapping[str, Any]], contents: list[bytes]) -> None:
@@ -181,6 +188,11 @@ class RunStore:
     def close(self) -> None:
         """Close the record file."""
         self._writer.close()
+
+
+def _whole(timings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    newest = sorted(timings, key=lambda r: (str(r["at"]), len(r["seconds"])), reverse=True)
+    return [record for record in newest if record["status"] == "ok"] or newest[:1]
 
 
 def _prompt_line(prompt: PromptRecord) -> str:

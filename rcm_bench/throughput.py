@@ -2,8 +2,10 @@
 
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from rcm_bench.faults import message_of
 
 if TYPE_CHECKING:
     from rcm_bench.types import WorkItem
@@ -65,12 +67,12 @@ def beside(benchmarks: Mapping[str, Any], model: Any, item: "WorkItem") -> dict[
 
     Returns:
         ``text`` (seconds of one prompt) and ``deviation`` (by part ``plain`` and ``here``), and
-        under ``reasons`` why one is not there.
+        under ``reasons`` why one is not there: a measurement that fails loses nothing else.
     """
     if BENCHMARK not in benchmarks:
         return {}
     found: dict[str, Any] = {"reasons": {}}
-    text = getattr(model, "text_seconds", lambda _: "this kind of model keeps no text apart")(item)
+    text = _tried(getattr(model, "text_seconds", _keeps_no_text), item)
     if isinstance(text, str):
         found["reasons"]["text"] = text
     else:
@@ -79,9 +81,24 @@ def beside(benchmarks: Mapping[str, Any], model: Any, item: "WorkItem") -> dict[
         found["reasons"]["deviation"] = "not asked for: 'throughput: {measure_deviation: true}'"
     elif (measure := getattr(model, "deviations", None)) is None:
         found["reasons"]["deviation"] = "this kind of model has one way to compute it"
+    elif isinstance(parts := _tried(measure, item, seconds_of(benchmarks)), str):
+        found["reasons"]["deviation"] = parts
     else:
-        found["deviation"] = {part: each._asdict() for part, each in measure(item).items()}
+        found["deviation"] = {part: each._asdict() for part, each in parts.measured.items()}
+        found["reasons"] |= {f"deviation_{part}": why for part, why in parts.reasons.items()}
     return found
+
+
+def _keeps_no_text(_: "WorkItem") -> str:
+    return "this kind of model keeps no text apart"
+
+
+def _tried(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a measurement gives, or what it failed with."""
+    try:
+        return work(*arguments)
+    except Exception as fault:  # times that are measured already must not be lost by it
+        return f"failed: {message_of(fault)}"
 
 
 def throughput_rows(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

@@ -18,7 +18,8 @@ from rcm_bench.planning import Plan
 from rcm_bench.published import published_scores
 from rcm_bench.store import Index
 from rcm_bench.throughput import BENCHMARK, MEGABYTE
-from rcm_bench.timing import cell_id, median_interval
+from rcm_bench.timing import median_interval, record_of
+from rcm_bench.timing_rounds import cell_id
 
 NAN = float("nan")
 PARTS = ("text", "network", "decode", "encode")
@@ -36,7 +37,7 @@ _PUBLISHED = {"wan": "Wan2.1-T2V"}
 
 
 class _Cell(NamedTuple):
-    """A cell with its timing record, None where it was not timed."""
+    """A cell with its timing record, None where it was not timed, and why that failed last."""
 
     model: str
     steps: int
@@ -44,6 +45,7 @@ class _Cell(NamedTuple):
     evaluations: int | None
     identity: Mapping[str, Any]
     record: Mapping[str, Any] | None
+    failure: str
 
     @property
     def kernels(self) -> dict[str, Any]:
@@ -68,14 +70,16 @@ def throughput_table(plan: Plan, index: Index) -> pd.DataFrame:
 def _cell(plan: Plan, index: Index, model: str, steps: int) -> _Cell:
     own = [i for i in plan.items if (i.model, i.steps) == (model, steps)]
     made = [index.samples[i.sample_key] for i in own if i.sample_key in index.samples]
-    records = index.timings.get(cell_id(model, steps), [])
+    failures = index.failures.get(cell_id(model, steps), [])
+    last = max(failures, key=lambda record: str(record["at"]), default=None)
     return _Cell(
         model=model,
         steps=steps,
         sampler=plan.suite.models[model].sampler,
         evaluations=int(made[0]["nfe"]) if made else None,
         identity=plan.identities[model],
-        record=records[0] if records else None,
+        record=record_of(index, model, steps),
+        failure=str(last["message"]) if last else "",
     )
 
 
@@ -90,7 +94,8 @@ def _row(cell: _Cell, teachers: Sequence[_Cell]) -> dict[str, Any]:
         "kernels": _spelled(cell.kernels),
     }
     if record is None:
-        return {**row, "reasons": "not timed: run the suite again"}
+        why = f" ({_one_reason(cell.failure)})" if cell.failure else ""
+        return {**row, "reasons": f"not timed: run the suite again{why}"}
     reasons = dict(record.get("reasons") or {})
     low, seconds, high = median_interval(record["seconds"])
     row |= {
@@ -105,7 +110,13 @@ def _row(cell: _Cell, teachers: Sequence[_Cell]) -> dict[str, Any]:
     row |= _parts(record, reasons) | _ratios(cell, teachers, reasons)
     row |= _published(cell, size, row["frames_per_second"], reasons)
     row |= _roofline(cell, row["frames_per_second"], reasons)
-    return {**row, "reasons": "; ".join(f"{what}: {why}" for what, why in reasons.items())}
+    told = (f"{what}: {_one_reason(why)}" for what, why in reasons.items())
+    return {**row, "reasons": "; ".join(told)}
+
+
+def _one_reason(message: str) -> str:
+    """Return the first line of a message without what separates reasons."""
+    return (message.splitlines() or [""])[0].replace("; ", ", ")
 
 
 def _parts(record: Mapping[str, Any], reasons: dict[str, str]) -> dict[str, float]:
@@ -117,7 +128,7 @@ def _parts(record: Mapping[str, Any], reasons: dict[str, str]) -> dict[str, floa
     for part in ("network", "decode") if "deviation" in record else ():
         each = record["deviation"].get(part)
         if each is None or not each["plain"]:
-            reasons[f"deviation_{part}"] = _NOTHING_TO_LOSE
+            reasons.setdefault(f"deviation_{part}", _NOTHING_TO_LOSE)
         else:
             found[f"deviation_{part}"] = each["here"] / each["plain"]
     return found

@@ -1,20 +1,17 @@
 """Seconds per image: one image at a time, interleaved rounds, median with a bootstrap interval."""
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from rcm_bench import throughput
-from rcm_bench.canonical import digest_of
-from rcm_bench.media import encode
 from rcm_bench.planning import Plan
-from rcm_bench.progress import progress
 from rcm_bench.store import Index, RunStore, now
-from rcm_bench.throughput import Peak, parts_of
-from rcm_bench.types import Media, Model, WorkItem
+from rcm_bench.throughput import Peak
+from rcm_bench.timing_rounds import Session, cell_id
+from rcm_bench.types import Model
 from rcm_bench.unrecorded import is_brought
 
 BENCHMARK = "latency"
@@ -28,14 +25,55 @@ _FEWEST = 3  # rounds that give an interval
 _LEVEL = 0.95
 
 
-def cell_id(model: str, steps: int) -> str:
-    """Return the item id of a timing."""
-    return digest_of(["timing", model, steps])[:16]
-
-
 def is_timed(plan: Plan, index: Index) -> bool:
-    """Say whether every cell of the plan has been timed in this run."""
-    return all(cell_id(*cell) in index.timings for cell in sampled_cells(plan))
+    """Say whether every cell of the plan has been timed whole in this run."""
+    return _rounds_whole(plan, index) and not _lacking(plan, index)
+
+
+def _rounds_whole(plan: Plan, index: Index) -> bool:
+    records = [record_of(index, *cell) for cell in sampled_cells(plan)]
+    return all(record is not None and record["status"] == "ok" for record in records)
+
+
+def _lacking(plan: Plan, index: Index) -> list[tuple[str, int]]:
+    """Return a cell of each model of which what stands beside its times is not there yet.
+
+    Runs from before it was a record of its own have it in their timings, with the reasons.
+    """
+    if throughput.BENCHMARK not in plan.suite.benchmarks:
+        return []
+    first = {cell[0]: cell for cell in reversed(sampled_cells(plan))}
+    records = {model: record_of(index, *cell) for model, cell in first.items()}
+    return [
+        first[model]
+        for model, record in records.items()
+        if model not in index.beside and "reasons" not in (record or {})
+    ]
+
+
+def timing_faults(plan: Plan, index: Index) -> list[str]:
+    """Say which cells could not be timed, and why."""
+    said = []
+    for model, steps in sampled_cells(plan):
+        record = record_of(index, model, steps)
+        failures = index.failures.get(cell_id(model, steps), [])
+        if failures and (record is None or record["status"] != "ok"):
+            last = max(failures, key=lambda failure: str(failure["at"]))
+            said.append(f"timing {model} at {steps} steps failed: {last['message']}")
+    return said
+
+
+def record_of(index: Index, model: str, steps: int) -> dict[str, Any] | None:
+    """Return a cell's newest timing with what was measured beside it, None if there is none."""
+    records = index.timings.get(cell_id(model, steps), [])
+    if not records:
+        return None
+    beside = index.beside.get(model, {})
+    reasons = {**(records[0].get("reasons") or {}), **(beside.get("reasons") or {})}
+    extra: dict[str, Any] = {k: beside[k] for k in ("text", "deviation") if k in beside}
+    if reasons or beside:
+        extra["reasons"] = reasons
+    return {**records[0], **extra}
 
 
 def sampled_cells(plan: Plan) -> list[tuple[str, int]]:
@@ -50,10 +88,7 @@ def measure(
     device: str,
     torch_device: str = "cpu",
 ) -> None:
-    """Time every cell of the plan and record it; never taken from another run.
-
-    Rounds are interleaved: each goes once through all cells, so that a slow moment of the machine
-    falls on all of them alike. A round before them warms up and is not counted.
+    """Time every cell of the plan, then what stands beside; never taken from another run.
 
     Args:
         plan: The plan.
@@ -62,71 +97,21 @@ def measure(
         device: Name of the device, recorded with each timing.
         torch_device: torch's name of the device, whose memory is watched.
     """
+    asked, peak = plan.suite.benchmarks, Peak(torch_device)
     cells = sampled_cells(plan)
-    items = {cell: [i for i in plan.items if (i.model, i.steps) == cell] for cell in cells}
-    rounds: dict[tuple[str, int], list[_Round]] = {cell: [] for cell in cells}
-    peak, asked = Peak(torch_device), plan.suite.benchmarks
-    num_rounds, coded = throughput.rounds_of(asked, ROUNDS), throughput.BENCHMARK in asked
-    most_seconds = throughput.seconds_of(asked)
-    first = {cell[0]: items[cell][0] for cell in reversed(cells)}
-    extra = {name: throughput.beside(asked, models[name], item) for name, item in first.items()}
-    with progress("Timing", len(cells) * (num_rounds + 1), "images") as advance:
-        for turn in range(num_rounds + 1):
-            for cell in cells:
-                model, item = models[cell[0]], items[cell][turn % len(items[cell])]
-                if sum(each.seconds for each in rounds[cell]) >= most_seconds:
-                    pass
-                elif turn:
-                    rounds[cell].append(_once(model, item, peak, coded=coded))
-                else:
-                    getattr(model, "warm_up", lambda item, model=model: _once(model, item, peak))(
-                        item
-                    )
-                advance()
-    store.add(
-        [
-            {
-                "kind": "timing",
-                "status": "ok",
-                "key": cell_id(*cell),
-                "item_id": cell_id(*cell),
-                "seconds": [round(each.seconds, 6) for each in rounds[cell]],
-                "parts": parts_of([each.parts for each in rounds[cell]]),
-                "frames": rounds[cell][-1].frames,
-                "peak_bytes": max(each.peak_bytes for each in rounds[cell]),
-                "memory": peak.kind,
-                **extra[cell[0]],
-                "device": device,
-                "at": now(),
-            }
-            for cell in cells
-        ]
-    )
-
-
-class _Round(NamedTuple):
-    """What one sample took."""
-
-    seconds: float
-    parts: Mapping[str, float]
-    frames: int
-    peak_bytes: int
-
-
-def _once(model: Model, item: WorkItem, peak: Peak, *, coded: bool = False) -> _Round:
-    peak.start()
-    start = time.perf_counter()
-    # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
-    (media,) = model.generate([item])
-    seconds = time.perf_counter() - start
-    assert isinstance(media, Media), "samples from elsewhere are not timed"
-    frames = len(media.array) if media.array.ndim == 4 else 1
-    parts, peak_bytes = dict(media.seconds), peak.bytes()
-    if coded:  # not in the total: a file is written while the next sample is made
-        start = time.perf_counter()
-        encode(media)
-        parts["encode"] = time.perf_counter() - start
-    return _Round(seconds, parts, frames, peak_bytes)
+    if not _rounds_whole(plan, store.index()):
+        session = Session(plan, cells, models, store, device, peak)
+        session.run(
+            throughput.rounds_of(asked, ROUNDS),
+            throughput.seconds_of(asked),
+            coded=throughput.BENCHMARK in asked,
+        )
+    # Only now: what is measured beside the times may fail, and takes memory that they need not see.
+    for model, steps in _lacking(plan, store.index()):
+        item = next(i for i in plan.items if (i.model, i.steps) == (model, steps))
+        found = throughput.beside(asked, models[model], item)
+        named = {"kind": "beside", "status": "ok", "key": model, "item_id": model}
+        store.add([{**named, **found, "model": model, "at": now()}])
 
 
 def timing_table(plan: Plan, index: Index) -> pd.DataFrame:
@@ -134,7 +119,7 @@ def timing_table(plan: Plan, index: Index) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     asked = plan.suite.benchmarks
     for model, steps in plan.cells():
-        for record in index.timings.get(cell_id(model, steps), [])[:1]:
+        if (record := record_of(index, model, steps)) is not None:
             shared = {
                 "model": model,
                 "sampler": plan.suite.models[model].sampler,

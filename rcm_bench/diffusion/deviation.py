@@ -4,7 +4,8 @@ Faster ways must not change the picture: the deviation of network and decoder, e
 diffusers' own in the same dtype, should not exceed 1.1.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,6 +16,7 @@ from rcm_bench.canonical import digest_of
 from rcm_bench.diffusion import loading
 from rcm_bench.diffusion.decode import autotuned, video_of
 from rcm_bench.diffusion.kernels import kernels
+from rcm_bench.faults import message_of
 from rcm_bench.types import WorkItem
 
 if TYPE_CHECKING:
@@ -48,43 +50,67 @@ def rms(got: Tensor, exact: Tensor) -> float:
     return float(norm(got.double() - exact) / norm(exact))
 
 
-_known: dict[str, dict[str, Deviation]] = {}
+class Deviations(NamedTuple):
+    """What was measured of a model entry.
+
+    Attributes:
+        measured: By part, ``network`` and ``decode``; without parts in float32, which have nothing
+            to lose, and nothing where all is as diffusers has it.
+        reasons: By part, why it failed, or what its figure does not cover.
+    """
+
+    measured: dict[str, Deviation]
+    reasons: dict[str, str]
 
 
-def deviations(engine: "Engine", model: "DiffusionModel", item: WorkItem) -> dict[str, Deviation]:
+_known: dict[str, Deviations] = {}
+
+
+def deviations(
+    engine: "Engine", model: "DiffusionModel", item: WorkItem, most_seconds: float = float("inf")
+) -> Deviations:
     """Measure network and decoder of a model entry on one item's noise and prompt.
 
-    Networks come one after the other, so that the largest fits alone. What equal weights, kernels
-    and shapes gave before in this process is not measured again.
+    Networks come one after the other, so that the largest fits alone; a part that fails, for want
+    of memory say, leaves the other. What equal weights, kernels and shapes gave before in this
+    process is not measured again. Guidance is left out: it is no property of the kernels.
 
     Args:
         engine: At work on the model.
         model: The model entry.
         item: Whose noise and prompt.
-
-    Returns:
-        By part, ``network`` and ``decode``; without parts in float32, which have nothing to lose,
-        and nothing where all is as diffusers has it.
+        most_seconds: The float32 network is asked at no further time after so long.
     """
     settings = model.settings
     if not kernels(settings):
-        return {}
+        return Deviations({}, {})
     parts = [model.weights.identity(engine.place), kernels(settings), model.latent_shape]
     key = digest_of([*parts, settings.dtype, settings.decode_dtype])
     if key not in _known:
         rng = torch.Generator().manual_seed(item.seed)
         noise = torch.randn(model.latent_shape, generator=rng).to(engine.device)
-        found = {}
-        with torch.inference_mode():
-            if settings.decode_dtype != "float32":
-                found["decode"] = _decode(engine, model, noise)
-            if settings.dtype != "float32":
-                found["network"] = _network(engine, model, noise, item)
+        found = Deviations({}, {})
+        if settings.decode_dtype != "float32":
+            _try("decode", lambda: _decode(engine, model, noise), found)
+        if settings.dtype != "float32":
+            _try("network", lambda: _network(engine, model, noise, item, most_seconds), found)
+        loading.free(engine.device)
         _known[key] = found
     return _known[key]
 
 
-def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> Deviation:
+def _try(part: str, measure: Callable[[], tuple[Deviation, str]], found: Deviations) -> None:
+    """Measure a part, or note why it failed."""
+    try:
+        with torch.inference_mode():
+            found.measured[part], note = measure()
+    except Exception as fault:  # the other part, and all that was timed, stay
+        note = f"failed: {message_of(fault)}"
+    if note:
+        found.reasons[part] = note
+
+
+def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> tuple[Deviation, str]:
     root, dtype = model.weights.root, model.settings.decode_dtype
     engine.unload()
 
@@ -99,28 +125,38 @@ def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> Devia
     plain = video(loading.load_vae(root, dtype, engine.place))
     with engine.placed(1).vae() as vae, autotuned(model.settings.autotune):
         here = video_of(vae, latents).cpu()
-    return Deviation(rms(plain, exact), rms(here, exact))
+    return Deviation(rms(plain, exact), rms(here, exact)), ""
 
 
-def _network(engine: "Engine", model: "DiffusionModel", noise: Tensor, item: WorkItem) -> Deviation:
+def _network(
+    engine: "Engine", model: "DiffusionModel", noise: Tensor, item: WorkItem, most_seconds: float
+) -> tuple[Deviation, str]:
     engine.embed([item.prompt_rewritten])
     engine.unload()
 
-    def velocities(net: Any) -> Tensor:
-        velocity = engine.velocity(net, [item], engine.unknown(1))
-        return torch.stack([velocity(noise[None], t).cpu() for t in TIMES])
+    def velocities(net: Any, times: Sequence[float], most_seconds: float = float("inf")) -> Tensor:
+        velocity = engine.velocity(net, [item], engine.unknown(1), guidance=1.0)
+        made: list[Tensor] = []
+        start = time.monotonic()
+        for t in times:
+            if not made or time.monotonic() - start < most_seconds:
+                made.append(velocity(noise[None], t).cpu())
+        return torch.stack(made)
 
-    def own(dtype: str) -> Tensor:
-        made = velocities(engine.transformer(dtype, engine.device).to(engine.device))
+    def own(dtype: str, *arguments: Any) -> Tensor:
+        made = velocities(engine.transformer(dtype, engine.device).to(engine.device), *arguments)
         loading.free(engine.device)
         return made
 
     with exact_products():
-        exact = own("float32")
-    plain = own(model.settings.dtype)
+        exact = own("float32", TIMES, most_seconds)
+    times = TIMES[: len(exact)]
+    plain = own(model.settings.dtype, times)
     with engine.placed(1).transformer() as net:
-        here = velocities(net)
-    return Deviation(rms(plain, exact), rms(here, exact))
+        here = velocities(net, times)
+    note = f"asked at {len(times)} of {len(TIMES)} times: float32 took longer than most_seconds"
+    found = Deviation(rms(plain, exact), rms(here, exact))
+    return found, note if len(times) < len(TIMES) else ""
 
 
 @contextmanager

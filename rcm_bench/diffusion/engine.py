@@ -132,10 +132,21 @@ class Engine:
         ]
 
     def velocity(
-        self, net: Any, items: Sequence[WorkItem], known: Known | None
+        self,
+        net: Any,
+        items: Sequence[WorkItem],
+        known: Known | None,
+        guidance: float | None = None,
     ) -> WanVelocity | CosmosVelocity:
-        """Return a transformer as a velocity with the items' prompts and the sampler's guidance."""
-        guidance = guidance_of(self._model.sampler)
+        """Return a transformer as a velocity with the items' prompts, and guided.
+
+        Args:
+            net: The transformer.
+            items: Whose prompts.
+            known: First frames of a network that goes on from them.
+            guidance: The sampler's by default.
+        """
+        guidance = guidance_of(self._model.sampler) if guidance is None else guidance
         text_BLD = self._texts([item.prompt_rewritten for item in items], net.dtype)
         negative_BLD = None
         if guidance != 1:

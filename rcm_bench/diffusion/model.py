@@ -26,7 +26,7 @@ from rcm_bench.types import Cost, Media, ModelContext, PromptRecord, WorkItem
 from rcm_bench.video_files import CODEC
 
 if TYPE_CHECKING:
-    from rcm_bench.diffusion.deviation import Deviation
+    from rcm_bench.diffusion.deviation import Deviations
     from rcm_bench.diffusion.engine import Engine
 
 _FLOPS = 3e14  # what an H100 reaches in bfloat16 on these networks, for the plan's rough time
@@ -179,12 +179,12 @@ class DiffusionModel:
         assert self._engine is not None, "load comes before generate"
         yield from self._engine.generate(items)
 
-    def deviations(self, item: WorkItem) -> "dict[str, Deviation]":
+    def deviations(self, item: WorkItem, most_seconds: float = float("inf")) -> "Deviations":
         """Return by part how far the chosen kernels lead from the float32 result; see there."""
         from rcm_bench.diffusion.deviation import deviations
 
         assert self._engine is not None, "load comes before deviations"
-        return deviations(self._engine, self, item)
+        return deviations(self._engine, self, item, most_seconds)
 
     def text_seconds(self, item: WorkItem) -> list[float] | str:
         """Return seconds of encoding one prompt, several times, or why there are none."""

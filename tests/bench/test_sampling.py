@@ -3,11 +3,12 @@
 import json
 import shutil
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 
-from rcm_bench import sampling
+from rcm_bench import sampling, timing_rounds
 from rcm_bench.errors import UserError
 from rcm_bench.exit_codes import explain
 from rcm_bench.finish import open_run
@@ -224,6 +225,48 @@ def test_a_new_version_of_a_scorer_scores_again_without_sampling(suite, tmp_path
     assert not report(tmp_path / "out").whole
     assert score(tmp_path / "out").whole
     assert set(samples_of(tmp_path / "out").scores["version"]) == {"2"}
+
+
+def test_rounds_of_a_stopped_timing_are_kept_and_measured_anew(suite, tmp_path, monkeypatch):
+    """Also the report shows them, with as many rounds as there were."""
+    path = suite(**{"{brightness: {}}": "{brightness: {}, latency: {}}"})
+    real, calls = timing_rounds.once, []
+
+    def once(*arguments, **how):
+        calls.append(arguments)
+        if len(calls) == 4 + 2 * 4 + 2:  # warm-ups, two whole rounds, two cells of a third
+            raise KeyboardInterrupt
+        return real(*arguments, **how)
+
+    monkeypatch.setattr(timing_rounds, "once", once)
+    with pytest.raises(KeyboardInterrupt):
+        run(str(path), tmp_path / "out")
+    stopped = report(tmp_path / "out")
+    assert not stopped.done and sorted(stopped.timings["n"]) == [2, 2, 2, 3]
+    first = set(timed_at(tmp_path / "out"))
+    again = run(str(path), tmp_path / "out")
+    assert again.done and set(again.timings["n"]) == {8}
+    assert len(first) == 1 and first.isdisjoint(timed_at(tmp_path / "out"))
+
+
+def test_a_cell_that_fails_keeps_the_times_of_the_others(suite, tmp_path, monkeypatch):
+    path = suite(**{"{brightness: {}}": "{brightness: {}, latency: {}}"})
+    real, rounds = timing_rounds.once, Counter()
+
+    def once(model, item, peak, **how):
+        cell = (item.model, item.steps)
+        rounds[cell] += 1
+        if cell == ("student", 2) and rounds[cell] > 3:
+            raise MemoryError("no room")
+        return real(model, item, peak, **how)
+
+    monkeypatch.setattr(timing_rounds, "once", once)
+    outcome = run(str(path), tmp_path / "out")
+    assert not outcome.done and rounds["student", 2] == 4 and rounds["student", 1] == 9
+    numbers = outcome.timings.set_index(["model", "steps"])["n"].to_dict()
+    assert numbers == {("teacher", 1): 8, ("teacher", 4): 8, ("student", 1): 8, ("student", 2): 2}
+    (said,) = [each for each in outcome.remarks if "timing" in each]
+    assert said == "timing student at 2 steps failed: round 3: MemoryError: no room"
 
 
 def timed_at(folder):

@@ -11,7 +11,7 @@ from rcm_bench.diffusion import decoder as decoder_module
 from rcm_bench.diffusion import deviation
 from rcm_bench.diffusion.deviation import rms
 from rcm_bench.diffusion.kernels import kernels, use_kernels
-from rcm_bench.suite import RcmSampler
+from rcm_bench.suite import RcmSampler, SchedulerSampler
 
 BF16 = {"dtype": "bfloat16", "decode_dtype": "bfloat16", "resolution": [16, 16]}
 VIDEO = {"frames": 9, "fps": 16.0}
@@ -22,10 +22,14 @@ def forgetful(monkeypatch):
     monkeypatch.setattr(deviation, "_known", {})
 
 
-def measured(root, kind="wan", **changes):
-    model = model_of(kind, root, RcmSampler(kind="rcm"), **(BF16 | changes))
+def whole(root, kind="wan", sampler=None, most_seconds=float("inf"), **changes):
+    model = model_of(kind, root, sampler or RcmSampler(kind="rcm"), **(BF16 | changes))
     model.load("cpu")
-    return model.deviations(item())
+    return model.deviations(item(), most_seconds)
+
+
+def measured(root, kind="wan", **changes):
+    return whole(root, kind, **changes).measured
 
 
 def test_rms():
@@ -49,8 +53,8 @@ def test_both_parts_beside_plain_bfloat16(wan, monkeypatch):
     # Equal weights and kernels are measured once.
     monkeypatch.setattr(deviation, "_decode", None)
     assert measured(wan[0], autotune=True) == again
-    with pytest.raises(TypeError):
-        measured(wan[0], decoder="eager")
+    with pytest.raises(KeyError):
+        measured(wan[0], decoder="eager")["decode"]
 
 
 def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
@@ -67,6 +71,42 @@ def test_a_decoder_that_changes_the_picture_shows(wan, monkeypatch):
     # 0.6 to 1.2 over 25 draws; of the decoder as it is 0.1, seldom more. What bfloat16 makes of
     # a network so small varies as much, so that it is no measure here.
     assert found.here > 0.3
+
+
+def test_a_part_without_memory_leaves_the_other_and_says_so(wan, monkeypatch):
+    def without_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 56 GiB")
+
+    monkeypatch.setattr(deviation, "_network", without_memory)
+    found = whole(wan[0], decoder="eager")
+    assert set(found.measured) == {"decode"}
+    assert found.reasons == {
+        "network": "failed: OutOfMemoryError: CUDA out of memory. Tried to allocate 56 GiB"
+    }
+
+
+def test_the_float32_network_is_asked_no_further_after_most_seconds(wan, monkeypatch):
+    asked = []
+    real = deviation.rms
+    monkeypatch.setattr(deviation, "rms", lambda got, exact: asked.append(len(exact)) or
+                        real(got, exact))  # fmt: skip
+    settings = {"autotune": True, "decode_dtype": "float32"}
+    found = whole(wan[0], most_seconds=1e-9, **settings)
+    assert found.reasons == {
+        "network": "asked at 1 of 3 times: float32 took longer than most_seconds"
+    }
+    assert asked == [1, 1] and found.measured["network"].plain > 0
+
+
+def test_guidance_is_no_property_of_kernels(wan, monkeypatch):
+    """A guided teacher and its student share the figure, whichever is measured first."""
+    settings = {"autotune": True, "decode_dtype": "float32"}
+    teacher = SchedulerSampler(kind="scheduler", guidance=9.0)
+    found = []
+    for sampler in (RcmSampler(kind="rcm"), teacher):
+        monkeypatch.setattr(deviation, "_known", {})
+        found.append(whole(wan[0], sampler=sampler, **settings).measured["network"])
+    assert found[0] == found[1]
 
 
 def test_float32_has_nothing_to_lose(wan):

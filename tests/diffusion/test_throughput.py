@@ -11,7 +11,8 @@ import torch
 from tiny_models import item, model_of
 
 import rcm_bench
-from rcm_bench import timing
+from rcm_bench import timing_rounds
+from rcm_bench.diffusion import deviation
 from rcm_bench.diffusion.decode import decode
 from rcm_bench.diffusion.networks import WanVelocity
 from rcm_bench.diffusion.solvers import rcm
@@ -20,9 +21,10 @@ from rcm_bench.seeds import seed_of
 from rcm_bench.store import Index
 from rcm_bench.suite import RcmSampler
 from rcm_bench.suite_load import load_suite
-from rcm_bench.throughput import throughput_rows
+from rcm_bench.throughput import Peak, throughput_rows
 from rcm_bench.throughput_table import throughput_table
-from rcm_bench.timing import cell_id, median_interval
+from rcm_bench.timing import median_interval
+from rcm_bench.timing_rounds import cell_id
 from rcm_bench.types import Media
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -151,6 +153,46 @@ def test_a_whole_run(wan, tmp_path, monkeypatch):
     assert "Not there, and why:" in (out / "tables" / "throughput.md").read_text()
 
 
+@pytest.mark.long
+def test_what_fails_beside_the_times_loses_nothing_else(wan, tmp_path, monkeypatch):
+    """The deviation and one cell run out of memory: the others' rows and the report are there."""
+    monkeypatch.setattr("rcm_reports.write_plots", lambda report, out: [])
+    (tmp_path / "prompts.txt").write_text("a photo of a cat\n")
+    text = SUITE.replace("ROOT", str(wan[0])).replace(
+        "SHAPE", SHAPE.replace(" dtype: float32", " dtype: bfloat16")
+    )
+    text = text.replace("most_seconds: 1.0e-6, ", "").replace("steps: [1]", "steps: [1, 2]")
+    (tmp_path / "tiny.yaml").write_text(text)
+    real = timing_rounds.once
+
+    def once(model, item, peak, **how):
+        if (item.model, item.steps, how != {}) == ("student", 2, True):
+            raise torch.OutOfMemoryError("CUDA out of memory; no \nblocks")
+        return real(model, item, peak, **how)
+
+    monkeypatch.setattr(timing_rounds, "once", once)
+    monkeypatch.setattr(deviation, "_network", None)
+    out = tmp_path / "run"
+    outcome = rcm_bench.run(str(tmp_path / "tiny.yaml"), out)
+    assert not outcome.done and any("student at 2 steps" in said for said in outcome.remarks)
+    table = pd.read_csv(out / "tables" / "throughput.csv").set_index(["model", "steps"])
+    reasons = table.loc[("student", 2), "reasons"]
+    assert "not timed: run the suite again (round 1: OutOfMemoryError: CUDA out of mem" in reasons
+    assert math.isnan(table.loc[("student", 2), "seconds"])
+    others = table.drop(index=("student", 2))
+    assert (others["rounds"] == 2).all() and (others["seconds"] > 0).all()
+    assert table.loc[("student", 1), "speedup"] > 0
+    said = table.loc[("student", 1), "reasons"]
+    assert "deviation_network: failed: TypeError" in said
+    assert "deviation\\_network" in (out / "tables" / "throughput.md").read_text()
+    assert "deviation_network: failed" in (out / "report" / "index.html").read_text()
+    # What failed is timed again, all cells together, since only rounds of one session are paired.
+    monkeypatch.setattr(timing_rounds, "once", real)
+    assert rcm_bench.run(str(tmp_path / "tiny.yaml"), out).done
+    table = pd.read_csv(out / "tables" / "throughput.csv").set_index(["model", "steps"])
+    assert table.loc[("student", 2), "speedup"] > 0
+
+
 def test_the_harness_costs_little(wan, monkeypatch):
     """Its own processor time for a sample is under 1 % of the fastest cell: 13 ms of 1.35 s.
 
@@ -173,11 +215,11 @@ def test_the_harness_costs_little(wan, monkeypatch):
             return decode(vae, rcm(sampler, velocity, noise, [rng], 1)[0]).frames
 
     text = model._engine._texts([one.prompt_rewritten], torch.float32)
-    peak = timing.Peak("cpu")
+    peak = Peak("cpu")
     spent = []
     for _ in range(15):
         times = [time.process_time()]
-        for work in (bare, lambda: timing._once(model, one, peak)):
+        for work in (bare, lambda: timing_rounds.once(model, one, peak)):
             work()
             times.append(time.process_time())
         spent.append(np.diff(times))

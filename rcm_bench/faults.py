@@ -1,0 +1,11 @@
+"""What records say of an exception."""
+
+
+def out_of_memory(fault: BaseException) -> bool:
+    """Say whether memory of the machine or of a device did not suffice."""
+    return isinstance(fault, MemoryError) or type(fault).__name__ == "OutOfMemoryError"
+
+
+def message_of(fault: BaseException) -> str:
+    """Return kind and message of an exception."""
+    return f"{type(fault).__name__}: {fault}" if str(fault) else type(fault).__name__
