@@ -45,7 +45,8 @@ def attention(
             16-bit or float32, D and E of 16 to 256, no attn_mask, first gradients of output and
             tangent. ``"auto"`` takes PyTorch's scaled_dot_product_attention (which follows
             autocast, and on CUDA has first gradients only) while no forward-mode level or functorch
-            transform is active, else the reference.
+            transform is active; else the fused kernels on a Hopper GPU with 16-bit inputs that they
+            can run, and the reference everywhere else.
         enable_gqa: Let several heads of queries share a head of keys; G must divide H.
         attn_mask: Who sees whom, broadcast to (B, H, S, T): booleans (True is seen) or numbers of
             the query's dtype, added to the scaled scores. Served by the reference and by PyTorch.
@@ -109,7 +110,7 @@ def attention_with_tangent(
         value_tangent: Tangent of ``value``, likewise.
         scale: Factor of the scores; 1 / sqrt(D) if not given.
         is_causal: Query i sees the keys 0..i.
-        impl: As in ``attention``; ``"auto"`` is the reference here.
+        impl: As in ``attention``; ``"auto"`` never is PyTorch's here.
         enable_gqa: As in ``attention``.
         attn_mask: As in ``attention``; its own tangent is taken as zero.
         key_lengths: As in ``attention``.
@@ -167,7 +168,7 @@ def _takes_triton(
     attn_mask: Tensor | None,
 ) -> bool:
     """Tell whether the fused kernels run a call; raise if they were asked for and cannot."""
-    if impl == "reference" or (impl == "auto" and not choice.AUTO_TAKES_TRITON):
+    if impl == "reference" or (impl == "auto" and not choice.unasked(primals[0])):
         return False
     if torch.compiler.is_compiling():
         reason: str | None = choice.NOT_IN_A_TRACE

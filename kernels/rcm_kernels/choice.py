@@ -8,13 +8,21 @@ from torch import Tensor
 
 Impl = Literal["auto", "reference", "triton"]
 
-# Becomes True in the commit that adds, under reports/gallery/, a green run of
-# `pytest -m gpu tests/kernels` on an H100: until a GPU has confirmed the kernels, nobody gets
-# them unasked.
-AUTO_TAKES_TRITON = False
-
 NOT_IN_A_TRACE = "torch.compile does not trace it (wrap the call in torch.compiler.disable)"
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
+
+
+def unasked(query: Tensor) -> bool:
+    """Tell whether ``auto`` may take the kernels: where a GPU has confirmed them, and they pay.
+
+    On Hopper GPUs (reports/gallery/kernels__h100__2026-11-24), and of 16 bits: float32 is computed
+    beyond its own precision there, which takes long.
+    """
+    return (
+        query.is_cuda
+        and query.dtype in (torch.float16, torch.bfloat16)
+        and torch.cuda.get_device_capability(query.device) == (9, 0)
+    )
 
 
 def why_not_triton(

@@ -39,6 +39,7 @@ def contenders(device: str, rcm: Path | None) -> dict[str, Contender]:
             "cuDNN": sdpa(SDPBackend.CUDNN_ATTENTION),
             "FlashAttention-2": sdpa(SDPBackend.FLASH_ATTENTION),
             "jvp-flash-attention": jvp_flash_attention,
+            "matmul": matmul,
         }
     found["torch.func.jvp of math"] = math_jvp
     if rcm is not None:
@@ -80,6 +81,16 @@ def sdpa(backend: SDPBackend | None) -> Contender:
         return _gradients(lambda *x: [attend(*x)], inputs.primals, inputs)
 
     return build
+
+
+def matmul(case: BenchCase, inputs: BenchInputs) -> Run:
+    """Time one large matrix product of as many operations: what the tensor cores give at all."""
+    _forward_only(case)
+    size = 8192
+    like = {"device": inputs.primals[0].device, "dtype": case.dtype}
+    left = torch.randn(case.flops // (2 * size**2), size, **like)
+    right = torch.randn(size, size, **like)
+    return _quietly(lambda: left @ right)
 
 
 def math_jvp(case: BenchCase, inputs: BenchInputs) -> Run:

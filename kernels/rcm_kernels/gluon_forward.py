@@ -123,6 +123,21 @@ def _here(x):
 
 
 @gluon.jit
+def _store(X, x, strides, place, D: gl.constexpr):
+    """Write 64 rows: whole rows side by side, since the tensor core's layout fills half sectors."""
+    batch, head, first_row, num_queries = place
+    DTYPE: gl.constexpr = X.dtype.element_ty
+    if DTYPE.primitive_bitwidth == 16:
+        FLAT: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [4, 1], [1, 0])
+        x = gl.convert_layout(x.to(DTYPE), FLAT)
+    rows = first_row + gl.arange(0, ROWS, gl.SliceLayout(1, x.type.layout))
+    columns = gl.arange(0, D, gl.SliceLayout(0, x.type.layout))
+    start = gl.cast(batch, gl.int64) * strides[0] + gl.cast(head, gl.int64) * strides[1]
+    places = gl.cast(rows, gl.int64)[:, None] * strides[2] + columns[None, :]
+    gl.store(X + start + places, x, mask=(rows < num_queries)[:, None])
+
+
+@gluon.jit
 def _step(
     b,
     next_row,
@@ -289,15 +304,9 @@ def _consume(
         output = output * wide_inverse
         tangent = tangent * wide_inverse - wide_rho * output
         first_row = first_row + w * ROWS
-        rows = first_row + gl.arange(0, ROWS, wide_rows)
-        wide_columns = gl.arange(0, D, gl.SliceLayout(0, WIDE))
-        inside = (rows < num_queries)[:, None]
-        start = gl.cast(batch, gl.int64) * o_strides[0] + gl.cast(head, gl.int64) * o_strides[1]
-        places = gl.cast(rows, gl.int64)[:, None] * o_strides[2] + wide_columns[None, :]
-        gl.store(OUT + start + places, output.to(OUT.dtype.element_ty), mask=inside)
-        start = gl.cast(batch, gl.int64) * to_strides[0] + gl.cast(head, gl.int64) * to_strides[1]
-        places = gl.cast(rows, gl.int64)[:, None] * to_strides[2] + wide_columns[None, :]
-        gl.store(TO + start + places, tangent.to(TO.dtype.element_ty), mask=inside)
+        place = (batch, head, first_row, num_queries)
+        _store(OUT, output, o_strides, place, D)
+        _store(TO, tangent, to_strides, place, D)
         side = first_row + gl.arange(0, ROWS, score_rows)
         seen = side < num_queries
         side = (gl.cast(batch, gl.int64) * heads[1] + head) * num_queries + side

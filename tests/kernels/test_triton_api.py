@@ -109,13 +109,27 @@ def test_without_a_gpu_it_is_an_error(rng, monkeypatch):
         attend(*(x.cpu() for x in draw(rng)))
 
 
-def test_auto_waits_for_a_gpu_s_word(rng, monkeypatch):
-    """Nobody gets the kernels unasked until a run on an H100 is committed."""
-    from rcm_kernels import choice, functions
+def test_auto_interprets_nothing(rng, monkeypatch):
+    """An interpreted kernel is asked for by name."""
+    from rcm_kernels import functions
 
     monkeypatch.setattr(functions.TritonFunction, "apply", lambda *_: pytest.fail("taken"))
-    assert not choice.AUTO_TAKES_TRITON
     by_function(draw(rng), draw(rng), "auto")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(
+    torch.cuda.is_available() and torch.cuda.get_device_capability() != (9, 0),
+    reason="elsewhere the kernels are taken when asked for",
+)
+@pytest.mark.parametrize(("dtype", "taken"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_auto_takes_the_kernels_for_tangents_of_16_bits(rng, dtype, taken):
+    from rcm_kernels.launches import counted_launches
+
+    primals, tangents = ([x.to("cuda", dtype) for x in draw(rng)] for _ in range(2))
+    with counted_launches() as launched:
+        by_function(primals, tangents, "auto")
+        assert bool(launched) == taken
 
 
 def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
@@ -123,7 +137,7 @@ def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
     from rcm_kernels import choice
     from rcm_kernels.launches import counted_launches
 
-    monkeypatch.setattr(choice, "AUTO_TAKES_TRITON", True)
+    monkeypatch.setattr(choice, "unasked", lambda _: True)
     primals = draw(rng)
     with counted_launches() as launched:
         plain = attend(*primals, impl="auto")

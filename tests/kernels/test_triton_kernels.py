@@ -303,12 +303,16 @@ def test_a_new_length_compiles_at_most_the_divisibility_variants(rng):
 
 
 @pytest.mark.gpu
-def test_offsets_beyond_2_to_the_31(rng):
-    """One head starts 2^31 elements into the tensor."""
+@pytest.mark.parametrize("batch_stride", [0, 1 << 32], ids=["by pointers", "by descriptors"])
+def test_offsets_beyond_2_to_the_31(rng, batch_stride):
+    """One head starts 2^31 elements into the tensor; without a stride no descriptor takes it."""
     big = torch.empty(3, 1 << 30, dtype=torch.bfloat16, device=DEVICE)
-    q = big.as_strided((1, 3, 128, 64), (0, 1 << 30, 64, 1))
+    q = big.as_strided((1, 3, 128, 64), (batch_stride, 1 << 30, 64, 1))
     q.copy_(torch.randn(q.shape, generator=rng))
-    small = q.contiguous()
+    small = torch.empty(3, 128, 64, dtype=q.dtype, device=DEVICE).as_strided(
+        q.shape, (batch_stride, 128 * 64, 64, 1)
+    )
+    small.copy_(q)
     how = {"scale": 0.125, "is_causal": False}
     got = launch.forward((q, q, q), (q, q, q), **how)
     expected = launch.forward((small,) * 3, (small,) * 3, **how)
