@@ -102,8 +102,7 @@ def deviations(
 def _try(part: str, measure: Callable[[], tuple[Deviation, str]], found: Deviations) -> None:
     """Measure a part, or note why it failed."""
     try:
-        with torch.inference_mode():
-            found.measured[part], note = measure()
+        found.measured[part], note = measure()
     except Exception as fault:  # the other part, and all that was timed, stay
         note = f"failed: {message_of(fault)}"
     if note:
@@ -114,6 +113,7 @@ def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> tuple
     root, dtype = model.weights.root, model.settings.decode_dtype
     engine.unload()
 
+    @torch.inference_mode()
     def video(vae: Any) -> Tensor:
         made = video_of(vae.to(engine.device), latents).cpu()
         vae.to("cpu")
@@ -123,7 +123,8 @@ def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> tuple
     with exact_products():
         exact = video(loading.load_vae(root, "float32", engine.place))
     plain = video(loading.load_vae(root, dtype, engine.place))
-    with engine.placed(1).vae() as vae, autotuned(model.settings.autotune):
+    placement, inference = engine.placed(1), torch.inference_mode()
+    with inference, placement.vae() as vae, autotuned(model.settings.autotune):
         here = video_of(vae, latents).cpu()
     return Deviation(rms(plain, exact), rms(here, exact)), ""
 
@@ -134,6 +135,8 @@ def _network(
     engine.embed([item.prompt_rewritten])
     engine.unload()
 
+    # Networks are made outside: blocks compiled for others do not serve tensors made in inference.
+    @torch.inference_mode()
     def velocities(net: Any, times: Sequence[float], most_seconds: float = float("inf")) -> Tensor:
         velocity = engine.velocity(net, [item], engine.unknown(1), guidance=1.0)
         made: list[Tensor] = []
