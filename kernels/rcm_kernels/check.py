@@ -24,6 +24,9 @@ from rcm_kernels.transforms import pack, unpack
 # 2^-8 / sqrt(3) * sqrt(0.541) = 1.66e-3 (mantissas spread evenly in their logarithm), and no
 # order of six bf16 products avoids it; the rest is room for what does not average out.
 MOST_EXCESS = 2.1e-3
+# Plain PyTorch's largest error hangs on one element: in 30 orders of one draw of 65 sharp rows it
+# was 3.3e-7 to 8.9e-7 in float32, and two orders that both were lucky failed a kernel with 9.8e-7.
+_ORDERS = 8
 _ENOUGH = 2**17  # weights: with fewer, the roundings of a few of them decide
 
 
@@ -139,7 +142,7 @@ def _run(candidate: Candidate, case: Case, inputs: Inputs) -> CaseResult:
 def rows_of(case: Case, inputs: Inputs, got: Results) -> list[Row]:
     """Compare what a candidate returned with the truth."""
     truth = plain_results(case, inputs, torch.float64)
-    plain = [plain_results(case, inputs, case.dtype, backwards=b) for b in (False, True)]
+    plain = [plain_results(case, inputs, case.dtype, order=i) for i in range(_ORDERS)]
     rows = []
     for name, value in got.items():
         found: list[Comparison] = compare(value, [p[name] for p in plain], truth[name])

@@ -9,7 +9,7 @@ Shape legend: B batch, H heads, G key heads, S queries, T keys, D head size, E v
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from rcm_kernels.cases import Case, Inputs
 
@@ -17,16 +17,14 @@ Results = dict[str, Tensor]
 NAMES = ("query", "key", "value")
 
 
-def plain_results(
-    case: Case, inputs: Inputs, dtype: torch.dtype, *, backwards: bool = False
-) -> Results:
+def plain_results(case: Case, inputs: Inputs, dtype: torch.dtype, *, order: int = 0) -> Results:
     """Return output, tangent and gradients of plain attention computed in ``dtype``.
 
     Args:
         case: What is computed.
         inputs: From what.
         dtype: In which precision.
-        backwards: Number queries, keys and features from the last to the first: the same
+        order: Number queries, keys and features in another of many orders, 0 as they are: the same
             mathematics, other roundings.
     """
     primals = [x.detach().to(dtype).requires_grad_() for x in inputs.primals]
@@ -34,7 +32,7 @@ def plain_results(
     cotangents = [x.to(dtype) for x in inputs.cotangents]
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return _attend(q, k, v, case, inputs, backwards)
+        return _attend(q, k, v, case, inputs, order)
 
     if case.entry == "plain":
         results, leaves = {"output": attend(*primals)}, named(primals, [])
@@ -63,16 +61,16 @@ def with_gradients(results: Results, leaves: Results, cotangents: list[Tensor]) 
 
 
 def _attend(
-    q_BHSD: Tensor, k_BGTD: Tensor, v_BGTE: Tensor, case: Case, inputs: Inputs, backwards: bool
+    q_BHSD: Tensor, k_BGTD: Tensor, v_BGTE: Tensor, case: Case, inputs: Inputs, order: int
 ) -> Tensor:
     """Compute softmax(scale Q K^T + mask) V; a query that sees no key gives zero."""
     bias_ST, seen = _mask(case, inputs, q_BHSD.device)
     repeats = case.H // (case.G or case.H)
     k_BHTD, v_BHTE = (x.repeat_interleave(repeats, dim=1) for x in (k_BGTD, v_BGTE))
-    if backwards:
-        q_BHSD, k_BHTD, v_BHTE = q_BHSD.flip(2, 3), k_BHTD.flip(2, 3), v_BHTE.flip(2)
-        bias_ST = None if bias_ST is None else bias_ST.flip(0, 1)
-        seen = None if seen is None else seen.flip(-2, -1)
+    queries, keys, features = _order(case, order, q_BHSD.device)
+    q_BHSD, k_BHTD = q_BHSD[:, :, queries][..., features], k_BHTD[:, :, keys][..., features]
+    v_BHTE = v_BHTE[:, :, keys]
+    bias_ST, seen = (_reordered(x, queries, keys) for x in (bias_ST, seen))
     scores_BHST = q_BHSD @ k_BHTD.mT * (case.D**-0.5 if case.scale is None else case.scale)
     if bias_ST is not None:
         scores_BHST = scores_BHST + bias_ST.to(scores_BHST.dtype)
@@ -82,7 +80,23 @@ def _attend(
         blind = ~seen.any(-1, keepdim=True)
         probs_BHST = torch.softmax(scores_BHST.masked_fill(~(seen | blind), -torch.inf), dim=-1)
         out_BHSE = probs_BHST.masked_fill(blind, 0.0) @ v_BHTE
-    return out_BHSE.flip(2) if backwards else out_BHSE
+    return out_BHSE[:, :, queries.argsort()]
+
+
+def _order(case: Case, order: int, device: torch.device) -> list[Tensor]:
+    """Return the queries, keys and features of an order, by their numbers."""
+    sizes = (case.S, case.T, case.D)
+    if order == 0:
+        return [torch.arange(size, device=device) for size in sizes]
+    rng = Generator().manual_seed(order)
+    return [torch.randperm(size, generator=rng).to(device) for size in sizes]
+
+
+def _reordered(mask: Tensor | None, queries: Tensor, keys: Tensor) -> Tensor | None:
+    """Reorder a mask (..., S or 1, T)."""
+    if mask is None:
+        return None
+    return mask[..., keys] if mask.shape[-2] == 1 else mask[..., queries, :][..., keys]
 
 
 def _mask(case: Case, inputs: Inputs, device: torch.device) -> tuple[Tensor | None, Tensor | None]:

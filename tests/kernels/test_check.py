@@ -27,9 +27,9 @@ def test_a_good_path_passes_and_every_number_is_there(rng):
     assert result.worst in result.rows
 
 
-@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("order", [0, 7])
 @pytest.mark.parametrize("mask", ["none", "lengths", "boolean", "additive"])
-def test_the_truth_agrees_with_pytorch(rng, mask, backwards):
+def test_the_truth_agrees_with_pytorch(rng, mask, order):
     """Against scaled_dot_product_attention and a central difference of it, in fp64."""
     case = Case(dtype=torch.float64, S=9, T=13, D=16, E=20, B=3, H=4, G=2, mask=mask, scale=0.3)
     inputs = draw(case, rng, "cpu")
@@ -42,7 +42,7 @@ def test_the_truth_agrees_with_pytorch(rng, mask, backwards):
             *primals, attn_mask=seen, scale=0.3, enable_gqa=True
         )
 
-    found = plain_results(case, inputs, torch.float64, backwards=backwards)
+    found = plain_results(case, inputs, torch.float64, order=order)
     torch.testing.assert_close(found["output"], attend(*inputs.primals), rtol=1e-11, atol=1e-12)
     h = 1e-5
     ends = [
@@ -53,12 +53,12 @@ def test_the_truth_agrees_with_pytorch(rng, mask, backwards):
     torch.testing.assert_close(found["tangent"], difference, rtol=1e-6, atol=1e-6)
 
 
-def test_backwards_is_the_same_mathematics_with_other_roundings(rng):
+def test_another_order_is_the_same_mathematics_with_other_roundings(rng):
     for dtype, close in ((torch.float64, 1e-12), (torch.float32, 1e-4)):
         case = Case(dtype=dtype, S=65, T=130, D=64, causal=True)
         inputs = draw(case, rng, "cpu")
         forwards = plain_results(case, inputs, dtype)
-        other = plain_results(case, inputs, dtype, backwards=True)
+        other = plain_results(case, inputs, dtype, order=1)
         for name, value in forwards.items():
             torch.testing.assert_close(other[name], value, rtol=close, atol=close)
             assert not torch.equal(other[name], value)
