@@ -87,9 +87,9 @@ def matmul(case: BenchCase, inputs: BenchInputs) -> Run:
     """Time one large matrix product of as many operations: what the tensor cores give at all."""
     _forward_only(case)
     size = 8192
-    like = {"device": inputs.primals[0].device, "dtype": case.dtype}
-    left = torch.randn(case.flops // (2 * size**2), size, **like)
-    right = torch.randn(size, size, **like)
+    device = inputs.primals[0].device
+    left = torch.randn(case.flops // (2 * size**2), size, device=device, dtype=case.dtype)
+    right = torch.randn(size, size, device=device, dtype=case.dtype)
     return _quietly(lambda: left @ right)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from rcm_kernels.machine_code import disassembled, spills_in_loops
+
 MOST_SHARED_BYTES = 227 * 1024  # of a block on an H100
 
 
@@ -26,6 +28,7 @@ class Resources(NamedTuple):
         serialized: Whether the compiler runs its wgmma instructions one after the other.
         num_wgmma: How many wgmma instructions there are.
         num_tma: How many loads through tensor memory descriptors there are.
+        loop_spills: Stores and loads of such registers in each innermost loop with products.
     """
 
     kernel: str
@@ -35,6 +38,7 @@ class Resources(NamedTuple):
     serialized: bool
     num_wgmma: int
     num_tma: int
+    loop_spills: list[int]
 
 
 class _Target:
@@ -107,7 +111,7 @@ def _only_compiling(capability: int) -> Iterator[list[tuple[str, Any]]]:
 
 def _resources(name: str, kernel: Any, capability: int) -> Resources:
     ptx = str(kernel.asm["ptx"])
-    said = _ptxas(ptx, capability)
+    said, cubin = _ptxas(ptx, capability)
     spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", said)
     registers = [int(count) for count in re.findall(r"Used (\d+) registers", said)]
     if not registers:
@@ -120,23 +124,24 @@ def _resources(name: str, kernel: Any, capability: int) -> Resources:
         serialized="serialized" in said.lower(),
         num_wgmma=ptx.count("wgmma.mma_async"),
         num_tma=ptx.count("cp.async.bulk.tensor"),
+        loop_spills=spills_in_loops(disassembled(cubin)),
     )
 
 
-def _ptxas(ptx: str, capability: int) -> str:
+def _ptxas(ptx: str, capability: int) -> tuple[str, bytes]:
     import triton
 
     program = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "ptxas"
     suffix = "a" if capability >= 90 else ""
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "kernel.ptx"
+        source, cubin = Path(folder) / "kernel.ptx", Path(folder) / "kernel.cubin"
         source.write_text(ptx)
         done = subprocess.run(
             [str(program), "-v", f"--gpu-name=sm_{capability}{suffix}", str(source)]
-            + ["-o", str(Path(folder) / "kernel.cubin")],
+            + ["-o", str(cubin)],
             capture_output=True,
             text=True,
         )
-    if done.returncode:
-        raise RuntimeError(f"ptxas failed: {done.stderr.strip()[:500]}")
-    return done.stderr
+        if done.returncode:
+            raise RuntimeError(f"ptxas failed: {done.stderr.strip()[:500]}")
+        return done.stderr, cubin.read_bytes()
