@@ -73,13 +73,22 @@ def compiled(launch: Callable[[], object], *, capability: int = 90) -> list[Reso
     Raises:
         RuntimeError: Triton interprets its kernels in this process, or ptxas fails.
     """
-    with _only_compiling(capability) as kernels:
+    with only_compiling(capability) as kernels:
         launch()
     return [_resources(name, kernel, capability) for name, kernel in kernels]
 
 
 @contextmanager
-def _only_compiling(capability: int) -> Iterator[list[tuple[str, Any]]]:
+def only_compiling(capability: int | None = None) -> Iterator[list[tuple[str, Any]]]:
+    """Compile what is launched, into Triton's cache, and run nothing; outputs stay unwritten.
+
+    Args:
+        capability: Compute capability of a GPU that need not be there; this machine's GPU if not
+            given.
+
+    Yields:
+        A list that grows by the name of each kernel and what it was compiled to.
+    """
     from triton.runtime.driver import driver
     from triton.runtime.jit import JITFunction, KernelInterface
 
@@ -100,7 +109,8 @@ def _only_compiling(capability: int) -> Iterator[list[tuple[str, Any]]]:
 
         return compile_only
 
-    driver.set_active(_Target(capability))
+    if capability is not None:
+        driver.set_active(_Target(capability))
     KernelInterface.__getitem__ = compiling
     try:
         yield kernels

@@ -142,6 +142,8 @@ def _results(impls: "list[Impl]", seed: int, device: str) -> "list[CaseResult]":
 
     results = []
     tables = {impl: cases_for(device, impl) for impl in impls}
+    if device == "cuda" and "triton" in impls:
+        _compile_ahead(len(tables["triton"]))
     with progress("Checking", sum(map(len, tables.values())), "cases") as advance:
         for impl, cases in tables.items():
             functions = partial(attention, impl=impl), partial(attention_with_tangent, impl=impl)
@@ -151,3 +153,12 @@ def _results(impls: "list[Impl]", seed: int, device: str) -> "list[CaseResult]":
                 results.append(result)
                 advance()
     return results
+
+
+def _compile_ahead(number: int) -> None:
+    from rcm_kernels.precompile import precompile
+
+    with progress("Compiling", number, "cases") as advance:
+        failed = precompile(number, advance)
+    for words in failed:
+        print(f"not compiled ahead, so the check does it: {words}", file=sys.stderr)
