@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TextIO
@@ -43,10 +43,12 @@ def compile_cases(
         device: Where the inputs are drawn.
         capability: As in ``resources.only_compiling``.
     """
-    functions = (
-        partial(function, impl="triton") for function in (api.attention, api.attention_with_tangent)
+    candidate = Candidate(
+        "triton",
+        partial(api.attention, impl="triton"),
+        partial(api.attention_with_tangent, impl="triton"),
     )
-    candidate, rng = Candidate("triton", *functions), torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
     for case in cases:
         inputs = draw(case, rng, device)
         with only_compiling(capability):
@@ -71,7 +73,7 @@ def precompile(number_of_cases: int, advance: Callable[[], object]) -> list[str]
         return [_last_line(file) for code, file in zip(codes, words, strict=True) if code]
 
 
-def _run(arguments: list[str], words: list[TextIO], advance: Callable[[], object]) -> list[int]:
+def _run(arguments: list[str], words: Sequence[TextIO], advance: Callable[[], object]) -> list[int]:
     """Run a process for each share, count the lines of all, and return how they ended."""
     read, write = os.pipe()
     command = [sys.executable, "-m", "rcm_kernels.precompile"]
