@@ -40,7 +40,6 @@ class Configuration:
         num_warps: Warps of a program.
         num_stages: Depth of the software pipeline over the loop.
         tma: Load through tensor memory descriptors where the strides allow it.
-        warp_specialize: Let Triton split loads and products between warps.
         gluon: Take the Gluon kernel (``gluon_launch``) where it serves, and these blocks elsewhere.
         source: What the choice rests on.
     """
@@ -50,7 +49,6 @@ class Configuration:
     num_warps: int
     num_stages: int
     tma: bool = False
-    warp_specialize: bool = False
     gluon: bool = False
     source: str = NOT_MEASURED
 

@@ -18,7 +18,6 @@ from rcm_kernels import gluon_forward
 from rcm_kernels.reference import Tangents, Triple
 from rcm_kernels.tensors import (
     Forward,
-    last_contiguous,
     on_device,
     rows_first,
     strides_of,
@@ -94,7 +93,7 @@ def forward(
     mu = torch.empty_like(lse)
     chosen = schedule or SCHEDULES[head_size]
     rows = [gluon_forward.ROWS.value, chosen.block_n, chosen.block_n] * 2
-    inputs = [last_contiguous(x) for x in (*primals, *tangents)]
+    inputs = (*primals, *tangents)
     num_tiles = triton.cdiv(num_queries, BLOCK_M) * batch * heads
     grid = (num_tiles,)
     if chosen.persistent and query.device.type == "cuda":

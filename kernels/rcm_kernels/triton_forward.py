@@ -114,7 +114,6 @@ def _attend(
     HAS_TV: tl.constexpr,
     CHECK: tl.constexpr,
     TMA: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
 ):
     """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
     output, tangent, m, mass, r = state
@@ -125,7 +124,7 @@ def _attend(
     num_keys, length = lengths
     start, stop = bounds
     rows = first_row + tl.arange(0, BLOCK_M)
-    for first in tl.range(start, stop, BLOCK_N, warp_specialize=WARP_SPECIALIZE):
+    for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
         s = product(q, tl.trans(k))
         if HAS_TQ or HAS_TK:
@@ -203,7 +202,6 @@ def attention_forward(
     HAS_TK: tl.constexpr,
     HAS_TV: tl.constexpr,
     TMA: tl.constexpr,
-    WARP_SPECIALIZE: tl.constexpr,
 ):
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for one block of queries.
 
@@ -277,12 +275,12 @@ def attention_forward(
     state, lost = _attend(
         state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
-        False, TMA, WARP_SPECIALIZE,
+        False, TMA,
     )  # fmt: skip
     state, lost = _attend(
         state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale, exponent,
         D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
-        True, TMA, False,
+        True, TMA,
     )  # fmt: skip
     output, tangent, m, mass, r = whole_sums(state, lost, q.dtype)
     some = mass > 0

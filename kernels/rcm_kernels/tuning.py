@@ -96,7 +96,7 @@ def neighbours(first: Configuration) -> list[Configuration]:
 def cache_file() -> Path:
     """Return where tuned configurations are kept; RCM_KERNELS_CACHE moves it."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("RCM_KERNELS_CACHE") or Path(home) / "rcm_kernels") / "tuned.json"
+    return Path(os.environ.get("RCM_KERNELS_CACHE") or Path(home) / "rcm_kernels") / "tuned_2.json"
 
 
 def _key(kernel: Kernel, query: Tensor, value: Tensor) -> str:

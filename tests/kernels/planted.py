@@ -100,5 +100,5 @@ if __name__ == "__main__":
     for number, (error, (file, old, new)) in enumerate(json.load(sys.stdin).items()):
         copy = f"broken_{number}"
         broken_copy(folder, copy, file, old, new)
-        found[error] = failures(copy, impl, gradients="backward" in file)
+        found[error] = failures(copy, impl, gradients="gradients" in file)
     print(json.dumps(found))

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("triton", reason="Triton is not installed")
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
-FORWARD, BACKWARD, TILES = "triton_forward.py", "triton_backward.py", "tiles.py"
+FORWARD, TILES = "triton_forward.py", "tiles.py"
+OF_QUERIES, OF_KEYS = "triton_query_gradients.py", "triton_key_gradients.py"
 
 # name: file, what is there, what is put in its place
 TRITON = {
@@ -69,37 +70,37 @@ TRITON = {
 }
 TRITON |= {
     "the weights' sum is not divided out": (
-        BACKWARD,
+        OF_QUERIES,
         "b = (weighed[2] + lost_weighed[2]) * inverse",
         "b = 0.0 * inverse",
     ),
     "the gradient of the weights is not centred": (
-        BACKWARD,
+        OF_QUERIES,
         "z = weight_gradient(g, v, t, tv, HAS_G, HAS_T and HAS_TV) - delta[:, None]",
         "z = weight_gradient(g, v, t, tv, HAS_G, HAS_T and HAS_TV)",
     ),
     "the tangent's part of the query gradient is missing": (
-        BACKWARD,
+        OF_QUERIES,
         "dq, lost_dq = sum_up_product(dq, lost_dq, dts, tk)",
         "pass",
     ),
     "the key gradient takes the wrong tangent": (
-        BACKWARD,
+        OF_KEYS,
         "dk, lost_dk = sum_up_product(dk, lost_dk, dts, tq)",
         "dk, lost_dk = sum_up_product(dk, lost_dk, dts, q)",
     ),
     "the value gradient forgets the scores' tangent": (
-        BACKWARD,
+        OF_KEYS,
         "narrow(p * w, k.dtype)",
         "narrow(p, k.dtype)",
     ),
     "the value tangent's gradient has the wrong weights": (
-        BACKWARD,
+        OF_KEYS,
         "dtv, lost_dtv = sum_up_product(dtv, lost_dtv, narrow(p, k.dtype), t)",
         "dtv, lost_dtv = sum_up_product(dtv, lost_dtv, narrow(p * p, k.dtype), t)",
     ),
     "gradients of padding are written": (
-        BACKWARD,
+        OF_KEYS,
         "dk = tl.where(seen, dk * scale, 0.0)",
         "dk = dk * scale + 1.0",
     ),

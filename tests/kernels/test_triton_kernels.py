@@ -244,7 +244,7 @@ def test_tuning_stops_in_time_keeps_the_fastest_and_is_cached(rng, monkeypatch, 
     )
     assert (best.block_m, best.block_n) == (64, 16)
     assert best.source == "tuned here, 0.2500 ms"
-    assert "forward" in (tmp_path / "tuned.json").read_text()
+    assert "forward" in (tmp_path / "tuned_2.json").read_text()
     monkeypatch.setattr(tuning, "_found", {})
     tuning._read_cache()
     assert list(tuning._found.values()) == [best]
