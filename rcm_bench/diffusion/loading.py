@@ -89,7 +89,8 @@ def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffuser
             torch.manual_seed(_RANDOM_SEED)
             kind: Any = AutoencoderKLWan
             vae = kind(**VAE).eval()
-            vae = vae.to(getattr(torch, dtype)) if own else vae
+            with quiet():
+                vae = vae.to(getattr(torch, dtype)) if own else vae
     if own:
         return vae
     from rcm_bench.diffusion.autoencoder import FastAutoencoder
