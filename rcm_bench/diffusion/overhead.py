@@ -18,7 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -139,26 +141,46 @@ def measure(
         **{"diffusers": installed("diffusers"), "equal_values": alike},
         "rounds": len(rounds["bare"]),
         "seconds": {name: [took._asdict() for took in each] for name, each in rounds.items()},
-        "ratios": ratios(rounds),
+        "ratios": ratios(rounds, len(items)),
     }
 
 
-def ratios(rounds: dict[str, list[Took]]) -> dict[str, dict[str, Any]]:
-    """Return the harness over the bare loops: median of the rounds' ratios, interval, judgement."""
+def ratios(rounds: dict[str, list[Took]], num_samples: int = 1) -> dict[str, dict[str, Any]]:
+    """Return the harness over the bare loops: median of the rounds' ratios, interval, judgement.
+
+    Beside it what a sample takes longer in seconds, which says what the share would be of a sample
+    that takes more or less.
+
+    Args:
+        rounds: What each loop took, by round.
+        num_samples: How many samples in each.
+    """
     found = {}
     for name, field, over in (
         ("sampling", "made", "bare"),
         ("whole", "whole", "bare_writing"),
         ("cpu", "cpu", "bare_writing"),
     ):
-        pairs = zip(rounds["harness"], rounds[over], strict=True)
-        each = sorted(getattr(ours, field) / getattr(bare, field) for ours, bare in pairs)
-        middle = (each[(len(each) - 1) // 2] + each[len(each) // 2]) / 2
-        low, high = median_interval(each)
-        judged = outcome_of(low - 1, high - 1, MOST)
-        value = {"value": middle, "low": low, "high": high, "at_most_1_percent_more": judged}
-        found[name] = {key: None if each != each else each for key, each in value.items()}
+        pairs = [
+            (getattr(ours, field), getattr(bare, field))
+            for ours, bare in zip(rounds["harness"], rounds[over], strict=True)
+        ]
+        value, low, high = _middle([ours / bare for ours, bare in pairs])
+        longer = _middle([(ours - bare) / num_samples for ours, bare in pairs])
+        found[name] = {
+            **{"value": value, "low": low, "high": high},
+            "at_most_1_percent_more": outcome_of(
+                *(float("nan") if end is None else end - 1 for end in (low, high)), MOST
+            ),
+            "seconds_a_sample_more": dict(zip(("value", "low", "high"), longer, strict=True)),
+        }
     return found
+
+
+def _middle(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """Return the median and its interval; no interval for fewer than six values."""
+    low, high = (None if isnan(end) else end for end in median_interval(values))
+    return median(values), low, high
 
 
 def _parts(model: "DiffusionModel", item: WorkItem) -> Parts:

@@ -54,6 +54,8 @@ def test_ratios_are_paired_by_round():
     }
     found = overhead.ratios(rounds)
     assert found["sampling"]["value"] == pytest.approx(1.03)
+    # 3 % of the median of the rounds, 1.25 s, of one sample each.
+    assert found["sampling"]["seconds_a_sample_more"]["value"] == pytest.approx(0.03 * 1.25)
     assert [found[k]["at_most_1_percent_more"] for k in ("sampling", "whole", "cpu")] == [
         "fail", "pass", "pass",
     ]  # fmt: skip
