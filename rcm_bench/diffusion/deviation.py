@@ -111,6 +111,7 @@ def _try(part: str, measure: Callable[[], tuple[Deviation, str]], found: Deviati
 
 def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> tuple[Deviation, str]:
     root, dtype = model.weights.root, model.settings.decode_dtype
+    single = model.weights.single
     engine.unload()
 
     @torch.inference_mode()
@@ -121,8 +122,8 @@ def _decode(engine: "Engine", model: "DiffusionModel", latents: Tensor) -> tuple
         return made
 
     with exact_products():
-        exact = video(loading.load_vae(root, "float32", engine.place))
-    plain = video(loading.load_vae(root, dtype, engine.place))
+        exact = video(loading.load_vae(root, "float32", engine.place, single=single))
+    plain = video(loading.load_vae(root, dtype, engine.place, single=single))
     placement, inference = engine.placed(1), torch.inference_mode()
     with inference, placement.vae() as vae, autotuned(model.settings.autotune):
         here = video_of(vae, latents).cpu()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rcm_bench.canonical import text_digest
 from rcm_bench.checkpoints.files import Checkpoint, read_tensors
-from rcm_bench.checkpoints.lora import merge_lora
+from rcm_bench.checkpoints.lora import check_lora, merge_lora
 from rcm_bench.diffusion import loading, memory
 from rcm_bench.diffusion.decode import autotuned, decode, encode_image
 from rcm_bench.diffusion.grids import guidance_of
@@ -214,7 +214,10 @@ class Engine:
             if mode == "auto":
                 mode = _mode(self._model.peaks(batch), self.device, self.place)
             root = self._model.weights.root
-            vae = loading.load_vae(root, settings.decode_dtype, self.place, settings.decoder)
+            single = self._model.weights.single
+            vae = loading.load_vae(
+                root, settings.decode_dtype, self.place, settings.decoder, single
+            )
             where = "cpu" if mode == "group" else self.device
             net = self.transformer(settings.dtype, where)
             net = use_kernels(net, settings, mode, self.place)
@@ -229,16 +232,21 @@ class Engine:
         if root is None:
             told = second is not None
             return loading.random_transformer(family, weights.config, dtype, device, told)
-        if weights.student is None and weights.lora is None and second is None:
-            import diffusers
+        import diffusers
 
-            kind = getattr(diffusers, family.transformer)
+        kind, single = getattr(diffusers, family.transformer), weights.single
+        plain = weights.lora is None and second is None and single is None
+        if weights.student is None and plain:
             return loading.from_folder(kind, root, "transformer", dtype, self.place)
         if weights.student is not None:
             prefix, told = self._model.settings.prefix, second is not None
             expected = dict(weights.expected)
             expected = expected or loading.network_shapes(family, weights.config, told)
             state = loading.student_tensors(weights.student, family, prefix, expected, second)
+        elif single is not None:
+            from rcm_bench.diffusion.single_file_weights import read_network
+
+            state = read_network(single, kind, root, "transformer", None).state_dict()
         else:
             state = loading.folder_tensors(root, self.place)
         if weights.lora is not None:
@@ -248,6 +256,8 @@ class Engine:
                 files=(weights.lora,),
                 place=f"{self.place}.lora",
             )
+            shapes = {name: list(value.shape) for name, value in state.items()}
+            check_lora(weights.lora, family.name, shapes, lora.place)  # not known at every plan
             scale = self._model.settings.lora_scale
             state = merge_lora(state, read_tensors(lora), family.name, scale)
         return loading.transformer_of(family, weights.config, state, dtype, second is not None)

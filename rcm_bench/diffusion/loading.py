@@ -17,6 +17,8 @@ from rcm_bench.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rcm_bench.diffusion.single_file import SingleFile
+
 _RANDOM_SEED = 0
 _RANDOM_SCALE = 0.02
 
@@ -65,7 +67,13 @@ def from_folder(
     return net.eval()
 
 
-def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffusers") -> Any:
+def load_vae(
+    root: Path | None,
+    dtype: str,
+    place: str,
+    decoder: str = "diffusers",
+    single: "SingleFile | None" = None,
+) -> Any:
     """Return the autoencoder of a folder, or one with random weights.
 
     Args:
@@ -74,6 +82,7 @@ def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffuser
         place: For messages.
         decoder: ``diffusers`` for its own, else how ours computes; it starts from float32, so that
             what is summed before it is rounded is rounded once.
+        single: A file that may hold it in place of the folder.
 
     Raises:
         UserError: It does not fit, or is no autoencoder that our decoder knows.
@@ -82,14 +91,20 @@ def load_vae(root: Path | None, dtype: str, place: str, decoder: str = "diffuser
     from diffusers import AutoencoderKLWan
 
     own = decoder == "diffusers"
-    if root is not None:
-        vae = from_folder(AutoencoderKLWan, root, "vae", dtype if own else "float32", place)
+    wanted = dtype if own else "float32"
+    if root is not None and single is not None and single.has("vae"):
+        from rcm_bench.diffusion.single_file_weights import read_network
+
+        vae = read_network(single, AutoencoderKLWan, root, "vae", wanted)
+    elif root is not None:
+        vae = from_folder(AutoencoderKLWan, root, "vae", wanted, place)
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_RANDOM_SEED)
             kind: Any = AutoencoderKLWan
             vae = kind(**VAE).eval()
-            vae = vae.to(getattr(torch, dtype)) if own else vae
+            with quiet():
+                vae = vae.to(getattr(torch, dtype)) if own else vae
     if own:
         return vae
     from rcm_bench.diffusion.autoencoder import FastAutoencoder

@@ -157,7 +157,10 @@ class Pipeline:
         import diffusers
         import transformers
 
-        settings, found = self._model.settings, {}
+        from rcm_bench.diffusion import single_file_weights as weights
+
+        settings, found, encoders = self._model.settings, {}, {}
+        single = self._model.single
         assert self._model.files is not None
         for part, (library, name) in self._model.files.kinds.items():
             where = diffusers if library == "diffusers" else transformers
@@ -166,8 +169,19 @@ class Pipeline:
                     f"{self._place}.weights: {self._model.root / part}: {library} "
                     f"{where.__version__} has no {name}; code from a folder never runs here"
                 )
+            if single is not None and single.has(part, name):
+                if part.startswith("text_encoder"):
+                    encoders[part] = kind
+                else:
+                    found[part] = weights.read_network(
+                        single, kind, self._model.root, part, settings.dtype
+                    )
+                continue
             arguments = (self._model.root, part, settings.dtype, self._place, settings.variant)
             found[part] = from_folder(kind, *arguments)
+        if single is not None and single.names["text"]:
+            root = self._model.root
+            found |= weights.read_text_encoders(single, encoders, root, settings.dtype)
         return found
 
     def _clock(self) -> float:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.diffusion.digests import files_digest
+from rcm_bench.diffusion.single_file import SingleFile
 from rcm_bench.diffusion.source import read_json
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
@@ -48,13 +49,16 @@ class PipelineFiles:
         return sum(file.stat().st_size for files in self.weights.values() for file in files)
 
 
-def find_files(root: Path, variant: str | None, place: str) -> PipelineFiles:
+def find_files(
+    root: Path, variant: str | None, place: str, single: SingleFile | None = None
+) -> PipelineFiles:
     """Look at a pipeline's folder: headers, shards, no pickles, no code.
 
     Args:
         root: The folder.
         variant: Which of several weights, such as ``fp16``.
         place: File, line and key, for messages.
+        single: A file that holds some of its weights; the folder's own are not needed then.
 
     Raises:
         UserError: Says what is missing, damaged or not safe.
@@ -85,7 +89,10 @@ def find_files(root: Path, variant: str | None, place: str) -> PipelineFiles:
                 f"{place}.weights: {root}: '{part}' is a {kind} of '{library}', expected one of "
                 f"{' or '.join(_LIBRARIES)}; code from a folder never runs here"
             )
-        weights[part], kinds[part] = _weights(folder, variant, place), (library, kind)
+        kinds[part] = (library, kind)
+        if single is not None and single.has(part, kind):
+            continue
+        weights[part] = _weights(folder, variant, place)
         for file in weights[part]:
             read_header(file, f"{place}.weights")
     return PipelineFiles(pipeline=pipeline, weights=weights, others=others, kinds=kinds)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.diffusion.source import read_json
 from rcm_bench.errors import UserError
 from rcm_bench.suite import SchedulerSampler, UnipcSampler
@@ -48,9 +49,10 @@ def scheduler_maker(model: "DiffusionModel", place: str) -> Callable[[], Any]:
         if name not in _CLASSES:
             known = " or ".join(_CLASSES)
             raise UserError(f"{place}.sampler: {path}: expected {known}, got {name}")
-        scheduler = getattr(diffusers, name).from_config(config)
-        if model.family.name == "cosmos":
-            scheduler.register_to_config(**_COSMOS)
+        with quiet():  # it warns of what its own pipelines register
+            scheduler = getattr(diffusers, name).from_config(config)
+            if model.family.name == "cosmos":
+                scheduler.register_to_config(**_COSMOS)
         return scheduler
 
     return make

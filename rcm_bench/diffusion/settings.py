@@ -13,7 +13,13 @@ class DiffusionSettings(Strict):
     """Where weights come from, and the shape of what is sampled."""
 
     weights: Name = Field(
-        description="Folder in diffusers' layout, hub id (with 'revision'), or 'random'"
+        description="Folder in diffusers' layout, hub id (with 'revision'), a single .safetensors "
+        "file (with 'config'), or 'random'"
+    )
+    config: Name | None = Field(
+        default=None,
+        description="With weights in a single file: folder in diffusers' layout, or hub id (with "
+        "'revision'), for configurations, tokenizer, scheduler and what the file lacks",
     )
     revision: str | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,12 @@ class Source:
 
 
 def find_source(
-    name: str, revision: str | None, family: Family, folder: Path, place: str
+    name: str,
+    revision: str | None,
+    family: Family,
+    folder: Path,
+    place: str,
+    elsewhere: Collection[str] = (),
 ) -> Source:
     """Find a pipeline of a family given as a folder or as a hub id with its commit.
 
@@ -45,13 +51,14 @@ def find_source(
         family: What it should be.
         folder: Folder of the suite.
         place: File, line and key, for messages.
+        elsewhere: Parts whose weights are not taken from it.
 
     Raises:
         UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
     """
     source = locate(name, revision, folder, place, f" ({_size(family, name)})")
     if source.root is not None:
-        check_pipeline(source.root, family, place)
+        check_pipeline(source.root, family, place, elsewhere)
     return source
 
 
@@ -111,8 +118,14 @@ def _size(family: Family, name: str) -> str:
     return f"about {2 * count / 1e9:.0f} GB as bfloat16, twice that where stored as float32"
 
 
-def check_pipeline(root: Path, family: Family, place: str) -> None:
+def check_pipeline(root: Path, family: Family, place: str, elsewhere: Collection[str] = ()) -> None:
     """Refuse a folder of another family, one with parts missing, and damaged files.
+
+    Args:
+        root: The folder.
+        family: What it should be.
+        place: File, line and key, for messages.
+        elsewhere: Parts whose weights are not taken from it.
 
     Raises:
         UserError: Says what is wrong.
@@ -137,7 +150,7 @@ def check_pipeline(root: Path, family: Family, place: str) -> None:
                 f"{place}.weights: {root / part / 'config.json'}: expected all keys of {expected}, "
                 f"missing {', '.join(lacking)}"
             )
-        for file in part_files(root / part, place):
+        for file in () if part in elsewhere else part_files(root / part, place):
             read_header(file, f"{place}.weights")
     if not any((root / "tokenizer" / name).is_file() for name in _TOKENIZERS):
         raise UserError(

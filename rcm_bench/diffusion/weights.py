@@ -14,6 +14,7 @@ from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
 from rcm_bench.diffusion.families import Family, parameters
 from rcm_bench.diffusion.settings import DiffusionSettings
+from rcm_bench.diffusion.single_file import SingleFile, find_single
 from rcm_bench.diffusion.source import (
     Source,
     configuration_files,
@@ -42,6 +43,7 @@ class Weights:
         lora: A LoRA file.
         pipeline: Name of diffusers' pipeline class.
         lost: A student's weights that are not there yet; None where all are.
+        single: A file that holds the transformer, and perhaps the autoencoder.
     """
 
     source: Source | None
@@ -51,6 +53,7 @@ class Weights:
     lora: Path | None
     pipeline: str
     lost: str | None = None
+    single: SingleFile | None = None
 
     @property
     def root(self) -> Path | None:
@@ -72,8 +75,15 @@ class Weights:
         if self.root is None:
             named = digest_of({"hub": self.source.name, "revision": self.source.revision})
             parts = dict.fromkeys(_PARTS, named)
+            if self.single is not None:
+                parts["transformer"] = files_digest([self.single.path])
         else:
-            files = {part: part_files(self.root / part, place) for part in _PARTS}
+            files = {
+                part: [self.single.path]
+                if self.single is not None and self.single.has(part)
+                else part_files(self.root / part, place)
+                for part in _PARTS
+            }
             parts = {part: files_digest(own) for part, own in files.items()}
             parts["configuration"] = files_digest(configuration_files(self.root))
         if self.student is not None:
@@ -104,8 +114,19 @@ def resolve(
             f"{place}.architecture: belongs to 'weights: random', or to a 'transformer' of another "
             "size than the folder's"
         )
-    source = find_source(settings.weights, settings.revision, family, context.folder, place)
-    config, expected = _config(source, family), _expected(source, place)
+    single = _single(settings, family, context)
+    inside = [part for part in _PARTS if single is not None and single.has(part)]
+    source = find_source(
+        settings.config or settings.weights,
+        settings.revision,
+        family,
+        context.folder,
+        place,
+        inside,
+    )
+    config = _config(source, family)
+    # What a single file holds is known once diffusers has converted it: checked when it is read.
+    expected = {} if "transformer" in inside else _expected(source, place)
     own = f"{place}.weights: {source.root}"
     check_told(expected, settings.second_time, own)
     folder = dict(expected)
@@ -124,7 +145,8 @@ def resolve(
     if settings.transformer is None:
         if settings.prefix is not None:
             raise UserError(f"{place}.prefix: belongs to 'transformer', which is not given")
-        check_fit(expected, folder, own)
+        if not inside:
+            check_fit(expected, folder, own)
     elif find_path(settings.transformer, context.folder) is None:
         size = f"about {2 * parameters(config) / 1e9:.1f} GB as bfloat16"
         where = f"neither in {context.folder} nor here"
@@ -140,7 +162,32 @@ def resolve(
         lora=_lora(settings, family, context, expected),
         pipeline=pipeline,
         lost=lost,
+        single=single,
     )
+
+
+def _single(
+    settings: DiffusionSettings, family: Family, context: ModelContext
+) -> SingleFile | None:
+    """Look at weights in a single file; None where there is none."""
+    place = context.place
+    single = find_single(settings.weights, settings.config, context.folder, place)
+    if single is None:
+        return None
+    if text := single.names["text"]:
+        raise UserError(
+            f"{single.where}: {len(text)} tensors of a text encoder ({', '.join(text[:3])}, ...): "
+            f"diffusers reads that of {family.title} from no single file; take them out, it comes "
+            "from 'config'"
+        )
+    if settings.second_time is not None and settings.transformer is None:
+        raise UserError(
+            f"{place}.second_time: diffusers reads no second time embedding from a single file; "
+            "name it under 'transformer'"
+        )
+    if not single.names["main"]:
+        raise UserError(f"{single.where}: expected the tensors of {family.transformer}, got none")
+    return single
 
 
 def _architecture(settings: DiffusionSettings, family: Family, place: str) -> Mapping[str, Any]:

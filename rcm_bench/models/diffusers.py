@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from rcm_bench.canonical import digest_of
+from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.diffusion.pipeline_files import PipelineFiles, find_files
 from rcm_bench.diffusion.settings import Dtype
+from rcm_bench.diffusion.single_file import find_single
 from rcm_bench.diffusion.source import Source, locate
 from rcm_bench.errors import UserError
 from rcm_bench.suite import Count, Name, SchedulerSampler, Strict
@@ -31,7 +33,15 @@ Argument = str | int | float | bool | None | list[float] | list[int] | list[str]
 class PipelineSettings(Strict):
     """Where a pipeline comes from, and what is sampled."""
 
-    weights: Name = Field(description="Folder in diffusers' layout, or hub id (with 'revision')")
+    weights: Name = Field(
+        description="Folder in diffusers' layout, hub id (with 'revision'), or a single "
+        ".safetensors file (with 'config')"
+    )
+    config: Name | None = Field(
+        default=None,
+        description="With weights in a single file: folder in diffusers' layout, or hub id (with "
+        "'revision'), for configurations, tokenizer, scheduler and what the file lacks",
+    )
     revision: str | None = Field(
         default=None,
         pattern="^[0-9a-f]{40}$",
@@ -77,10 +87,12 @@ class Model:
             )
         self.settings, self.sampler, self._context = settings, sampler, context
         place, folder = context.place, context.folder
-        self.source: Source = locate(settings.weights, settings.revision, folder, place)
+        self.single = find_single(settings.weights, settings.config, folder, place)
+        name = settings.config or settings.weights
+        self.source: Source = locate(name, settings.revision, folder, place)
         self.files: PipelineFiles | None = None
         if self.source.root is not None:
-            self.files = find_files(self.source.root, settings.variant, place)
+            self.files = find_files(self.source.root, settings.variant, place, self.single)
         self._pipeline: Pipeline | None = None
 
     @property
@@ -91,9 +103,11 @@ class Model:
 
     def digest(self) -> str:
         """Return one digest of all weights and configurations."""
+        single = {"single": remembered_digest(self.single.path)} if self.single else {}
         if self.files is None:
-            return digest_of({"hub": self.source.name, "revision": self.source.revision})
-        return digest_of(self.files.digests())
+            named = {"hub": self.source.name, "revision": self.source.revision}
+            return digest_of(named | single)
+        return digest_of(self.files.digests() | single)
 
     def identity(self) -> dict[str, Any]:
         """Return weights, pipeline, size, dtype and every argument of the call."""

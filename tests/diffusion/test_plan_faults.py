@@ -87,8 +87,10 @@ def test_missing_folders_and_files(wan, tmp_path):
     )
     single = tmp_path / "wan.safetensors"
     shutil.copy(wan[0] / "transformer" / "diffusion_pytorch_model.safetensors", single)
-    assert "the weights of a transformer alone belong under 'transformer'" in said(
-        "wan", single, SAMPLER, folder=tmp_path
+    assert said("wan", single, SAMPLER, folder=tmp_path) == (
+        "config: wan.safetensors holds weights alone: expected a folder in diffusers' layout, or a "
+        "hub id with 'revision', for configurations, tokenizer, scheduler and what the file lacks; "
+        "a student's transformer belongs under 'transformer'"
     )
 
 

@@ -1,0 +1,160 @@
+"""The shipped Cosmos-Predict2 suites from plan to report, with tiny random checkpoints."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_models
+from PIL import Image
+
+import rcm_bench
+from rcm_bench.canonical import file_digest
+from rcm_bench.diffusion import i2v
+from rcm_bench.diffusion.families import COSMOS
+from rcm_bench.prepare import prepare
+from rcm_bench.store import RunStore
+from rcm_bench.suite_load import load_suite
+from rcm_bench.vbench import prompts
+from rcm_bench.video import read_video
+
+SMALL = {"resolution": [32, 32], "dtype": "float32", "text_dtype": "float32", "max_tokens": 16}
+PROMPTS = ["a photo of a cat", "two dogs on the beach"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr("rcm_reports.write_plots", lambda report, out: [])
+    monkeypatch.setattr("rcm_reports.render", lambda report, out: out / "index.html")
+    monkeypatch.setattr("rcm_bench.timing.ROUNDS", 1)
+
+
+def small(name, folder, **changes):
+    """Write a shipped suite with tiny sizes; models, samplers and grid stay as they are."""
+    data = load_suite(name, {}).data
+    for entry in data["models"].values():
+        entry |= SMALL | changes
+        entry["steps"] = entry["steps"] and [3]
+        if entry.get("frames", 1) > 1:
+            entry["frames"] = 5
+        if entry.get("image_folder"):
+            entry["image_folder"] = "i2v/images"
+    data |= {"benchmarks": {"latency": {}}, "extends": None, "variables": {}, "published": []}
+    data["prompts"] = {"file": "prompts.txt", "samples_per_prompt": 1}
+    data["models"] = {
+        name: {key: value for key, value in entry.items() if value is not None}
+        for name, entry in data["models"].items()
+    }
+    (folder / "prompts.txt").write_text("\n".join(PROMPTS))
+    path = folder / "small.yaml"
+    path.write_text(json.dumps({k: v for k, v in data.items() if v is not None}))
+    return path
+
+
+def made(folder):
+    return RunStore.open(folder).index().samples.values()
+
+
+@pytest.mark.parametrize(("name", "weights", "sigma_max", "missing"), [
+    ("geneval_cosmos_0.6b", "nvidia/Cosmos-Predict2-2B-Text2Image at acdb5fde992a", 80,
+     ["models.teacher.transformer: cosmos-predict2-0.6b-text2image.safetensors: no such file "
+      "(about 1.2 GB", "models.student.transformer: rcm-cosmos-0.6b.safetensors"]),
+    ("geneval_cosmos_14b", "nvidia/Cosmos-Predict2-14B-Text2Image at 015332720f70", 800,
+     ["models.student.transformer: rcm-cosmos-14b.safetensors: no such file (about 28.5 GB"]),
+])  # fmt: skip
+def test_plans_of_the_other_sizes(name, weights, sigma_max, missing):
+    found = rcm_bench.plan(name)
+    assert found.counts["num_items"] == 4 * 553 * 4
+    assert found.missing[0].startswith(f"{weights} is not on this machine")
+    for said, expected in zip(found.missing[1:], missing, strict=False):
+        assert expected in said
+    assert load_suite(name, {}).suite.samplers["rcm"]["sigma_max"] == sigma_max
+
+
+@pytest.mark.parametrize("name", ["geneval_cosmos", "geneval_cosmos_0.6b", "geneval_cosmos_14b"])
+def test_text_to_image_end_to_end(name, cosmos, tmp_path, monkeypatch):
+    """The smallest size lies beside the folder of another; its networks come in as files."""
+    import diffusers
+    from safetensors.torch import save_file
+
+    config = json.loads(json.dumps(tiny_models.cosmos_config(16)))
+    if name == "geneval_cosmos_0.6b":
+        config |= {"num_layers": 1, "num_attention_heads": 3}
+    monkeypatch.setitem(COSMOS.architectures, "0.6B-Text2Image", config)
+    path = small(name, tmp_path, weights=str(cosmos[0]))
+    for entry in load_suite(str(path)).suite.models.values():
+        if file := entry.settings().get("transformer"):
+            net = tiny_models.randomized(diffusers.CosmosTransformer3DModel(**config))
+            save_file(net.state_dict(), tmp_path / file)
+    assert rcm_bench.plan(str(path)).missing == []
+    assert rcm_bench.run(str(path), tmp_path / "run").done
+    assert sorted(r["nfe"] for r in made(tmp_path / "run")) == [1, 1, 2, 2, 4, 4, 6, 6]
+    assert all(r["flags"] == [] for r in made(tmp_path / "run"))
+    for model in prepare(load_suite(str(path))).models.values():
+        assert (
+            model.identity()["architecture"]["num_attention_heads"]
+            == (config["num_attention_heads"])
+        )
+
+
+def student(pipe, folder):
+    from safetensors.torch import save_file
+
+    net = tiny_models.randomized(type(pipe.transformer)(**pipe.transformer.config))
+    save_file(net.state_dict(), folder / "rcm-cosmos-2b-video.safetensors")
+
+
+def test_text_to_video_end_to_end(cosmos_video, tmp_path):
+    """No frame is known: the Video2World network from noise alone."""
+    student(cosmos_video[1], tmp_path)
+    path = small("vbench_cosmos", tmp_path, weights=str(cosmos_video[0]))
+    assert rcm_bench.plan(str(path)).missing == []
+    assert rcm_bench.run(str(path), tmp_path / "run").done
+    assert {r["blob"][-4:] for r in made(tmp_path / "run")} == {".mp4"}
+    assert sorted(r["nfe"] for r in made(tmp_path / "run")) == [1, 1, 2, 2, 4, 4, 6, 6]
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """VBench-I2V's files in small: two prompts, two photographs of another size."""
+    rows = [
+        {"prompt_en": prompt, "image_name": f"{prompt}.jpg", "image_type": "indoor",
+         "dimension": ["i2v_subject"]} for prompt in PROMPTS
+    ]  # fmt: skip
+    info = tmp_path / "info.json"
+    info.write_text(json.dumps(rows))
+    monkeypatch.setattr(prompts, "I2V_SHA256", file_digest(info))
+    crop = tmp_path / "data" / "crop" / "16-9"
+    crop.mkdir(parents=True)
+    for shade, prompt in zip((40, 200), PROMPTS, strict=True):
+        Image.new("RGB", (90, 50), (shade, 0, 255 - shade)).save(crop / f"{prompt}.jpg")
+    return info, tmp_path / "data"
+
+
+def test_image_to_video_end_to_end(cosmos_video, repository, tmp_path, capsys):
+    """From VBench-I2V's files to its names: each video begins with its own image."""
+    info, images = repository
+    inputs = ["inputs", "--info", str(info), "--images", str(images), "--out"]
+    assert i2v.main([*inputs, str(tmp_path / "i2v"), "--resolution", "32", "32"]) == 0
+    assert (tmp_path / "i2v" / "prompts.txt").read_text() == "".join(f"{p}\n" for p in PROMPTS)
+    student(cosmos_video[1], tmp_path)
+    path = small("i2v_cosmos", tmp_path, weights=str(cosmos_video[0]))
+    assert rcm_bench.run(str(path), tmp_path / "run").done
+    asked = ["videos", str(tmp_path / "run"), "--model", "student", "--steps", "2", "--out"]
+    assert i2v.main([*asked, str(tmp_path / "videos")]) == 0
+    names = sorted(p.name for p in (tmp_path / "videos").iterdir())
+    assert names == sorted(f"{p}-0.mp4" for p in PROMPTS)
+    for line, shade in ((0, 40), (1, 200)):
+        with Image.open(tmp_path / "i2v" / "images" / f"{line:05d}.png") as image:
+            assert image.size == (32, 32)
+            assert np.abs(np.asarray(image).astype(int) - [shade, 0, 255 - shade]).max() <= 4
+    assert all(len(read_video(tmp_path / "videos" / name).frames) == 5 for name in names)
+    assert "2 prompts and images" in capsys.readouterr().out
+    asked[5] = "3"
+    assert i2v.main([*asked, str(tmp_path / "other")]) == 2
+    said = capsys.readouterr().err
+    assert "unknown cell 'student@3'. Available: student@1, student@2, student@4, teacher@" in said
+    assert i2v.main([*asked, str(tmp_path / "videos")]) == 2
+    assert "expected a folder that does not exist yet" in capsys.readouterr().err
+    (images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg").unlink()
+    assert i2v.main([*inputs, str(tmp_path / "again")]) == 2
+    assert f"1 missing: {PROMPTS[0]}.jpg" in capsys.readouterr().err

@@ -1,0 +1,289 @@
+"""A pipeline's weights in one file, through diffusers' own conversion, with every key accounted."""
+
+import json
+import shutil
+
+import pytest
+import tiny_pipelines
+import torch
+from safetensors.torch import load_file, save_file
+from test_pipelines import model_of as peer_of
+from test_rcm_sampler import latents_of
+from tiny_models import item, model_of
+
+from rcm_bench.checkpoints.layouts import original_names
+from rcm_bench.diffusion.digests import files_digest
+from rcm_bench.errors import UserError
+from rcm_bench.suite import RcmSampler
+
+SAMPLER = RcmSampler(kind="rcm")
+HEADS = {"transformer": "model.diffusion_model.", "vae": "vae."}
+PLACE = "x.yaml:3: models.net"
+
+
+def bare_config(root, folder, kept=()):
+    """Copy a pipeline's folder without the weights of its networks but for ``kept``."""
+    shutil.copytree(root, folder)
+    for part in ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3"):
+        for file in (folder / part).glob("*.safetensors"):
+            if part not in kept:
+                file.unlink()
+    return folder
+
+
+def tensors_of(pipe, family, layout):
+    state = {}
+    for name, value in pipe.transformer.state_dict().items():
+        new = name
+        if layout != "diffusers":
+            (new,) = original_names([name], family).values()
+        state[HEADS["transformer"] + new] = value.clone().contiguous()
+    for name, value in pipe.vae.state_dict().items():
+        state[HEADS["vae"] + name] = value.clone().contiguous()
+    return state
+
+
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+@pytest.mark.parametrize("family", ["wan", "cosmos"])
+def test_wan_and_cosmos(family, layout, request, tmp_path, monkeypatch):
+    """The same latents as from the folder, whose own transformer and autoencoder are gone."""
+    root, pipe = request.getfixturevalue(family)
+    config = bare_config(root, tmp_path / "config", kept=("text_encoder",))
+    save_file(tensors_of(pipe, family, layout), tmp_path / "one.safetensors")
+    model = model_of(family, tmp_path / "one.safetensors", SAMPLER, config=str(config))
+    got, (media,) = latents_of(model, [item()], monkeypatch)
+    monkeypatch.undo()
+    folder = model_of(family, root, SAMPLER)
+    expected, (own,) = latents_of(folder, [item()], monkeypatch)
+    assert (got - expected).abs().max() < 1e-6 * float(expected.abs().max())
+    assert (media.array == own.array).all()
+    assert model.identity()["parts"]["vae"] == files_digest([tmp_path / "one.safetensors"])
+    assert model.digest() != folder.digest(), "known by the file, whatever it holds"
+
+
+def said(name, config=None, kind="wan", folder=None, load=False, **changes):
+    with pytest.raises(UserError) as caught:
+        model = model_of(kind, name, SAMPLER, config=config and str(config), folder=folder,
+                         **changes)  # fmt: skip
+        if load:
+            model.load("cpu")
+            list(model.generate([item()]))
+    assert str(caught.value).startswith(f"{PLACE}.")
+    return str(caught.value).removeprefix(f"{PLACE}.")
+
+
+@pytest.fixture
+def whole(wan, tmp_path):
+    """A configuration without weights, a path for the file, and what it should hold."""
+    config = bare_config(wan[0], tmp_path / "config", kept=("text_encoder",))
+    return config, tmp_path / "one.safetensors", tensors_of(wan[1], "wan", "original")
+
+
+def test_what_does_not_fit_is_listed(whole):
+    config, path, state = whole
+    head = HEADS["transformer"]
+    del state[f"{head}blocks.1.self_attn.q.bias"]
+    state[f"{head}head.modulation"] = torch.zeros(1, 2, 7)
+    state[f"{head}blocks.9.self_attn.q.bias"] = torch.zeros(24)
+    state[f"{head}surprise"] = torch.zeros(2)
+    save_file(state, path)
+    wrong = said(path, config, load=True)
+    assert "1 missing: blocks.1.attn1.to_q.bias" in wrong
+    assert "2 unexpected: blocks.9.attn1.to_q.bias, surprise" in wrong
+    assert "1 of another shape: scale_shift_table (1, 2, 7) (expected (1, 2, 24))" in wrong
+
+
+def test_what_does_not_fit_the_autoencoder_is_listed(whole, wan):
+    config, path, state = whole
+    del state["vae.post_quant_conv.bias"]
+    state["vae.decoder.extra.weight"] = torch.zeros(2)
+    save_file(state, path)
+    wrong = said(path, config, load=True)
+    assert "1 missing: post_quant_conv.bias; 1 unexpected: decoder.extra.weight" in wrong
+
+
+def test_files_that_are_something_else(whole, cosmos, tmp_path):
+    config, path, state = whole
+    text = {"text_encoders.umt5xxl.transformer.shared.weight": torch.zeros(2, 2)}
+    save_file(state | text, path)
+    assert "1 tensors of a text encoder (text_encoders.umt5xxl.transformer.shared.weight, ...)" in (
+        said(path, config)
+    )
+    save_file({k: v for k, v in state.items() if k.startswith("vae.")}, path)
+    assert "expected the tensors of WanTransformer3DModel, got none" in said(path, config)
+    save_file(tensors_of(cosmos[1], "cosmos", "original"), path)
+    wrong = said(path, config, load=True)
+    assert "missing: " in wrong and "unexpected: " in wrong
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "truncated or damaged" in said(path, config)
+    pickle = tmp_path / "one.ckpt"
+    torch.save(state, pickle)
+    assert "a pickle can run code when it is read, and a whole pipeline is never read from" in (
+        said(pickle, config)
+    )
+    assert said("lost.safetensors", config, folder=tmp_path).startswith(
+        "weights: lost.safetensors: no such file, neither in"
+    )
+    odd = tmp_path / "one.onnx"
+    odd.write_bytes(b"x")
+    assert "or a .safetensors file, got '.onnx'" in said(odd, config)
+    assert said(config, config) == (
+        f"config: belongs to a single file under 'weights', got {config}"
+    )
+    save_file(state, path)
+    assert said(path, cosmos[0]).endswith("(WanPipeline), got Cosmos2TextToImagePipeline")
+    (config / "transformer" / "config.json").unlink()
+    assert "transformer/config.json: no such file" in said(path, config)
+    hub = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
+    assert said(path, hub).startswith(f"revision: expected the commit of '{hub}' on the hub")
+
+
+def test_one_tensor_under_two_prefixes(whole):
+    config, path, state = whole
+    name = "blocks.0.self_attn.q.bias"
+    save_file(state | {name: torch.zeros(24)}, path)
+    wrong = said(path, config, load=True)
+    assert "comes twice, under two prefixes: " in wrong and wrong.endswith(name)
+
+
+def test_a_lora_of_another_model_is_told_when_the_shapes_are_known(whole, tmp_path):
+    """A single file's shapes are known once it is read: the plan cannot tell."""
+    config, path, state = whole
+    save_file(state, path)
+    layer = "transformer.blocks.7.attn2.to_v.lora_"
+    lora = {f"{layer}A.weight": torch.zeros(3, 24), f"{layer}B.weight": torch.zeros(24, 3)}
+    save_file(lora, tmp_path / "lora.safetensors")
+    wrong = said(path, config, load=True, lora=str(tmp_path / "lora.safetensors"))
+    assert "does not fit the network: blocks.7.attn2.to_v.weight (no such layer)" in wrong
+
+
+def ltx_file(pipe):
+    """LTX in its original names: four modules are called otherwise."""
+    renames = {"proj_in": "patchify_proj", "time_embed": "adaln_single", "norm_q": "q_norm",
+               "norm_k": "k_norm"}  # fmt: skip
+    state = {}
+    for name, value in pipe.transformer.state_dict().items():
+        for new, old in renames.items():
+            name = name.replace(new, old)
+        state[HEADS["transformer"] + name] = value.contiguous()
+    return state | {f"vae.{n}": v.contiguous() for n, v in pipe.vae.state_dict().items()}
+
+
+def sd3_file(pipe):
+    """SD3 with its three text encoders; T5 tells its words once."""
+    state = {HEADS["transformer"] + n: v for n, v in pipe.transformer.state_dict().items()}
+    state |= {f"first_stage_model.{n}": v for n, v in pipe.vae.state_dict().items()}
+    for part, head in (("text_encoder", "clip_l"), ("text_encoder_2", "clip_g")):
+        own = getattr(pipe, part).state_dict()
+        state |= {f"text_encoders.{head}.transformer.{n}": v for n, v in own.items()}
+    del state["text_encoders.clip_l.transformer.text_projection.weight"]
+    state |= {f"text_encoders.t5xxl.transformer.{n}": v
+              for n, v in pipe.text_encoder_3.state_dict().items()}  # fmt: skip
+    return {name: value.clone().contiguous() for name, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def sd3(tmp_path_factory):
+    """SD3 with two text encoders of two widths, as diffusers tells them apart."""
+    folder = tmp_path_factory.mktemp("sd3")
+    with pytest.MonkeyPatch.context() as patch:
+        real = tiny_pipelines.clip_text
+        widths = iter([12, 20])
+        patch.setattr(tiny_pipelines, "clip_text", lambda *_: real(True, next(widths)))
+        pipe = tiny_pipelines.save("sd3", folder)
+    with torch.no_grad():  # the projection that diffusers puts in place of the missing one
+        pipe.text_encoder.text_projection.weight.copy_(torch.eye(12))
+    pipe.text_encoder.save_pretrained(folder / "text_encoder")
+    return folder, pipe
+
+
+SHORT = {"arguments": {"max_sequence_length": 16}}
+
+
+def test_a_peer_with_all_its_networks_in_one_file(sd3, tmp_path):
+    root, pipe = sd3
+    path = tmp_path / "sd3.safetensors"
+    save_file(sd3_file(pipe), path)
+    config = bare_config(root, tmp_path / "config")
+    model = peer_of(path, config=str(config), **SHORT)
+    model.load("cpu")
+    (media,) = model.generate([item()])
+    plain = peer_of(root, **SHORT)
+    plain.load("cpu")
+    (expected,) = plain.generate([item()])
+    assert (media.array == expected.array).all() and media.array.std() > 1
+    assert model.digest() != plain.digest()
+
+
+def test_a_peer_in_its_original_names_with_text_encoder_from_the_folder(tmp_path):
+    pipe = tiny_pipelines.save("ltx", tmp_path / "ltx")
+    config = bare_config(tmp_path / "ltx", tmp_path / "config", kept=("text_encoder",))
+    path = tmp_path / "ltx.safetensors"
+    save_file(ltx_file(pipe), path)
+    video = {"frames": 9, "fps": 8.0, **SHORT}
+    made = []
+    for model in (peer_of(path, config=str(config), **video), peer_of(tmp_path / "ltx", **video)):
+        model.load("cpu")
+        made += model.generate([item()])
+    assert (made[0].array == made[1].array).all() and made[0].array.std() > 1
+
+
+def peer_said(path, config, load=True):
+    with pytest.raises(UserError) as caught:
+        model = peer_of(path, config=str(config), **SHORT)
+        if load:
+            model.load("cpu")
+    return str(caught.value)
+
+
+def test_what_does_not_fit_a_peer_is_listed(sd3, tmp_path):
+    root, pipe = sd3
+    path, config = tmp_path / "sd3.safetensors", bare_config(root, tmp_path / "config")
+    state = sd3_file(pipe)
+    clip = "text_encoders.clip_g.transformer.text_model.final_layer_norm"
+    changed = dict(state) | {f"{clip}.extra": torch.zeros(2)}
+    del changed[f"{clip}.bias"]
+    save_file(changed, path)
+    wrong = peer_said(path, config)
+    assert (
+        "does not fit the text encoders: text_encoder_2: 1 missing: text_model.final_lay" in wrong
+    )
+    assert f"1 unexpected: {clip}.extra" in wrong
+    changed = dict(state) | {"model.diffusion_model.surprise": torch.zeros(2)}
+    save_file(changed, path)
+    assert "1 unexpected: surprise" in peer_said(path, config)
+    changed = dict(state) | {f"{clip}.bias": torch.zeros(21)}
+    save_file(changed, path)
+    assert "text_encoder_2: does not fit: " in peer_said(path, config)
+    no_t5 = {k: v for k, v in state.items() if "t5xxl" not in k}
+    save_file(no_t5, path)
+    assert "text_encoder_3: expected one .safetensors file" in peer_said(path, config, load=False)
+
+
+def test_a_pipeline_that_diffusers_reads_from_no_single_file(tmp_path):
+    """SANA's text encoder is none that diffusers looks for; its tensors would be dropped."""
+    pipe = tiny_pipelines.save("sana", tmp_path / "sana")
+    state = {f"{HEADS['transformer']}{n}": v.contiguous()
+             for n, v in pipe.transformer.state_dict().items()}  # fmt: skip
+    path = tmp_path / "sana.safetensors"
+    save_file(state | {"text_encoders.gemma2.weight": torch.zeros(2)}, path)
+    wrong = peer_said(path, tmp_path / "sana")
+    assert "1 unexpected: text_encoders.gemma2.weight" in wrong
+
+
+def test_configurations_never_run_code_and_nothing_is_downloaded(sd3, tmp_path, monkeypatch):
+    root, pipe = sd3
+    path, config = tmp_path / "sd3.safetensors", bare_config(root, tmp_path / "config")
+    save_file(sd3_file(pipe), path)
+    (config / "transformer" / "evil.py").write_text("raise SystemExit('code ran')")
+    assert "brings Python code (transformer/evil.py)" in peer_said(path, config, load=False)
+    (config / "transformer" / "evil.py").unlink()
+
+    def never(*_, **__):
+        raise AssertionError("asked the network")
+
+    monkeypatch.setattr("socket.socket.connect", never)
+    peer_of(path, config=str(config), **SHORT).load("cpu")
+    index = json.loads((config / "model_index.json").read_text())
+    assert index["_class_name"] == "StableDiffusion3Pipeline"
+    assert load_file(path).keys() == sd3_file(pipe).keys()
