@@ -1,11 +1,11 @@
 """``python -m rcm_bench.method_study STUDY OUT``: search, train, measure, report; goes on anywhere.
 
 Call it again with the same folder until it says that the study is done. ``--plan`` prints what
-there is to do and what it costs, and starts nothing.
+there is to do and what it costs, and starts nothing; ``--as-it-is`` trains nothing, and writes the
+page of what has run so far.
 """
 
 import argparse
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+from rcm_bench.method_study.ending import run_command
 
 _TAIL_SECONDS = 15.0
 
@@ -22,6 +23,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("study", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--plan", action="store_true", help="print the plan and stop")
+    parser.add_argument(
+        "--as-it-is", action="store_true", help="train nothing: report what has run so far"
+    )
     parser.add_argument("--seconds", type=float, default=570.0, help="length of this session")
     parser.add_argument("--devices", type=int, default=1, help="GPUs; 0 for a CPU")
     parser.add_argument("--per-device", type=int, default=3, help="trainings at once on each")
@@ -50,15 +54,19 @@ def main(arguments: Sequence[str]) -> int:
             return DONE
         asked.out.mkdir(parents=True, exist_ok=True)
         machine = Machine(asked.devices, asked.per_device, deadline)
-        if not steps.train(study, asked.out, machine):
+        if not asked.as_it_is and not steps.train(study, asked.out, machine):
             print("the session is over: call again with the same folder to go on")
             return INCOMPLETE
-        run = [sys.executable, "-m", "rcm_bench", "run", str(steps.suite(study, asked.out))]
-        left = deadline - _TAIL_SECONDS - time.monotonic()
-        subprocess.run(
-            [*run, "--out", str(asked.out / "measured")], check=True, timeout=max(1, left)
-        )
-        steps.report(study, asked.out, asked.report or asked.out / "report")
+        from rcm_bench.method_study import results
+
+        folder = asked.report or asked.out / "report"
+        found = results.measurement(study, asked.out)
+        if found is not None:
+            suite, run = found
+            command = [sys.executable, "-m", "rcm_bench", "run", str(suite), "--out", str(run)]
+            left = deadline - _TAIL_SECONDS - time.monotonic()
+            subprocess.run(command, check=True, timeout=max(1, left))
+        results.report(study, asked.out, found and found[1], folder)
     except subprocess.TimeoutExpired:
         print("the session is over while measuring: call again with the same folder to go on")
         return INCOMPLETE
@@ -68,15 +76,12 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, UserError) as fault:
         print(fault, file=sys.stderr)
         return USER
-    print(f"the study is done: {asked.report or asked.out / 'report'}")
+    if not steps.is_trained(study, asked.out):
+        print(f"the study is not finished; what has run: {folder}")
+        return INCOMPLETE
+    print(f"the study is done: {folder}")
     return DONE
 
 
-def _end(number: int, _: object) -> None:
-    """End by an exception, so that trainings are stopped too."""
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -116,9 +116,9 @@ def answers(
     """
 
     def checkpoints(method: str, metric: str, count: int) -> list[Clusters]:
+        keys = [(metric, name + tail, count) for name in members.get(method, ())]
         if method == TEACHER:
-            return [measured[metric, TEACHER, teacher_steps]]
-        keys = [(metric, name + tail, count) for name in members[method]]
+            keys = [(metric, TEACHER, teacher_steps)]
         return [measured[key] for key in keys if key in measured]
 
     found = []

@@ -5,24 +5,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from rcm_bench.exit_codes import INCOMPLETE, INTERRUPTED
-from rcm_bench.method_study.progress import failure, is_done
+from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+from rcm_bench.method_study.progress import failure, is_settled
 from rcm_bench.method_study.trainings import Training
 
-STOPPING_SECONDS = 25.0
+STOPPING_SECONDS = 18.0
 """Before the end of a session trainings are told to stop and save; then they are killed."""
+TRIES = 3
+"""So often in a session a training is begun that ends by a fault of the machine."""
 _POLL_SECONDS = 0.2
-
-
-class Job(NamedTuple):
-    """A training and its recipe."""
-
-    training: Training
-    recipe: Path
 
 
 class Machine(NamedTuple):
@@ -43,96 +39,114 @@ class Machine(NamedTuple):
 
 
 class _Running(NamedTuple):
-    job: Job
+    training: Training
     slot: int
     process: "subprocess.Popen[bytes]"
     log: IO[bytes]
 
 
-def run_jobs(jobs: Sequence[Job], out: Path, machine: Machine) -> bool:
-    """Train what is not done yet, in order, until all is done or the session ends.
+def run_trainings(
+    known: Callable[[], Iterable[Training]],
+    recipe: Callable[[Training], Path],
+    out: Path,
+    machine: Machine,
+) -> bool:
+    """Train what is not settled yet, the first of the order first, until the session ends.
 
-    A training that ends by itself with a fault is not tried again until the file ``failed.txt`` in
-    its folder, which keeps its message, is deleted. One that is stopped at the end of the session
-    has saved its state and goes on in the next.
+    A training is settled when it is done or has diverged, which its file ``diverged.txt`` says; it
+    is tried again when that file is deleted. Every other end says nothing about its method: it is
+    begun again, ``TRIES`` times in a session, and goes on from its last state.
 
     Args:
-        jobs: The trainings.
+        known: Returns the trainings that are known so far, in order; asked again as they end.
+        recipe: Writes the recipe of a training.
         out: Folder of the study.
         machine: Where, and for how long.
 
     Returns:
-        Whether all trainings are done or have failed.
+        Whether all that is known in the end is settled.
     """
-    waiting = [job for job in jobs if not _settled(out, job)]
     running: list[_Running] = []
     slots = list(range(max(1, machine.devices) * machine.per_device))
     threads = max(1, (os.cpu_count() or 1) // len(slots))
+    begun: Counter[str] = Counter()
     try:
-        while (waiting or running) and time.monotonic() < machine.deadline - STOPPING_SECONDS:
+        while time.monotonic() < machine.deadline - STOPPING_SECONDS:
             for one in [r for r in running if r.process.poll() is not None]:
                 running.remove(one)
                 slots.append(one.slot)
-                _close(one, out)
-            while waiting and slots:
-                running.append(_start(waiting.pop(0), slots.pop(0), machine, threads, out))
+                if not _may_go_on(one, out):
+                    begun[one.training.name] = TRIES
+            busy = {one.training.name for one in running}
+            for training in known() if slots else ():
+                name = training.name
+                if name in busy or begun[name] >= TRIES or is_settled(out, training):
+                    continue
+                begun[name] += 1
+                slot = slots.pop(0)
+                running.append(_start(training, recipe(training), slot, machine, threads, out))
+                if not slots:
+                    break
+            if not running:
+                break
             time.sleep(_POLL_SECONDS)
     finally:
-        _stop(running, out, machine.deadline)
-    return all(_settled(out, job) for job in jobs)
+        _stop(running, min(machine.deadline, time.monotonic() + STOPPING_SECONDS))
+    return all(is_settled(out, training) for training in known())
 
 
-def _settled(out: Path, job: Job) -> bool:
-    return is_done(out, job.training) or failure(out, job.training) is not None
-
-
-def _start(job: Job, slot: int, machine: Machine, threads: int, out: Path) -> _Running:
-    folder = out / "trainings" / job.training.name
+def _start(
+    training: Training, recipe: Path, slot: int, machine: Machine, threads: int, out: Path
+) -> _Running:
+    folder = out / "trainings" / training.name
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     if machine.devices:
         environment["CUDA_VISIBLE_DEVICES"] = str(slot % machine.devices)
-    command = [sys.executable, "-m", "rcm_bench", "distill", str(job.recipe), "--out", str(folder)]
+    command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(recipe), str(folder)]
+    command += ["--device", "cuda" if machine.devices else "cpu"]
     if machine.needs is not None:
-        command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(job.recipe)]
-        command += [str(folder), "--turn", str(out / "turn"), "--needs"]
-        command += [str(machine.needs(job.training)), "--until"]
-        command += [str(machine.deadline - STOPPING_SECONDS)]
+        command += ["--turn", str(out / "turn"), "--needs", str(machine.needs(training))]
+        command += ["--until", str(machine.deadline - STOPPING_SECONDS)]
     # A process group of its own: Ctrl-C reaches the driver alone, which then asks for one stop.
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
     )
-    print(f"{job.training.name}: started in slot {slot}", flush=True)
-    return _Running(job, slot, process, log)
+    print(f"{training.name}: started in slot {slot}", flush=True)
+    return _Running(training, slot, process, log)
 
 
-def _stop(running: Sequence[_Running], out: Path, deadline: float) -> None:
-    """Ask all to save and stop, and kill what has not by the deadline."""
+def _stop(running: Iterable[_Running], until: float) -> None:
+    """Ask all to save and stop, and kill what has not in time."""
     for one in running:
         one.process.send_signal(signal.SIGTERM)
     for one in running:
         try:
-            one.process.wait(max(0.1, deadline - time.monotonic()))
+            one.process.wait(max(0.1, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             one.process.kill()
             one.process.wait()
-        _close(one, out)
+        one.log.close()
+        ended = "done" if one.process.returncode == DONE else "stopped, goes on in the next session"
+        print(f"{one.training.name}: {ended}", flush=True)
 
 
-def _close(one: _Running, out: Path) -> None:
-    """Note how a training ended: done, stopped, or failed for good."""
+def _may_go_on(one: _Running, out: Path) -> bool:
+    """Say how a training ended by itself, and whether it is worth another try in this session."""
     one.log.close()
-    code, name = one.process.returncode, one.job.training.name
+    code, name = one.process.returncode, one.training.name
     folder = out / "trainings" / name
-    if code == 0:
-        print(f"{name}: done", flush=True)
-    elif code in (-signal.SIGTERM, -signal.SIGKILL, INTERRUPTED):
-        print(f"{name}: stopped, goes on in the next session", flush=True)
+    if code == DONE:
+        said = "done"
+    elif (why := failure(out, one.training)) is not None:
+        said = f"diverged: {why}"
     elif code == INCOMPLETE:
-        print(f"{name}: no time left for it in this session", flush=True)
+        said = "no time left for it in this session"
     else:
         lines = (folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()
-        message = lines[-1] if lines else f"ended with code {code}"
-        (folder / "failed.txt").write_text(message + "\n", encoding="utf-8")
-        print(f"{name}: failed: {message}", flush=True)
+        last = next((line for line in reversed(lines) if line.strip()), "no output")
+        fault = "wrong" if code == USER else f"a fault of the machine, code {code}"
+        said = f"{fault}: {last}"
+    print(f"{name}: {said}", flush=True)
+    return code not in (INCOMPLETE, USER)

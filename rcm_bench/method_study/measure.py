@@ -23,10 +23,8 @@ Measured = Mapping[tuple[str, str, int], Clusters]
 """Sums per prompt by metric, model and number of steps; the prompts of a metric are the same."""
 
 
-def write_suite(
-    study: Study, out: Path, trainings: Sequence[Training], snapshot: int | None
-) -> Path:
-    """Write the suite that measures the trainings that are there, and their snapshots.
+def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int) -> dict[str, Any]:
+    """Return the suite that measures trainings and their copies at equal updates.
 
     All students are sampled by one sampler, MeanFlow's too: its network asked for the image is a
     consistency function.
@@ -35,7 +33,10 @@ def write_suite(
         study: The study.
         out: Its folder.
         trainings: The trainings to measure.
-        snapshot: Student updates of the copies; None for none.
+        snapshot: Student updates of the copies.
+
+    Raises:
+        ValueError: Weights are missing.
     """
     models: dict[str, dict[str, object]] = {
         TEACHER: {
@@ -47,16 +48,19 @@ def write_suite(
         }
     }
     for training in trainings:
-        for tail, own in (("", None), ("-equal-updates", snapshot)):
-            weights = weights_of(out, training, own and copied_at(study, training, own))
-            if (own is not None or not tail) and weights.exists():
-                models[training.name + tail] = {
-                    "kind": "lab",
-                    "weights": str(weights.resolve()),
-                    "sampler": "few-step",
-                }
+        for tail, copy in (("", None), ("-equal-updates", copied_at(study, training, snapshot))):
+            weights = weights_of(out, training, copy)
+            if not weights.exists():
+                raise ValueError(
+                    f"{weights}: missing, but {training.name} is done: take the parcel that has it"
+                )
+            models[training.name + tail] = {
+                "kind": "lab",
+                "weights": str(weights.resolve()),
+                "sampler": "few-step",
+            }
     measure = study.measure
-    suite = {
+    return {
         "suite": f"{study.study}-measured",
         "version": 1,
         "about": study.about,
@@ -76,8 +80,11 @@ def write_suite(
         "protocol": {"name": "lab"},
         "run": {"batch_size": 200, "failures": "exclude_and_flag", "retries": 1},
     }
-    path = out / "measure.yaml"
-    path.write_text(yaml.safe_dump(suite, sort_keys=False), encoding="utf-8")
+
+
+def write(suite: Mapping[str, Any], path: Path) -> Path:
+    """Write a suite and return its path."""
+    path.write_text(yaml.safe_dump(dict(suite), sort_keys=False), encoding="utf-8")
     return path
 
 

@@ -1,14 +1,13 @@
-"""The page of a study: the four answers, what they rest on, and what was not equal."""
+"""The page of a study: answers, what they rest on, what was not equal, what has not run."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rcm_bench.method_study.answers import QUESTIONS, Answer
-from rcm_bench.method_study.measure import METRICS, TEACHER, Measured
+from rcm_bench.method_study.measure import TEACHER, Measured
 from rcm_bench.method_study.progress import Verdict
 from rcm_bench.method_study.study import Study
 from rcm_bench.statistics import value_of
@@ -21,18 +20,20 @@ class Trained(NamedTuple):
         name: Name of the training.
         method: Its method, or point of the sweep.
         settings: What the search chose for it.
+        searched: Whether the search of its method has ended; the settings are not chosen before.
         passes: Compute of an iteration, in passes over a batch.
         steps: Iterations.
         updates: Student updates.
         seconds: Seconds of training, on a GPU that it may have shared.
         hardware: Where.
         curve: Its validation.
-        failed: Why it broke off; None where it did not.
+        failed: Why it diverged; None where it did not.
     """
 
     name: str
     method: str
     settings: Mapping[str, object]
+    searched: bool
     passes: float
     steps: int
     updates: int
@@ -40,6 +41,13 @@ class Trained(NamedTuple):
     hardware: str
     curve: pd.DataFrame
     failed: str | None
+
+    @property
+    def state(self) -> str:
+        """Say what became of it in a word or two."""
+        if self.failed is not None:
+            return "diverged"
+        return "done" if self.steps else "not run"
 
 
 _HOW = """
@@ -60,15 +68,16 @@ _HOW = """
   (`rcm_bench/statistics/training_seeds.py`; simulated coverage in
   `reports/gallery/methods/coverage.csv`). A method with one training seed has an interval over
   prompts only, and is not judged.
-- **Judged** is a comparison of two converged methods with p <= 5 % under Holm over all such
-  comparisons of one table. *Not told apart* never means equal.
+- **Judged** is a comparison of two converged methods, all planned trainings of which have run,
+  with p <= 5 % under Holm over all such comparisons of one table. *Not told apart* never means
+  equal.
 - **Converged** is a method whose line through the last {window:.0%} of its validation curve, all
   seeds together, rises or falls by at most {gain:g}; a rule that was committed with the search
   spaces.
 - **What was not equal**: updates (where compute is), compute (where updates are), seconds (the
   table says), the critic's share; all students are sampled by the stochastic consistency sampler,
   also MeanFlow's, which has one of its own. DMD2 has no GAN branch and sCM no learned weight here.
-- It holds for the shapes laboratory: evidence about methods at {size}, not a verdict on 14B.
+- It holds for the shapes laboratory: evidence about small networks there, not a verdict on 14B.
 """
 
 
@@ -79,8 +88,8 @@ def readme(
     found: Mapping[str, Sequence[Answer]],
     measured: Measured,
     *,
+    trials: Sequence[tuple[str, str]],
     snapshot: int,
-    size: str,
 ) -> str:
     """Return the page in Markdown.
 
@@ -89,11 +98,11 @@ def readme(
         trained: What was trained.
         verdicts: Who converged.
         found: Answers ``"at equal compute"`` and ``"at equal updates"``.
-        measured: Sums per prompt.
+        measured: Sums per prompt; empty where nothing is trained.
+        trials: Name and state of every trial of the search.
         snapshot: Student updates of the copies.
-        size: Size of the networks, in words.
     """
-    prompts = max(len(each.strata) for each in measured.values())
+    prompts = max((len(each.strata) for each in measured.values()), default=0)
     how = _HOW.format(
         trials=study.budget.trials,
         search=study.budget.search,
@@ -104,9 +113,8 @@ def readme(
         samples=study.measure.samples_per_prompt,
         window=study.converged.window,
         gain=study.converged.gain,
-        size=size,
     )
-    lines = [f"# {study.about}", ""]
+    lines = [f"# {study.about}", "", *_missing(trained, trials)]
     for name, own in found.items():
         lines += [f"## The questions, {name}", "", *_answers(own), ""]
     lines += [
@@ -119,6 +127,31 @@ def readme(
     lines += ["## Who converged", "", *_verdicts(verdicts), "", "![Curves](curves.svg)", ""]
     lines += ["## The trainings", "", *_trainings(trained), how]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _missing(trained: Sequence[Trained], trials: Sequence[tuple[str, str]]) -> list[str]:
+    """Say what has not run, where anything has not."""
+    absent = [name for name, state in trials if state == "not run"]
+    lines = []
+    if absent:
+        done = f"{len(trials) - len(absent)} of {len(trials)} trials of the search have run"
+        lines.append(f"- {done}. Not run: {', '.join(absent)}.")
+    waiting = [one.name for one in trained if one.state == "not run"]
+    if waiting:
+        done = f"{len(trained) - len(waiting)} of {len(trained)} trainings have run"
+        lines.append(f"- {done}. Not run: {', '.join(waiting)}.")
+    unknown = dict.fromkeys(one.method for one in trained if not one.searched)
+    if unknown:
+        lines.append(f"- The search has not ended for {', '.join(unknown)}: nothing is chosen.")
+    if not lines:
+        return []
+    return [
+        "**This study is not finished.** What is below has run; nothing of a method that has not "
+        "run whole is ranked.",
+        "",
+        *lines,
+        "",
+    ]
 
 
 def _answers(found: Sequence[Answer]) -> list[str]:
@@ -173,10 +206,10 @@ def _value(measured: Measured, metric: str, names: Sequence[str], steps: int) ->
 def _students(study: Study, trained: Sequence[Trained], measured: Measured) -> list[str]:
     shown = ("geneval.overall", "diversity.overall", "detail.psnr", "detail.sharpness")
     lines = [
-        "Means over training seeds, +- their standard deviation.",
+        "Means over the training seeds that have run, +- their standard deviation.",
         "",
-        f"| student | steps | {' | '.join(shown)} |",
-        "|---|---|" + "---|" * len(shown),
+        f"| student | seeds | steps | {' | '.join(shown)} |",
+        "|---|---|---|" + "---|" * len(shown),
     ]
     members: dict[str, list[str]] = {TEACHER: [TEACHER]}
     for one in trained:
@@ -185,7 +218,8 @@ def _students(study: Study, trained: Sequence[Trained], measured: Measured) -> l
         own = (study.measure.teacher_steps,) if method == TEACHER else study.measure.steps
         for steps in own:
             cells = [_value(measured, metric, names, steps) for metric in shown]
-            lines.append(f"| {method} | {steps} | {' | '.join(cells)} |")
+            seeds = sum((shown[0], name, steps) in measured for name in names)
+            lines.append(f"| {method} | {seeds} | {steps} | {' | '.join(cells)} |")
     return lines
 
 
@@ -227,79 +261,12 @@ def _trainings(trained: Sequence[Trained]) -> list[str]:
     ]
     for one in trained:
         chosen = ", ".join(f"{k.rpartition('.')[2]} {v}" for k, v in one.settings.items())
-        seconds = f"{one.seconds:.0f}" if one.failed is None else f"broke off: {one.failed}"
-        lines.append(
-            f"| {one.name} | {chosen} | {one.steps:,} | {one.passes:.2f} | {one.updates:,} | "
-            f"{seconds.replace('|', '/')} | {one.hardware} |"
-        )
+        cells = [one.name, chosen if one.searched else "nothing yet"]
+        if one.state == "not run":
+            cells += ["not run", *["-"] * 4]
+        else:
+            seconds = f"{one.seconds:.0f}" if one.failed is None else f"diverged: {one.failed}"
+            cells += [f"{one.steps:,}", f"{one.passes:.2f}", f"{one.updates:,}"]
+            cells += [seconds.replace("|", "/"), one.hardware]
+        lines.append(_line(cells))
     return lines
-
-
-def table(trained: Sequence[Trained], measured: Measured) -> pd.DataFrame:
-    """Return every value: one row for each model, metric and number of steps."""
-    methods = {one.name: one.method for one in trained}
-    rows = [
-        {
-            "model": model,
-            "method": methods.get(model.removesuffix("-equal-updates"), model),
-            "metric": metric,
-            "steps": steps,
-            "value": value_of(clusters),
-        }
-        for (metric, model, steps), clusters in measured.items()
-        if metric in METRICS
-    ]
-    return pd.DataFrame(rows)
-
-
-def comparisons(found: Mapping[str, Sequence[Answer]]) -> pd.DataFrame:
-    """Return every comparison with its interval."""
-    return pd.DataFrame(
-        [
-            {
-                "budget": name,
-                "question": QUESTIONS[each.question].text,
-                **{"prompts": each.prompts, "dropped": each.dropped},
-                **{"metric": each.metric, "first": each.first, "other": each.other},
-                **{"steps": each.steps, "value": each.found.value},
-                **{"reference": each.found.reference, "difference": each.found.difference},
-                **{"low": each.found.low, "high": each.found.high, "p": each.found.p},
-                **{"p_holm": each.p_holm, "df": each.found.df},
-                **{"seed_share": each.found.seed_share, "scope": each.found.scope},
-                **{"ranked": each.ranked, "says": each.verdict},
-            }
-            for name, own in found.items()
-            for each in own
-        ]
-    )
-
-
-def plot_curves(trained: Sequence[Trained], path: Path) -> None:
-    """Draw validation over compute and over student updates, one colour for each method."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    methods = list(dict.fromkeys(one.method for one in trained))
-    with mpl.rc_context({"svg.hashsalt": "rcm_bench", "font.size": 8}):
-        figure = Figure(figsize=(9, 4), layout="constrained")
-        for place in range(2):
-            axes = figure.add_subplot(1, 2, place + 1)
-            for one in trained:
-                if one.curve.empty:
-                    continue
-                x = one.curve["step"] * one.passes if place == 0 else one.curve["student_updates"]
-                number = methods.index(one.method)
-                first = one.name == next(t.name for t in trained if t.method == one.method)
-                axes.plot(
-                    x,
-                    one.curve["accuracy"],
-                    color=f"C{number % 10}",
-                    linestyle="-" if number < 5 else ":",
-                    lw=1,
-                    label=one.method if first else None,
-                )
-            axes.set_xlabel("compute, passes over a batch" if place == 0 else "student updates")
-            axes.set_ylabel("right images, mean over numbers of steps")
-            axes.set_ylim(0, 1)
-        figure.axes[0].legend(fontsize=6)
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

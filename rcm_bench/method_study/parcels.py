@@ -13,18 +13,21 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rcm_bench.method_study.trainings import Training
-from rcm_bench.method_study.turns import RECORD
+from rcm_bench.method_study.turns import DIVERGED, RECORD
 
 PART_BYTES = 15 << 20
 MOST_BYTES = 62 << 20
 MANIFEST = "parcel.json"
-SENT = "sent"
-"""A training's folder has a file of this name once it is in a parcel."""
-LIGHT = (RECORD, "validation.jsonl", "log.jsonl", "failed.txt")
+AT_HOME = "at-home"
+"""A training's folder on a borrowed machine has a file of this name once it has come home.
+
+Home says so with the next call: what was packed and got lost is packed again.
+"""
+LIGHT = ("validation.jsonl", RECORD, DIVERGED)
 
 
 def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOST_BYTES) -> int:
-    """Write a parcel of what is finished and was in no parcel yet, as far as it fits.
+    """Write a parcel of what is finished and is not at home yet, as far as it fits.
 
     Args:
         out: Folder of the study.
@@ -40,8 +43,7 @@ def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOS
     left = 0
     for training in trainings:
         own = out / "trainings" / training.name
-        settled = (own / RECORD).exists() or (own / "failed.txt").exists()
-        if not settled or (own / SENT).exists():
+        if not _is_settled(own) or (own / AT_HOME).exists():
             continue
         packed = _one(own, training)
         if sum(map(len, chosen.values())) + len(packed) + _around(len(chosen) + 1) > most:
@@ -65,13 +67,11 @@ def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOS
         "left": left,
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    for name in chosen:
-        (out / "trainings" / name / SENT).touch()
     return left
 
 
 def unpack(folder: Path, out: Path) -> list[str]:
-    """Bring a parcel into the folder of a study.
+    """Bring a parcel into the folder of a study, each training whole or not at all.
 
     Args:
         folder: Where the parcel lies.
@@ -99,26 +99,43 @@ def unpack(folder: Path, out: Path) -> list[str]:
         for member in tar.getmembers():
             inner = tar.extractfile(member)
             assert inner is not None
+            name = member.name.removesuffix(".tar.gz")
             with tarfile.open(fileobj=inner, mode="r:gz") as one:
-                one.extractall(out / "trainings", filter="data")
-            found.append(member.name.removesuffix(".tar.gz"))
+                _place(one, name, out)
+            found.append(name)
     return found
+
+
+def _place(tar: tarfile.TarFile, name: str, out: Path) -> None:
+    home = out / "trainings" / name
+    if all((out / "trainings" / path).exists() for path in tar.getnames()):
+        return
+    aside = out / "taking"
+    shutil.rmtree(aside, ignore_errors=True)
+    tar.extractall(aside, filter="data")
+    shutil.rmtree(home, ignore_errors=True)
+    home.parent.mkdir(exist_ok=True)
+    (aside / name).rename(home)
 
 
 def lighten(out: Path, folder: Path) -> None:
     """Copy what a machine needs to know of a study, without weights: records, curves, choices."""
     for own in sorted((out / "trainings").glob("*")):
         kept = [own / name for name in LIGHT if (own / name).is_file()]
-        if not kept:
+        if not _is_settled(own):
             continue
         there = folder / "trainings" / own.name
         there.mkdir(parents=True, exist_ok=True)
+        (there / AT_HOME).touch()
         for path in kept:
             shutil.copy(path, there)
-        (there / SENT).touch()
     if (out / "chosen.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(out / "chosen.json", folder)
+
+
+def _is_settled(own: Path) -> bool:
+    return (own / RECORD).exists() or (own / DIVERGED).exists()
 
 
 def _around(members: int) -> int:
@@ -127,9 +144,9 @@ def _around(members: int) -> int:
 
 
 def _one(own: Path, training: Training) -> bytes:
-    names: Sequence[Path] = [own / name for name in LIGHT if (own / name).is_file()]
+    names: Sequence[Path] = [own / name for name in ("log.jsonl", *LIGHT) if (own / name).is_file()]
     if training.stage == "final":
-        names = [*names, *sorted(own.glob(f"{training.name}*.safetensors"))]
+        names = [*sorted(own.glob(f"{training.name}*.safetensors")), *names]
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=4) as tar:
         for path in names:

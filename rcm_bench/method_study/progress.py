@@ -1,16 +1,16 @@
 """What has been trained: curves of validation, what the search chose, who converged."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from rcm_bench.method_study.study import Rule, Study
-from rcm_bench.method_study.trainings import Training, search
-from rcm_bench.method_study.turns import RECORD
+from rcm_bench.method_study.study import Rule
+from rcm_bench.method_study.trainings import Training
+from rcm_bench.method_study.turns import DIVERGED, RECORD
 
 
 class Verdict(NamedTuple):
@@ -28,20 +28,21 @@ class Verdict(NamedTuple):
 
 
 def is_done(out: Path, training: Training) -> bool:
-    """Return whether a training has reached its last iteration."""
+    """Return whether a training has reached its last iteration and is validated."""
     card = record(out, training)
-    if card is None:
-        path = weights_of(out, training)
-        if not path.exists():
-            return False
-        from rcm_distill import checkpoint
+    return card is not None and bool(card["steps"] >= card["steps_planned"])
 
-        card = checkpoint.read_card(path)
-    return bool(card["steps"] >= card["steps_planned"])
+
+def reached(out: Path, training: Training) -> int:
+    """Return the iteration at which a training that was stopped will go on."""
+    from rcm_distill.train.state import read_facts
+
+    path = out / "trainings" / training.name / "state.safetensors"
+    return int(read_facts(path)["step"]) if path.exists() else 0
 
 
 def record(out: Path, training: Training) -> dict[str, Any] | None:
-    """Return what a training that took its turn has left: its card, and how long that was."""
+    """Return what a finished training has left: its card, and how long it had the device."""
     path = out / "trainings" / training.name / RECORD
     if not path.exists():
         return None
@@ -70,29 +71,31 @@ def curve(out: Path, training: Training) -> pd.DataFrame:
 
 
 def failure(out: Path, training: Training) -> str | None:
-    """Return why a training broke off and will not go on; None where it has not."""
-    path = out / "trainings" / training.name / "failed.txt"
+    """Return why a training diverged and will not go on; None where it has not."""
+    path = out / "trainings" / training.name / DIVERGED
     return path.read_text(encoding="utf-8").strip() if path.exists() else None
 
 
-def choose(study: Study, out: Path) -> dict[str, dict[str, Any]]:
-    """Return for each method the settings whose trial ended with the best validation.
+def is_settled(out: Path, training: Training) -> bool:
+    """Return whether a training is done, or has diverged."""
+    return is_done(out, training) or failure(out, training) is not None
+
+
+def choose(out: Path, trials: Sequence[Training]) -> dict[str, Any]:
+    """Return the settings of the trial that ended with the best validation.
 
     The last validation counts, mean over 1, 2 and 4 steps; the first of equals wins. A trial that
-    broke off counts as 0.
+    diverged counts as 0.
+
+    Args:
+        out: Folder of the study.
+        trials: The trials of one method.
 
     Raises:
-        ValueError: A trial is not there yet, or all trials of a method broke off.
+        ValueError: A trial is not there yet.
     """
-    best: dict[str, tuple[float, Mapping[str, Any]]] = {}
-    for trial in search(study):
-        score = trial_score(out, trial)
-        if score > best.get(trial.method, (0.0, {}))[0]:
-            best[trial.method] = score, trial.settings
-    for name in study.methods:
-        # A method without a single right image has no best settings: its first ones are taken.
-        best.setdefault(name, (0.0, study.method(name).settings()[0]))
-    return {name: dict(settings) for name, (_, settings) in best.items()}
+    scores = [trial_score(out, trial) for trial in trials]
+    return dict(trials[int(np.argmax(scores))].settings)
 
 
 def trial_score(out: Path, trial: Training) -> float:

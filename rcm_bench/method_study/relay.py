@@ -9,15 +9,15 @@ to know into LIGHT. When all is trained, ``python -m rcm_bench.method_study STUD
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+from rcm_bench.method_study.ending import run_command
 
-PACK_SECONDS = 20.0
+PACK_SECONDS = 12.0
 """Kept of a call for packing."""
 
 
@@ -74,8 +74,12 @@ def _run(asked: argparse.Namespace, begun: float) -> int:
         if asked.stays
         else (lambda job: steps.seconds(study, asked.out, job)),
     )
-    trained = steps.train(study, asked.out, machine)
-    left = parcels.pack(asked.out, steps.known(study, asked.out), asked.into)
+    trained = False
+    try:
+        trained = steps.train(study, asked.out, machine)
+    finally:
+        # Whatever ended it: what is finished comes home.
+        left = parcels.pack(asked.out, steps.known(study, asked.out), asked.into)
     print(f"{left} finished trainings wait for the next parcel" if left else "all is packed")
     print("all is trained" if trained else "there is more to train: call again")
     return DONE if trained and not left else INCOMPLETE
@@ -90,11 +94,5 @@ def _take(asked: argparse.Namespace) -> int:
     return DONE
 
 
-def _end(number: int, _: object) -> None:
-    """End by an exception, so that trainings are stopped too."""
-    sys.exit(128 + number)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,7 +1,7 @@
 """The trainings of a study: one recipe each, made from its file, and what the search chose."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -33,13 +33,8 @@ class Training(NamedTuple):
 
 
 def search(study: Study) -> list[Training]:
-    """Return the trials of all methods, interleaved: an early end leaves all equally far."""
-    trials = {name: study.method(name).settings() for name in study.methods}
-    return [
-        Training(f"{name}-trial{number}", name, "search", trials[name][number], study.search_seed)
-        for number in range(study.budget.trials)
-        for name in study.methods
-    ]
+    """Return the trials of all methods, the central methods first."""
+    return [*_trials(study, _central(study)), *_trials(study, _others(study))]
 
 
 def finals(study: Study, chosen: Mapping[str, Mapping[str, Any]]) -> list[Training]:
@@ -47,15 +42,64 @@ def finals(study: Study, chosen: Mapping[str, Mapping[str, Any]]) -> list[Traini
 
     Args:
         study: The study.
-        chosen: What the search chose for each method, by dotted key.
+        chosen: What the search chose, by dotted key, for the methods whose search has ended.
     """
-    found = [
-        Training(f"{name}-seed{seed}", name, "final", chosen[name], seed)
-        for place, seed in enumerate(study.seeds)
-        for name in study.methods
-        if name in study.central or place == 0
+    return [training for training in in_order(study, chosen) if training.stage == "final"]
+
+
+def in_order(study: Study, chosen: Mapping[str, Mapping[str, Any]]) -> list[Training]:
+    """Return all trainings that are known so far, first what the claims need first.
+
+    The search of the central methods, their first training seed, their second, the sweep, their
+    other seeds; then the other methods. A study that ends early has whole seeds of all three.
+
+    Args:
+        study: The study.
+        chosen: As in ``finals``.
+    """
+    central, others, seeds = _central(study), _others(study), study.seeds
+    return [
+        *_trials(study, central),
+        *_seeds(central, seeds[:2], chosen),
+        *_sweep(study, chosen),
+        *_seeds(central, seeds[2:], chosen),
+        *_trials(study, others),
+        *_seeds(others, seeds[:1], chosen),
     ]
+
+
+def _central(study: Study) -> list[str]:
+    return [name for name in study.methods if name in study.central]
+
+
+def _others(study: Study) -> list[str]:
+    return [name for name in study.methods if name not in study.central]
+
+
+def _trials(study: Study, names: Sequence[str]) -> list[Training]:
+    return [
+        Training(f"{name}-trial{number}", name, "search", settings, study.search_seed)
+        for name in names
+        for number, settings in enumerate(study.method(name).settings())
+    ]
+
+
+def _seeds(
+    names: Sequence[str], seeds: Sequence[int], chosen: Mapping[str, Mapping[str, Any]]
+) -> list[Training]:
+    return [
+        Training(f"{name}-seed{seed}", name, "final", chosen[name], seed)
+        for seed in seeds
+        for name in names
+        if name in chosen
+    ]
+
+
+def _sweep(study: Study, chosen: Mapping[str, Mapping[str, Any]]) -> list[Training]:
     sweep = study.sweep
+    if sweep.method not in chosen:
+        return []
+    found = []
     for value in sweep.values:
         settings = {**chosen[sweep.method], sweep.key: value}
         name = f"{sweep.method}-{sweep.key.rpartition('.')[2]}-{value:g}".replace("_", "-")
@@ -111,9 +155,15 @@ def write_recipe(study: Study, training: Training, folder: Path, snapshot: int |
     return path
 
 
-def equal_updates(study: Study, trainings: list[Training]) -> int:
-    """Return the student updates that every final training of a method reaches."""
-    return min(_updates(study, training) for training in trainings)
+def equal_updates(study: Study) -> int:
+    """Return the student updates that every final training reaches, whatever the search chooses."""
+    fewest = []
+    for name in study.methods:
+        for settings in study.method(name).settings():
+            final = Training(name, name, "final", settings, study.seeds[0])
+            swept = _sweep(study, {name: settings})
+            fewest += [_updates(study, training) for training in (final, *swept)]
+    return min(fewest)
 
 
 def copied_at(study: Study, training: Training, snapshot: int | None) -> int | None:

@@ -1,9 +1,10 @@
-"""One training of a study in a process of its own, which waits for its turn on the GPU.
+r"""One training of a study in a process of its own, which may wait for its turn on the GPU.
 
-    python -m rcm_bench.method_study.turns RECIPE FOLDER --turn FILE --until T --needs SECONDS
+    python -m rcm_bench.method_study.turns RECIPE FOLDER --device cuda \
+        [--turn FILE --until T --needs SECONDS]
 
-It compiles while another training has the GPU, trains when that is done, and validates when the
-next one trains. Two trainings at once on one GPU are no faster than one after the other.
+With a turn it compiles while another training has the GPU, trains when that is done, and validates
+when the next one trains. Two trainings at once on one GPU are no faster than one after the other.
 """
 
 import argparse
@@ -15,10 +16,12 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rcm_bench.exit_codes import DONE, INCOMPLETE, USER
+from rcm_bench.exit_codes import DONE, FAILED, INCOMPLETE, USER
 
 RECORD = "done.json"
 """What a finished training leaves beside its weights: its card, and how long it had the GPU."""
+DIVERGED = "diverged.txt"
+"""What a training leaves that diverged, and nothing else: why."""
 
 
 class TooLateError(Exception):
@@ -48,43 +51,57 @@ def main(arguments: Sequence[str]) -> int:
     """Train, and write the record.
 
     Returns:
-        0 where the training is done, 4 where there was no time for it, 2 where it broke off.
+        0 where the training is done, 1 where it diverged (the file ``diverged.txt`` says how), 4
+        where there was no time for it, 2 where recipe, teacher or state are wrong. Any other
+        code is a fault of the machine or ours, and says nothing about the method.
     """
     parser = argparse.ArgumentParser(prog="python -m rcm_bench.method_study.turns")
     parser.add_argument("recipe", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--turn", type=Path, required=True)
-    parser.add_argument("--until", type=float, required=True)
-    parser.add_argument("--needs", type=float, required=True)
+    parser.add_argument("--device", required=True, help="cuda or cpu")
+    parser.add_argument("--turn", type=Path)
+    parser.add_argument("--until", type=float, default=float("inf"))
+    parser.add_argument("--needs", type=float, default=0.0)
     asked = parser.parse_args(arguments)
-    from rcm_bench.environment import pick_device
     from rcm_bench.errors import UserError
     from rcm_bench.validation import Validation
     from rcm_bench.weights_files import find_weights
     from rcm_distill import checkpoint
     from rcm_distill.train import load_recipe, train
 
+    def own() -> contextlib.AbstractContextManager[None]:
+        return turn(asked.turn, needs=asked.needs, until=asked.until)
+
     try:
         recipe = load_recipe(asked.recipe)
         done = train(
             recipe,
             asked.folder,
-            device=pick_device(),
+            device=asked.device,
             teacher=find_weights(str(recipe.teacher), asked.recipe.parent, str(asked.recipe)),
             validate=Validation(teacher=False),
-            turn=lambda: turn(asked.turn, needs=asked.needs, until=asked.until),
+            turn=None if asked.turn is None else own,
         )
     except TooLateError as fault:
         print(f"not begun: {fault}")
         return INCOMPLETE
-    except (ValueError, FloatingPointError, UserError) as fault:
+    except FloatingPointError as fault:
+        print(fault)
+        _leave(asked.folder / DIVERGED, str(fault).partition(". State: ")[0])
+        return FAILED
+    except (ValueError, UserError) as fault:
         print(fault)
         return USER
     record = checkpoint.read_card(done.weights) | {"seconds_alone": done.seconds}
-    partial = asked.folder / f"{RECORD}.part"
-    partial.write_text(json.dumps(record, sort_keys=True) + "\n", encoding="utf-8")
-    partial.replace(asked.folder / RECORD)
+    _leave(asked.folder / RECORD, json.dumps(record, sort_keys=True))
     return DONE
+
+
+def _leave(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 if __name__ == "__main__":

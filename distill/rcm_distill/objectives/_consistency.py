@@ -20,7 +20,7 @@ from rcm_distill.objectives.time_law import TimeLaw
 from rcm_distill.tangent import Method, tangent
 from rcm_distill.time import trig
 
-WarmUp = Literal["scm", "rcm"]
+WarmUp = Literal["scm", "rcm", "rcm@20207e5"]
 TangentNorm = Literal["norm_plus_c", "paper"]
 
 
@@ -162,7 +162,8 @@ def consistency_tangent(
     With F' = cos t sin t dF/dt (the rearranged tangent, which stays bounded near pi/2):
     ``"scm"``: g = -cos^2 t (F - dx/dt) - r (cos t sin t x_t + F')  (sCM, 2410.11081, algorithm 1);
     ``"rcm"``: g = -cos t sqrt(1 - r^2 sin^2 t) (F - dx/dt) - (r cos t sin t x_t + F')  (NVlabs/rcm
-    at 5b41aa9), where r does not multiply F'. The two are equal at r = 1.
+    at 5b41aa9), where r does not multiply F'; ``"rcm@20207e5"`` has rCM's first term and sCM's
+    second (NVlabs/rcm before f9b7be9). The three are equal at r = 1.
 
     Args:
         student: Whose consistency is measured.
@@ -179,11 +180,10 @@ def consistency_tangent(
     F, dF = tangent(
         student, x_t, t_B, cos_t * sin_t * dxdt, t_B.cos() * t_B.sin(), cond, method=method
     )
-    if warm_up == "scm":
-        return -(cos_t**2) * (F - dxdt) - r * (cos_t * sin_t * x_t + dF)
-    warm = isinstance(r, Tensor) or r < 1
-    first = cos_t * torch.sqrt(1 - (r * sin_t) ** 2) if warm else cos_t**2
-    return -first * (F - dxdt) - (r * cos_t * sin_t * x_t + dF)
+    interpolates = warm_up != "scm" and (isinstance(r, Tensor) or r < 1)
+    first = cos_t * torch.sqrt(1 - (r * sin_t) ** 2) if interpolates else cos_t**2
+    along = dF if warm_up == "rcm" else r * dF
+    return -first * (F - dxdt) - (r * cos_t * sin_t * x_t + along)
 
 
 def warms_up(step: int, tangent_warmup: int) -> bool:

@@ -1,5 +1,6 @@
 """MeanFlow: average velocities by the MeanFlow identity (Geng et al. 2025, 2505.13447)."""
 
+import math
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -54,6 +55,9 @@ class Objective:
         equal_share: Share of samples with s = t, which learn the velocity itself.
         velocity: v of the ``"teacher"`` (distillation) or eps - x0 of the ``"data"`` (the paper).
         tangent_warmup: Iterations H over which r = min(1, step / H) rises (FastGen); 0 starts at 1.
+        norm: Size of an error in the adaptive weight: ``"squared_l2"`` (the paper) is its sum of
+            squares, ``"rms"`` (FastGen's opt_grad, dimension invariant) its root mean square, and
+            the weight is then divided by sqrt(D): the norm of a sample's gradient is free of D.
         norm_power: p of the adaptive weight; 0 is the plain squared error.
         norm_constant: c of the adaptive weight; positive.
         method: How du/dt is taken.
@@ -66,6 +70,7 @@ class Objective:
     equal_share: float = 0.75
     velocity: Literal["teacher", "data"] = "teacher"
     tangent_warmup: int = 0
+    norm: Literal["squared_l2", "rms"] = "squared_l2"
     norm_power: float = 1.0
     norm_constant: float = 0.01
     method: Method = "exact"
@@ -111,10 +116,9 @@ class Objective:
         error = rf_velocity(student(x_t, t_B, batch.cond, s_B=s_B).F, x_t, t_B) - target
         kept_B = finite_samples(error.detach())
         squares_B = torch.where(kept_B, error.detach().square().flatten(1).sum(1), 0.0)
-        weight_B = (squares_B + self.norm_constant) ** -self.norm_power
-        loss = reduce_squares(error, kept_B, self.reduction, weight_B)
-        kept = kept_B.sum().clamp(min=1)
-        rms = (squares_B / error[0].numel()).sqrt().sum() / kept
+        dim = error[0].numel()
+        loss = reduce_squares(error, kept_B, self.reduction, self._weight(squares_B, dim))
+        rms = (squares_B / dim).sqrt().sum() / kept_B.sum().clamp(min=1)
         terms = {"meanflow": loss.detach(), "velocity_error_rms": rms}
         return LossTerms(loss, terms, (~kept_B).sum())
 
@@ -123,6 +127,13 @@ class Objective:
     ) -> LossTerms:
         """Refuse: the method has no critic."""
         raise ValueError("meanflow has no critic")
+
+    def _weight(self, squares_B: Tensor, dim: int) -> Tensor:
+        """Return the adaptive weight (B,) of errors with these sums of dim squares."""
+        if self.norm == "squared_l2":
+            return (squares_B + self.norm_constant) ** -self.norm_power
+        rms_B = (squares_B / dim).sqrt()
+        return (rms_B + self.norm_constant) ** -self.norm_power / math.sqrt(dim)
 
     def _draw(self, teacher: Denoiser | None, batch: Batch, rng: Generator) -> _Drawn:
         x0 = data_of(batch)

@@ -41,12 +41,34 @@ _RCM_CODE = "NVlabs/rcm, configs/experiments/rcm/wan2pt1_t2v.py"
 _RCM_PAPER = "2510.08431v3, Table 4 and appendix C"
 _FASTGEN = "NVlabs/FastGen at 34f30e8"
 
+_SCD_DIFFERS = "sigma at most 80; a factor 1 / D^2 of the loss, which the learned weight evens out"
+
+
+def _scd(P_std: float) -> scm.Objective:
+    """Return FastGen's sCM: sigma_d = 0.5 there, so that log tan t = log sigma + log 2."""
+    return scm.Objective(
+        times=LogNormal(P_mean=-1.0 + math.log(2), P_std=P_std),
+        tangent_size="rms",
+        learned_weight=True,
+    )
+
+
 PRESETS: dict[str, Preset] = {
     "rcm@5b41aa9 wan-1.3b": _preset(rcm, _WAN, _RCM_CODE),
     "rcm@5b41aa9 wan-14b": _preset(rcm, _WAN_14B, _RCM_CODE),
-    # Guidance changed at 4f45bdf (2026-02-20), the warm-up at f9b7be9 (2026-01-08).
+    # Guidance changed at 4f45bdf (2026-02-20), the warm-up at f9b7be9 (2026-01-08), p_G at 4b2d953.
     "rcm@20207e5 wan-1.3b": _preset(
-        rcm, replace(_WAN, warm_up="scm", guidance_form="c + s(c - u)"), _RCM_CODE
+        rcm,
+        replace(
+            _WAN,
+            times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=20),
+            warm_up="rcm@20207e5",
+            guidance_form="c + s(c - u)",
+        ),
+        "NVlabs/rcm, rcm/models/t2v_model_distill_rcm.py; the 20 frames of its first Wan "
+        "configuration, at 97578b7",
+        "mean over the samples of a device, of which Wan's configuration has one; distribution "
+        "matching starts one iteration later",
     ),
     "rcm@5b41aa9 dcm": _preset(
         dcm, dcm.Objective(teacher_guidance=5.0), "NVlabs/rcm, rcm/models/t2v_model_distill_rcm.py"
@@ -66,27 +88,22 @@ PRESETS: dict[str, Preset] = {
         ),
         _RCM_PAPER,
     ),
-    "fastgen@34f30e8 scm-cifar10": _preset(
-        scm,
-        scm.Objective(),
-        f"{_FASTGEN}, fastgen/methods/consistency_model/sCM.py",
-        "no learned weight w(t)",
+    "fastgen@34f30e8 scd-cifar10": _preset(
+        scm, _scd(1.4), f"{_FASTGEN}, EDM/config_scd_cifar10.py and sCM.py", _SCD_DIFFERS
     ),
-    "fastgen@34f30e8 scm-edm2-xl": _preset(
-        scm,
-        scm.Objective(times=LogNormal(P_mean=-1.0, P_std=1.6)),
-        f"{_FASTGEN}, config_scm_xl.py",
-        "no learned weight w(t)",
+    "fastgen@34f30e8 scd-imagenet64": _preset(
+        scm, _scd(1.6), f"{_FASTGEN}, EDM/config_scd_in64.py and sCM.py", _SCD_DIFFERS
     ),
     "fastgen@34f30e8 dmd2-wan": _preset(
         dmd2,
         dmd2.Objective(
-            times=UniformShift(shift=5.0),
+            times=UniformShift(shift=5.0, low=0.001, high=0.999),
             backward_times=tuple(math.atan2(t, 1 - t) for t in (0.937, 0.833, 0.624)),
             teacher_guidance=5.0,
         ),
-        f"{_FASTGEN}, t_list of its Wan configuration",
-        "backward simulation instead of noised data, no GAN branch (0.03); p_D is rCM's",
+        f"{_FASTGEN}, WanT2V/config_dmd2.py",
+        "backward simulation instead of noised data, no GAN branch on the teacher's features "
+        "(0.03); starts at pi/2 and re-noises, there from t_rf = 0.999 by ODE steps",
     ),
     "fastgen@34f30e8 meanflow-wan": _preset(
         meanflow,
@@ -94,12 +111,13 @@ PRESETS: dict[str, Preset] = {
             times=LogitNormal(mean=-0.8, std=1.6),
             equal_share=0.0,
             tangent_warmup=2000,
+            norm="rms",
             norm_constant=10.0,
             method="finite_difference",
             teacher_guidance=3.0,
         ),
-        f"{_FASTGEN}, fastgen/methods/consistency_model/mean_flow.py",
-        "difference step 1e-3, there 5e-3; r_sample_ratio 1.0 is read as no sample with s = t",
+        f"{_FASTGEN}, WanT2V/config_mf.py and mean_flow.py",
+        "difference step 1e-3 in TrigFlow's t, there 5e-3 in t_rf; sum over a batch, there mean",
     ),
     "dmd2 sdxl": _preset(
         dmd2,
@@ -123,7 +141,8 @@ PRESETS: dict[str, Preset] = {
             guidance_form="c + s(c - u)",
         ),
         "guandeh17/Self-Forcing, model/dmd.py; steps 1000, 750, 500, 250 at shift 5",
-        "whole clips, not causal blocks; its times are clamped to [0.02, 0.98]",
+        "whole clips, not causal blocks; its times are clamped to [0.02, 0.98], its number of "
+        "simulated steps is drawn, and its critic learns in the student's iterations too",
     ),
     "meanflow paper": _preset(
         meanflow,

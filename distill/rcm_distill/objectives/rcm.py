@@ -40,7 +40,7 @@ class Objective:
         times_D: p_D, distribution of t in the other, in simulation and for the critic.
         tangent_warmup: Iterations H over which r = min(1, step / H) rises and only the consistency
             term learns; 0 starts at r = 1.
-        warm_up: ``"rcm"`` or ``"scm"``: where r enters the tangent.
+        warm_up: ``"rcm"``, ``"rcm@20207e5"`` or ``"scm"``: where r enters the tangent.
         tangent_norm: ``"norm_plus_c"`` (code) or ``"paper"``: the form of the normalisation.
         tangent_size: ``"l2"`` or ``"rms"``: whether the norm grows with the dimension.
         c: Constant of the normalisation.

@@ -22,15 +22,16 @@ from rcm_distill.tangent import Method
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Objective:
-    """Continuous-time consistency distillation; defaults of FastGen's CIFAR-10 configuration.
+    """Continuous-time consistency distillation of the paper, in samples of unit variance.
 
     L = weight(t) ||F - sg(F) - g / (||g|| + c)||^2, with the learned weight of the paper only where
     it is asked for: e^(-w(t)) L + w(t), w trained with the student.
 
     Attributes:
-        times: Distribution of t; the paper's proposal on log tan t.
+        times: Distribution of t. The paper's N(-1, 1.4^2) is of log(tan t / 2), its data having a
+            standard deviation of 1/2; the default is shifted by log 2 against it.
         tangent_warmup: Iterations H over which r = min(1, step / H) rises; 0 starts at r = 1.
-        warm_up: ``"scm"`` or ``"rcm"``: where r enters the tangent.
+        warm_up: ``"scm"``, ``"rcm"`` or ``"rcm@20207e5"``: where r enters the tangent.
         tangent_norm: ``"norm_plus_c"`` or ``"paper"``: the form of the normalisation.
         tangent_size: ``"l2"`` or ``"rms"``: whether the norm grows with the dimension.
         c: Constant of the normalisation.

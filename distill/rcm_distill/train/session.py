@@ -5,34 +5,22 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import torch
 
 from rcm_distill import checkpoint
 from rcm_distill.denoiser import Denoiser, network_denoiser
 from rcm_distill.lab.pool import Pool
-from rcm_distill.nets.dit import DiT
+from rcm_distill.train import waiting
 from rcm_distill.train.log import Log
 from rcm_distill.train.recipe import Recipe
 from rcm_distill.train.training import Training
+from rcm_distill.train.waiting import At, Work
 
 Turn = Callable[[], contextlib.AbstractContextManager[object]]
 Validate = Callable[[Denoiser, int], Mapping[str, float]]
 Progress = Callable[[int, int, Mapping[str, float]], None]
-
-
-class At(NamedTuple):
-    """Where a training is."""
-
-    step: int
-    seconds: float
-    updates: int
-
-    @classmethod
-    def of(cls, training: Training) -> Self:
-        """Return where it is now; ``updates`` are the student's."""
-        return cls(training.step, training.seconds, training.student.updates)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +37,6 @@ class Session:
     validate: Validate | None
     progress: Progress | None
     turn: Turn | None
-    later: list[Callable[[], object]]
 
     @property
     def state(self) -> Path:
@@ -57,27 +44,32 @@ class Session:
         return self.out / "state.safetensors"
 
 
-def averaged(training: Training) -> DiT:
-    """Return the averaged student as a network of its own."""
-    net = copy.deepcopy(training.student.net).eval()
-    net.load_state_dict(training.student.averaged())
-    return net
+def score(training: Training, session: Session) -> None:
+    """Score the averaged student as it is now: at once, or after the turn."""
+    _now_or_later(session, _work(training, session, None))
 
 
-def scores(session: Session, net: DiT, at: At) -> dict[str, float]:
-    """Validate and write what comes of it; nothing without a validation."""
-    if session.validate is None:
-        return {}
-    denoiser = network_denoiser(net, end_time=net.config.end_time)
-    found = dict(session.validate(denoiser, at.step))
-    session.log.write_scores(*at, found)
-    return found
+def export(training: Training, session: Session, name: str) -> None:
+    """Write the averaged student as it is now with its scores: at once, or after the turn."""
+    _now_or_later(session, _work(training, session, name))
 
 
-def export(training: Training, session: Session, name: str, *, deferred: bool) -> Path:
-    """Write the averaged student with its model card, now or after the turn."""
+def finish(training: Training, session: Session) -> None:
+    """Do what waits, then write the averaged student as it is at the end."""
+    catch_up(session)
+    _do(session, _work(training, session, session.recipe.recipe))
+
+
+def catch_up(session: Session) -> None:
+    """Do what waits, the earliest first."""
+    for work in waiting.take(session.out, session.device):
+        _do(session, work)
+
+
+def _work(training: Training, session: Session, name: str | None) -> Work:
     recipe, student = session.recipe, training.student
-    net, at = averaged(training), At.of(training)
+    net = copy.deepcopy(student.net).eval()
+    net.load_state_dict(student.averaged())
     card = {
         "recipe": recipe.recipe,
         "about": recipe.about,
@@ -93,19 +85,24 @@ def export(training: Training, session: Session, name: str, *, deferred: bool) -
         "torch": torch.__version__,
         "ema": recipe.ema[0] if recipe.ema else None,
     }
-    path = session.out / f"{name}.safetensors"
-
-    def write() -> None:
-        scored = card | {"scores": scores(session, net, at)}
-        checkpoint.save(path, net.state_dict(), net.config, scored)
-
-    now_or_later(session, write, deferred=deferred)
-    return path
+    return Work(net, At(training.step, training.seconds, student.updates), name, card)
 
 
-def now_or_later(session: Session, work: Callable[[], object], *, deferred: bool) -> None:
+def _now_or_later(session: Session, work: Work) -> None:
     """Do what may wait until another training has the device, where trainings take turns."""
-    if deferred and session.turn is not None:
-        session.later.append(work)
+    if session.turn is None:
+        _do(session, work)
     else:
-        work()
+        waiting.keep(work, session.out)
+
+
+def _do(session: Session, work: Work) -> None:
+    net, at, name, card = work
+    scores: Mapping[str, float] = {}
+    if session.validate is not None:
+        denoiser = network_denoiser(net, end_time=net.config.end_time)
+        scores = dict(session.validate(denoiser, at.step))
+        session.log.write_scores(*at, scores)
+    if name is not None:
+        path = session.out / f"{name}.safetensors"
+        checkpoint.save(path, net.state_dict(), net.config, {**card, "scores": scores})

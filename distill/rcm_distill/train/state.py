@@ -33,15 +33,29 @@ def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         ValueError: The file is truncated or of another format.
     """
+    return _read(path, tensors=True)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """Read what a state says of itself, without its tensors.
+
+    Raises:
+        ValueError: The file is truncated or of another format.
+    """
+    return _read(path, tensors=False)[1]
+
+
+def _read(path: Path, *, tensors: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys() if tensors else ()
+            found = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as fault:
         raise ValueError(f"{path}: not a readable training state ({fault})") from None
     if header.get("format") != FORMAT:
         raise ValueError(f"{path}: expected '{FORMAT}', got {header.get('format')!r}")
-    return tensors, json.loads(header["facts"])
+    return found, json.loads(header["facts"])
 
 
 def flatten_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -14,17 +14,17 @@ from rcm_distill.train.iteration import descend, is_balanced, rehearse
 from rcm_distill.train.log import Log
 from rcm_distill.train.recipe import Recipe, objective
 from rcm_distill.train.session import (
-    At,
     Progress,
     Session,
     Turn,
     Validate,
-    averaged,
+    catch_up,
     export,
-    now_or_later,
-    scores,
+    finish,
+    score,
 )
 from rcm_distill.train.training import Training, restore, save, start
+from rcm_distill.train.waiting import forget_after
 
 LOG_EVERY = 100
 
@@ -67,7 +67,8 @@ def train(
         progress: Called every hundred steps with step, steps in all, and the latest terms.
         turn: Makes a context in which the device is this training's alone. It is entered when
             everything is compiled and left before validation: several processes then train one
-            after another, each compiling before its turn and validating after it.
+            after another, each compiling before its turn and validating after it. What is to be
+            validated waits in the folder ``waiting`` of ``out``, where a stop does not lose it.
 
     Raises:
         ValueError: The recipe and the folder do not fit together.
@@ -79,6 +80,7 @@ def train(
     training = start(recipe, loss, device, teacher)
     if (out / "state.safetensors").exists():
         restore(training, recipe, out / "state.safetensors")
+    forget_after(out, training.step)
     log = Log(out, recipe, training.step)
     session = Session(
         recipe=recipe,
@@ -91,23 +93,21 @@ def train(
         validate=validate,
         progress=progress,
         turn=turn,
-        later=[],
     )
     try:
+        if turn is None:
+            catch_up(session)
         interrupts = _loop(training, session)
-        with Interrupts() as validating:
-            for work in session.later:
-                work()
         if interrupts.caught is None:
-            weights = export(training, session, recipe.recipe, deferred=False)
+            finish(training, session)
     except FloatingPointError as fault:
         save(training, recipe, out / "stopped.safetensors")
         raise FloatingPointError(f"{fault}. State: {out / 'stopped.safetensors'}") from None
     finally:
         log.close()
     interrupts.deliver()
-    validating.deliver()
-    return Report(training.step, training.seconds, training.step >= recipe.steps, weights, log.path)
+    weights, finished = out / f"{recipe.recipe}.safetensors", training.step >= recipe.steps
+    return Report(training.step, training.seconds, finished, weights, log.path)
 
 
 def _loop(training: Training, session: Session) -> Interrupts:
@@ -115,7 +115,7 @@ def _loop(training: Training, session: Session) -> Interrupts:
     recipe, loss = session.recipe, session.loss
     graphs = StepGraphs(session.pool.images.device, (training.data, training.noise))
     turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
-    if session.turn is not None:
+    if session.turn is not None and training.step < recipe.steps:
         with graphs.on_stream():
             rehearse(training, session, graphs)
         turn = session.turn()
@@ -169,9 +169,6 @@ def _report(training: Training, session: Session, phase: str) -> None:
         if session.progress:
             session.progress(step, recipe.steps, figures)
     if recipe.validate_every and step % recipe.validate_every == 0 and step < recipe.steps:
-        net, at = averaged(training), At.of(training)
-        now_or_later(session, lambda: scores(session, net, at), deferred=True)
+        score(training, session)
     if phase == "student" and training.student.updates in recipe.snapshots:
-        export(
-            training, session, f"{recipe.recipe}-{training.student.updates}-updates", deferred=True
-        )
+        export(training, session, f"{recipe.recipe}-{training.student.updates}-updates")

@@ -1,21 +1,25 @@
-"""Trainings in a session: slots, failures, and the end of the time."""
+"""Trainings in a session: slots, order, divergence, faults of the machine, the end of the time."""
 
 import sys
 import time
 
 import pytest
 
-from rcm_bench.method_study import driver
-from rcm_bench.method_study.driver import Job, Machine, run_jobs
+from rcm_bench.method_study import driver, progress
+from rcm_bench.method_study.driver import TRIES, Machine, run_trainings
 from rcm_bench.method_study.trainings import Training
 
-# Stands for the interpreter: "-m rcm_bench distill RECIPE --out FOLDER".
+# Stands for the interpreter: "-m rcm_bench.method_study.turns RECIPE FOLDER --device DEVICE".
 STAND_IN = """#!/bin/sh
-echo "$CUDA_VISIBLE_DEVICES" >> "$6/device.txt"
-case "$4" in
-  *good*) touch "$6/done" ;;
-  *bad*) echo "step 7: it diverged"; exit 2 ;;
-  *long*) trap 'touch "$6/saved"; trap - TERM; kill -TERM $$' TERM
+echo "$CUDA_VISIBLE_DEVICES $6" >> "$4/device.txt"
+case "$3" in
+  *good*) touch "$4/done" ;;
+  *diverging*) echo "step 7: it diverged" > "$4/diverged.txt"; exit 1 ;;
+  *crashing*) echo "RuntimeError: CUDA error: an illegal memory access was encountered"; exit 1 ;;
+  *flaky*) if [ -f "$4/once" ]; then touch "$4/done"; else touch "$4/once"; kill -KILL $$; fi ;;
+  *wrong*) echo "a state of another recipe"; exit 2 ;;
+  *late*) echo "not begun"; exit 4 ;;
+  *long*) trap 'touch "$4/saved"; trap - TERM; kill -TERM $$' TERM
           while true; do sleep 0.05; done ;;
 esac
 """
@@ -33,36 +37,69 @@ def stand_in(tmp_path, monkeypatch):
     def is_done(out, training):
         return (out / "trainings" / training.name / "done").exists()
 
-    monkeypatch.setattr(driver, "is_done", is_done)
+    monkeypatch.setattr(progress, "is_done", is_done)
 
 
-def jobs(tmp_path, *names):
-    return [Job(Training(n, "m", "final", {}, 1), tmp_path / f"{n}.yaml") for n in names]
+def run(tmp_path, *names, machine=None, known=None):
+    trainings = [Training(n, "m", "final", {}, 1) for n in names]
+    return run_trainings(
+        known or (lambda: trainings),
+        lambda training: tmp_path / f"{training.name}.yaml",
+        tmp_path,
+        machine or Machine(2, 1, time.monotonic() + 30),
+    )
 
 
-def test_all_are_run_and_a_failure_is_kept(tmp_path, stand_in, capsys):
-    names = ["good1", "bad", "good2", "good3"]
-    end = time.monotonic() + 30
-    settled = run_jobs(jobs(tmp_path, *names), tmp_path, Machine(2, 1, end))
-    assert settled
-    folders = {name: tmp_path / "trainings" / name for name in names}
-    assert (folders["bad"] / "failed.txt").read_text() == "step 7: it diverged\n"
-    assert "bad: failed: step 7: it diverged" in capsys.readouterr().out
-    devices = {
-        name: (folder / "device.txt").read_text().split() for name, folder in folders.items()
-    }
-    assert {d for each in devices.values() for d in each} == {"0", "1"}
-    run_jobs(jobs(tmp_path, *names), tmp_path, Machine(2, 1, end))
-    again = {name: (folder / "device.txt").read_text().split() for name, folder in folders.items()}
-    assert again == devices, "nothing is run twice"
+def begun(tmp_path, name):
+    path = tmp_path / "trainings" / name / "device.txt"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_all_are_run_once_and_a_divergence_is_kept(tmp_path, stand_in, capsys):
+    names = ["good1", "diverging", "good2", "good3"]
+    assert run(tmp_path, *names)
+    assert "diverging: diverged: step 7: it diverged" in capsys.readouterr().out
+    devices = {name: begun(tmp_path, name) for name in names}
+    assert {d for each in devices.values() for d in each} == {"0 cuda", "1 cuda"}
+    assert run(tmp_path, *names)
+    assert {name: begun(tmp_path, name) for name in names} == devices, "nothing is run twice"
+
+
+def test_a_fault_of_the_machine_is_tried_again_and_is_no_divergence(tmp_path, stand_in, capsys):
+    assert not run(tmp_path, "crashing", "flaky", "good")
+    said = capsys.readouterr().out
+    assert "crashing: a fault of the machine, code 1: RuntimeError: CUDA error" in said
+    assert "flaky: a fault of the machine, code -9" in said
+    assert len(begun(tmp_path, "crashing")) == TRIES
+    assert len(begun(tmp_path, "flaky")) == 2
+    assert not list(tmp_path.glob("trainings/*/diverged.txt"))
+    assert not run(tmp_path, "crashing"), "the next session tries again"
+    assert len(begun(tmp_path, "crashing")) == 2 * TRIES
+
+
+def test_a_wrong_recipe_or_no_time_is_not_tried_again_in_a_session(tmp_path, stand_in, capsys):
+    assert not run(tmp_path, "wrong", "late", "good")
+    assert "wrong: wrong: a state of another recipe" in capsys.readouterr().out
+    assert [len(begun(tmp_path, n)) for n in ("wrong", "late", "good")] == [1, 1, 1]
+    assert not list(tmp_path.glob("trainings/*/diverged.txt"))
+
+
+def test_what_becomes_known_goes_before_what_waits(tmp_path, stand_in, capsys):
+    """A final is known when its search is done, and is begun before a later method's trials."""
+    first, final, other = (Training(n, "m", "final", {}, 1) for n in ("good1", "good2", "good3"))
+
+    def known():
+        searched = progress.is_settled(tmp_path, first)
+        return [first, final, other] if searched else [first, other]
+
+    assert run(tmp_path, known=known, machine=Machine(0, 1, time.monotonic() + 30))
+    started = [line for line in capsys.readouterr().out.splitlines() if "started" in line]
+    assert [line.partition(":")[0] for line in started] == ["good1", "good2", "good3"]
 
 
 def test_the_session_ends_in_time_and_what_runs_may_save(tmp_path, stand_in):
     start = time.monotonic()
-    settled = run_jobs(jobs(tmp_path, "long", "good"), tmp_path, Machine(0, 1, start + 6))
-    assert not settled
+    assert not run(tmp_path, "long", "good", machine=Machine(0, 1, start + 6))
     assert time.monotonic() - start < 8
-    folder = tmp_path / "trainings" / "long"
-    assert (folder / "saved").exists()
-    assert not (folder / "failed.txt").exists()
-    assert not (tmp_path / "trainings" / "good" / "device.txt").exists(), "one slot only"
+    assert (tmp_path / "trainings" / "long" / "saved").exists()
+    assert begun(tmp_path, "good") == [], "one slot only"

@@ -1,6 +1,7 @@
 """A study on machines that keep nothing: turns, parcels, and what comes home."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -49,7 +50,7 @@ def settle(out, name, weights=0, failed=False):
     folder = out / "trainings" / name
     folder.mkdir(parents=True)
     (folder / "validation.jsonl").write_text(f'{{"step": 1, "of": "{name}"}}\n')
-    (folder / ("failed.txt" if failed else "done.json")).write_text("{}\n")
+    (folder / ("diverged.txt" if failed else "done.json")).write_text("{}\n")
     for tail in ("", "-9-updates"):
         (folder / f"{name}{tail}.safetensors").write_bytes(os.urandom(weights))
     (folder / "state.safetensors").write_bytes(os.urandom(10_000))
@@ -72,7 +73,11 @@ def test_a_parcel_brings_weights_and_curves_in_parts(tmp_path, monkeypatch):
     sizes = [path.stat().st_size for path in (tmp_path / "one").glob("parcel.0*")]
     assert max(sizes) <= 30_000
     assert sum(sizes) <= 100_000
+    assert parcels.pack(away, order, tmp_path / "lost", most=100_000) == 1, "not yet at home"
+    assert parcels.unpack(tmp_path / "lost", tmp_path / "no") == ["trial", "broken", "a", "b"]
     assert parcels.unpack(tmp_path / "one", home) == ["trial", "broken", "a", "b"]
+    parcels.lighten(home, light)
+    shutil.copytree(light, away, dirs_exist_ok=True)
     assert parcels.pack(away, order, tmp_path / "two", most=100_000) == 0
     assert parcels.unpack(tmp_path / "two", home) == ["c"]
     for name in names:
@@ -84,10 +89,27 @@ def test_a_parcel_brings_weights_and_curves_in_parts(tmp_path, monkeypatch):
     assert not (home / "trainings" / "running").exists()
     parcels.lighten(home, light)
     assert {path.name for path in (light / "trainings" / "a").iterdir()} == {
-        *("done.json", "validation.jsonl", "sent")
+        *("done.json", "validation.jsonl", "at-home")
     }
     assert parcels.pack(light, order, tmp_path / "three") == 0
     assert parcels.unpack(tmp_path / "three", tmp_path / "none") == [], "nothing is sent twice"
+
+
+def test_a_taking_that_was_cut_off_is_made_good(tmp_path):
+    """A training is at home whole or not at all; taking the parcel again mends what is missing."""
+    away, box, home = tmp_path / "away", tmp_path / "box", tmp_path / "home"
+    settle(away, "a", weights=5_000)
+    parcels.pack(away, [training("a")], box)
+    torn = home / "trainings" / "a"
+    torn.mkdir(parents=True)
+    (torn / "done.json").write_text("{}")
+    parcels.unpack(box, home)
+    assert {path.name for path in torn.iterdir()} == {
+        *("a.safetensors", "a-9-updates.safetensors", "done.json", "validation.jsonl")
+    }
+    (torn / "a.safetensors").write_bytes(b"at home")
+    parcels.unpack(box, home)
+    assert (torn / "a.safetensors").read_bytes() == b"at home", "what is whole is left alone"
 
 
 def test_a_damaged_parcel_is_refused(tmp_path, capsys):

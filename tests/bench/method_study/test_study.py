@@ -8,13 +8,21 @@ import pytest
 import yaml
 
 from rcm_bench.method_study import progress
-from rcm_bench.method_study.progress import choose, judge
-from rcm_bench.method_study.steps import plan
+from rcm_bench.method_study.progress import judge
+from rcm_bench.method_study.steps import chosen_so_far, known, plan, seconds
 from rcm_bench.method_study.study import Rule, load_study
-from rcm_bench.method_study.trainings import cost, equal_updates, finals, search, write_recipe
+from rcm_bench.method_study.trainings import (
+    cost,
+    equal_updates,
+    finals,
+    in_order,
+    search,
+    write_recipe,
+)
 from rcm_distill.objectives import dcm, dmd2, meanflow, rcm, scm
 from rcm_distill.train import load_recipe
 from rcm_distill.train.compute import cost_of
+from rcm_distill.train.state import save_state
 
 STUDY = Path(__file__).parents[3] / "suites" / "recipes" / "search" / "methods.yaml"
 
@@ -70,10 +78,6 @@ def test_budgets_are_equal(study):
     assert {t.settings[study.sweep.key] for t in jobs if t.method.startswith("rcm-")} == set(
         study.sweep.values
     )
-    reached = [
-        int(cost(study, t).iterations(study.budget.final) * cost(study, t).updates) for t in jobs
-    ]
-    assert equal_updates(study, jobs) == min(reached)
 
 
 def test_recipes_are_whole_and_carry_the_settings(study, tmp_path):
@@ -161,16 +165,63 @@ def test_convergence_is_a_rule(curves, converged, reason):
 
 def test_the_search_chooses_the_best_end_and_waits_for_all(study, tmp_path, monkeypatch):
     ends = {"rcm-trial3": 0.9, "rcm-trial5": 0.9, "scm-trial2": 0.1}
-    monkeypatch.setattr(progress, "is_done", lambda out, trial: True)
+    done = {trial.name for trial in search(study)} - {"dcm-trial5"}
+    monkeypatch.setattr(progress, "is_done", lambda out, trial: trial.name in done)
     monkeypatch.setattr(progress, "curve", lambda out, t: curve([0.99, ends.get(t.name, 0.0)]))
-    chosen = choose(study, tmp_path)
+    chosen = chosen_so_far(study, tmp_path)
     assert chosen["rcm"] == study.method("rcm").settings()[3], "the first of equals"
     assert chosen["scm"] == study.method("scm").settings()[2]
-    assert chosen["dcm"] == study.method("dcm").settings()[0], "nothing right: the first"
+    assert "dcm" not in chosen, "the search chooses among equal budgets"
+    done.add("dcm-trial5")
     broken = tmp_path / "trainings" / "rcm-trial3"
     broken.mkdir(parents=True)
-    (broken / "failed.txt").write_text("diverged\n")
-    assert choose(study, tmp_path)["rcm"] == study.method("rcm").settings()[5]
-    monkeypatch.setattr(progress, "is_done", lambda out, trial: trial.name != "dcm-trial5")
-    with pytest.raises(ValueError, match="dcm-trial5 is not finished"):
-        choose(study, tmp_path)
+    (broken / "diverged.txt").write_text("diverged\n")
+    chosen = chosen_so_far(study, tmp_path)
+    assert chosen["dcm"] == study.method("dcm").settings()[0], "nothing right: the first"
+    assert chosen["rcm"] == study.method("rcm").settings()[3], "what was chosen stays chosen"
+    (tmp_path / "chosen.json").unlink()
+    assert chosen_so_far(study, tmp_path)["rcm"] == study.method("rcm").settings()[5]
+
+
+def test_the_claims_come_first(study, tmp_path, monkeypatch):
+    """Search and finals of the central methods, two seeds, the sweep, the third; then the rest."""
+    stages = []
+    for one in in_order(study, first_settings(study)):
+        kind = "sweep" if one.method not in study.methods else one.stage
+        key = (one.method in study.central, kind, one.seed if kind == "final" else None)
+        if key not in stages:
+            stages.append(key)
+    eleven, twelve, thirteen = study.seeds
+    assert stages == [
+        *((True, "search", None), (True, "final", eleven), (True, "final", twelve)),
+        *((False, "sweep", None), (True, "final", thirteen)),
+        *((False, "search", None), (False, "final", eleven)),
+    ]
+    done = {f"rcm-trial{n}" for n in range(6)}
+    monkeypatch.setattr(progress, "is_done", lambda out, trial: trial.name in done)
+    monkeypatch.setattr(progress, "curve", lambda out, trial: curve([0.5]))
+    names = [training.name for training in known(study, tmp_path)]
+    assert "rcm-seed11" in names, "its own search has ended"
+    assert "scm-seed11" not in names
+    assert names.index("scm-trial0") < names.index("rcm-seed11") < names.index("meanflow-trial0")
+
+
+def test_copies_at_equal_updates_are_reached_whatever_is_chosen(study):
+    """Decided before the search: the finals of one method begin before another's search ends."""
+    updates = equal_updates(study)
+    least = []
+    for name in study.methods:
+        for settings in study.method(name).settings():
+            found = cost(study, finals(study, {name: settings})[0])
+            least.append(int(found.iterations(study.budget.final) * found.updates))
+    assert updates == min(least)
+    assert min(least) < max(least)
+
+
+def test_what_is_left_of_a_training_is_what_counts(study, tmp_path):
+    trial = search(study)[0]
+    whole = seconds(study, tmp_path, trial)
+    steps = cost(study, trial).iterations(study.budget.search)
+    path = tmp_path / "trainings" / trial.name / "state.safetensors"
+    save_state(path, {}, {"step": steps // 2})
+    assert seconds(study, tmp_path, trial) - 3 == pytest.approx((whole - 3) / 2, rel=0.01)

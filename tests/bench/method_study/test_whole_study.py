@@ -1,6 +1,13 @@
 """A whole study on a CPU, with trainings of seconds: search, trainings, measurement, page."""
 
+import contextlib
+import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -74,8 +81,9 @@ def test_a_study_goes_through_sessions_to_its_page(tmp_path, monkeypatch, capfd)
     assert main([*command, "--seconds", "600"]) == 0
     assert {path.name: path.read_bytes() for path in report.iterdir()} == before
     page = (report / "README.md").read_text()
-    for method in ("rcm", "scm", "dmd2", "meanflow", "dcm"):
-        assert f"| {method} | 1 |" in page
+    for method, seeds in {"rcm": 2, "scm": 2, "dmd2": 2, "meanflow": 1, "dcm": 1}.items():
+        assert f"| {method} | {seeds} | 1 |" in page
+    assert "not finished" not in page
     compared = pd.read_csv(report / "comparisons.csv")
     assert set(compared["budget"]) == {"at equal compute", "at equal updates"}
     assert "new prompts and new training seeds" in set(compared["scope"])
@@ -88,34 +96,105 @@ def test_a_study_goes_through_sessions_to_its_page(tmp_path, monkeypatch, capfd)
     assert len(search) == 5
 
 
+def relay_call(study, away, box, seconds, *more):
+    """One call on a borrowed machine in a process of its own."""
+    code = (
+        "import sys; from rcm_bench.method_study import driver, relay; "
+        "driver.STOPPING_SECONDS, relay.PACK_SECONDS = 4.0, 1.0; "
+        "from rcm_bench.method_study.ending import run_command; run_command(relay.main)"
+    )
+    run = ["run", str(study), str(away), "--seconds", str(seconds), "--into", str(box)]
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *run, "--devices", "0", "--at-once", "2", *more],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def kill_all(call, away):
+    """Take a machine away: the call and its trainings, which are in process groups of their own."""
+    call.kill()
+    call.wait()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"\0{away}/trainings/".encode() in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_a_study_is_trained_on_machines_that_keep_nothing(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(driver, "STOPPING_SECONDS", 4.0)
-    monkeypatch.setattr(relay, "PACK_SECONDS", 1.0)
+def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
+    """Stopped, killed and lost on the way; reported in between; trained whole, nothing twice."""
     study, home, light = tiny_study(tmp_path), tmp_path / "home", tmp_path / "light"
     light.mkdir()
-    # The first call is too short for the search, the second for nothing.
-    for call, (seconds, code) in enumerate(((35, 4), (900, 0))):
-        away, box = tmp_path / f"machine{call}", tmp_path / f"parcel{call}"
-        shutil.copytree(light, away)
-        run = ["run", str(study), str(away), "--seconds", str(seconds), "--into", str(box)]
-        assert relay.main([*run, "--devices", "0", "--at-once", "2"]) == code, capfd.readouterr()
+    started = []
+
+    def call(number, machine, seconds, *more):
+        away, box = tmp_path / f"machine{machine}", tmp_path / f"parcel{number}"
+        shutil.copytree(light, away, dirs_exist_ok=True)
+        running = relay_call(study, away, box, seconds, *more)
+        said = running.communicate()[0]
+        started.append([line.partition(":")[0] for line in said.splitlines() if "started" in line])
         assert relay.main(["take", str(box), str(home), "--light", str(light)]) == 0
-        said = capfd.readouterr().out
-        if call == 0:
-            first = {path.name for path in (home / "trainings").glob("*")}
-    # What came home is not trained again on another machine; all else is.
-    everything = {path.name for path in (home / "trainings").glob("*")}
-    assert first < everything
+        return running.returncode, said
+
+    report = tmp_path / "page"
+    as_it_is = [str(study), str(home), "--devices", "0", "--as-it-is", "--report", str(report)]
+    assert main(as_it_is) == 4
+    page = (report / "README.md").read_text()
+    assert "This study is not finished" in page
+    assert "- 0 of 5 trials of the search have run. Not run: rcm-trial0, scm-trial0" in page
+    # A machine that stays is stopped, killed without a parcel, and called again.
+    code, said = call(0, 0, 30, "--stays")
+    assert code == 4
+    assert "there is more to train" in said
+    away = tmp_path / "machine0"
+    shutil.copytree(light, away, dirs_exist_ok=True)
+    lost = relay_call(study, away, tmp_path / "lost", 900, "--stays")
+    time.sleep(25)
+    kill_all(lost, away)
+    assert not (tmp_path / "lost" / "parcel.json").exists()
+    code, said = call(1, 0, 45, "--stays")
+    assert code == 4
+    first = {path.name for path in (home / "trainings").glob("*")}
     assert first
-    assert all((f"{name}: started" in said) == (name not in first) for name in everything)
+    assert main([*as_it_is, "--seconds", "900"]) == 4
+    page = (report / "README.md").read_text()
+    assert "This study is not finished" in page
+    done = {path.name for path in home.glob("trainings/*") if (path / "done.json").exists()}
+    whole = {m for m in ("rcm", "scm", "dmd2") if {f"{m}-seed1", f"{m}-seed2"} <= done}
+    compared = pd.read_csv(report / "comparisons.csv")
+    ranked = compared[compared["ranked"]]
+    assert set(ranked["first"]) | set(ranked["other"]) <= whole | {"teacher"}
+    assert set(compared.loc[~compared["ranked"], "says"]) <= {"not ranked"}
+    # Another machine knows what came home, and trains all else.
+    code, said = call(2, 1, 900)
+    assert code == 0, said
+    assert not first & set(started[-1])
+    everything = {path.name for path in (home / "trainings").glob("*")}
+    assert everything == first | set(started[-1])
     assert not list(light.glob("**/*.safetensors"))
-    assert main([str(study), str(home), "--devices", "0", "--seconds", "900"]) == 0
-    values = pd.read_csv(home / "report" / "values.csv")
+    capfd.readouterr()
+    command = [str(study), str(home), "--devices", "0", "--seconds", "900"]
+    assert main([*command, "--report", str(report)]) == 0
+    assert "started" not in capfd.readouterr().out, "nothing is trained at home"
+    assert "not finished" not in (report / "README.md").read_text()
+    values = pd.read_csv(report / "values.csv")
     trained = {"rcm-seed1", "rcm-seed2", "dcm-seed1", "meanflow-seed1", "rcm-dmd-weight-1"}
     assert trained | {f"{name}-equal-updates" for name in trained} <= set(values["model"])
-    assert "started" not in capfd.readouterr().out, "nothing is trained at home"
+    runs = list((home / "measured").iterdir())
+    taken = [json.loads(line) for run in runs for f in run.glob("records/*") for line in f.open()]
+    assert any("from" in row for row in taken) == (len(runs) > 1), "samples are taken over"
+    for name in trained:
+        curve = [
+            json.loads(line)
+            for line in (home / "trainings" / name)
+            .joinpath("validation.jsonl")
+            .read_text()
+            .splitlines()
+        ]
+        assert len(curve) >= 3, "no validation is lost"
+        assert [row["step"] for row in curve] == sorted({row["step"] for row in curve})
 
 
 def test_a_wrong_study_is_said(tmp_path, capsys):

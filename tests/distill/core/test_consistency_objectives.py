@@ -1,5 +1,6 @@
 """sCM and rCM against the Gaussian whose consistency function is known."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -41,7 +42,7 @@ def objectives():
             yield rcm.Objective(times_G=TIMES, teacher_guidance=1.0, **same)
 
 
-@pytest.mark.parametrize("warm_up", ["scm", "rcm"])
+@pytest.mark.parametrize("warm_up", ["scm", "rcm", "rcm@20207e5"])
 @pytest.mark.parametrize("method", ["exact", "finite_difference", "semi_continuous"])
 def test_tangent_vanishes_at_the_exact_consistency_function(randn, rand_t, warm_up, method):
     x_t, t = randn(64, 3), rand_t(64, 0.0, 1.57)
@@ -61,7 +62,7 @@ def test_tangent_is_cos_t_times_the_total_derivative_of_f(randn, rand_t):
     student, dxdt = GaussianConsistency(0.1, 0.8), TEACHER(x_t, t, None).F
     f = lambda x, t: student(x, t, None).x0  # noqa: E731
     dfdt = torch.func.jvp(f, (x_t, t), (dxdt, torch.ones_like(t)))[1]
-    for warm_up in ("scm", "rcm"):
+    for warm_up in ("scm", "rcm", "rcm@20207e5"):
         g = consistency_tangent(student, x_t, t, dxdt, None, r=1.0, warm_up=warm_up)
         torch.testing.assert_close(g, t.cos()[:, None] * dfdt, rtol=1e-10, atol=1e-11)
 
@@ -80,14 +81,15 @@ def test_warm_up_forms(randn, rand_t, r):
     expected = {
         "scm": -(c**2) * (F - dxdt) - r * (c * s * x + scaled),
         "rcm": -c * (1 - r**2 * s**2).sqrt() * (F - dxdt) - r * c * s * x - scaled,
+        "rcm@20207e5": -c * (1 - r**2 * s**2).sqrt() * (F - dxdt) - r * (c * s * x + scaled),
     }
     got = {
         name: consistency_tangent(student, x, t, dxdt, None, r=r, warm_up=name) for name in expected
     }
     for name, value in expected.items():
         torch.testing.assert_close(got[name], value, rtol=1e-10, atol=1e-11)
-    same = torch.allclose(got["scm"], got["rcm"], rtol=1e-10, atol=1e-11)
-    assert same == (r == 1.0)
+    for one, two in itertools.combinations(got.values(), 2):
+        assert torch.allclose(one, two, rtol=1e-10, atol=1e-11) == (r == 1.0)
 
 
 @pytest.mark.parametrize("objective", list(objectives()), ids=name_of)

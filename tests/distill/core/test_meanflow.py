@@ -73,9 +73,10 @@ def test_the_target_is_the_meanflow_identity_written_in_rectified_flow_time(rand
         torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("norm", ["squared_l2", "rms"])
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
-def test_gradient_is_zero_at_the_average_velocity_only(rng, randn, power):
-    objective = meanflow.Objective(norm_power=power)
+def test_gradient_is_zero_at_the_average_velocity_only(rng, randn, power, norm):
+    objective = meanflow.Objective(norm_power=power, norm=norm)
     for std, at_rest in ((STD, True), (0.6, False)):
         learned = parameters(MEAN, std)
         loss = objective(
@@ -143,6 +144,25 @@ def test_the_loss_is_the_published_one(rng, randn):
     error = rf_velocity(student(x_t, t, None, s_B=s).F, x_t, t) - target
     squares = error.square().sum(1)
     torch.testing.assert_close(got.total, (squares / (squares + 0.01) ** 0.7).sum())
+
+
+def test_the_rms_norm_has_the_gradient_of_fastgens_target(rng, randn):
+    """||u - sg(u + w e)||^2 with e = (target - u) / sqrt(D), w = 1 / (||e|| + c), written out."""
+    objective = meanflow.Objective(norm="rms", norm_constant=10.0, equal_share=0.0)
+    learned = parameters(0.1, 0.8)
+    student, batch = GaussianMeanFlow(*learned), batch_of(randn)
+    got = objective(student, TEACHER, None, batch, rng=rng.manual_seed(3), step=0)
+    drawn = objective._draw(TEACHER, batch, rng.manual_seed(3))
+    target = objective._target(student, drawn, batch, 1.0)
+    x_t, t_B, s_B, _ = drawn
+    u = rf_velocity(student(x_t, t_B, None, s_B=s_B).F, x_t, t_B)
+    e = (target - u.detach()) / math.sqrt(u[0].numel())
+    w = 1 / (e.norm(dim=1, keepdim=True) + 10.0)
+    written = (u - (u.detach() + w * e)).square().sum()
+    for one, two in zip(
+        *(torch.autograd.grad(x, learned) for x in (got.total, written)), strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
 
 
 def test_non_finite_samples_are_left_out_and_counted(rng, randn):

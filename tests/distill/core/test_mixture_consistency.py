@@ -42,7 +42,7 @@ def consistency_function(x_t, t_B, cond, *, s_B=None):
     return Prediction((cos_t * x_t - x0) / sin_t, x0)
 
 
-@pytest.mark.parametrize("warm_up", ["scm", "rcm"])
+@pytest.mark.parametrize("warm_up", ["scm", "rcm", "rcm@20207e5"])
 def test_tangent_vanishes_at_the_exact_consistency_function(rng, randn, rand_t, warm_up):
     t = rand_t(64, 0.1, 1.5)
     x_t = t.cos()[:, None] * TEACHER.sample(64, rng) + t.sin()[:, None] * randn(64, 1)

@@ -31,12 +31,26 @@ def test_rcm_presets_hold_the_published_figures():
             assert (loss.scm_weight, loss.dmd_weight, loss.reduction) == (100.0, 1.0, "sum")
 
 
-def test_two_commits_of_rcm_differ_in_guidance_and_warm_up_only():
+def test_two_commits_of_rcm_differ_in_guidance_warm_up_and_times():
     old, new = (preset(f"rcm@{commit} wan-1.3b").objective for commit in ("20207e5", "5b41aa9"))
     changed = {
         f.name for f in dataclasses.fields(old) if getattr(old, f.name) != getattr(new, f.name)
     }
-    assert changed == {"guidance_form", "warm_up"}
+    assert changed == {"guidance_form", "warm_up", "times_G"}
+    assert (old.warm_up, new.warm_up) == ("rcm@20207e5", "rcm")
+    # sqrt(20) shifts the log mean by 1.50: what was a factor there is a mean of 0.7 here.
+    means = [t.P_mean + 0.5 * math.log(t.num_frames) for t in (old.times_G, new.times_G)]
+    assert means[0] == pytest.approx(means[1], abs=0.005)
+
+
+@pytest.mark.parametrize(("name", "std"), [("scd-cifar10", 1.4), ("scd-imagenet64", 1.6)])
+def test_fastgens_scm_is_brought_to_unit_variance(name, std):
+    """There sigma = tan t / 2 with log sigma ~ N(-1, std^2), and a norm over sqrt(D)."""
+    loss = preset(f"fastgen@34f30e8 {name}").objective
+    assert loss.times.P_mean - math.log(2) == pytest.approx(-1.0)
+    assert (loss.times.P_std, loss.tangent_warmup, loss.c) == (std, 10_000, 0.1)
+    assert (loss.tangent_size, loss.weighting) == ("rms", "inverse_sigma")
+    assert loss.learned_weight
 
 
 def test_self_forcings_times_are_its_shifted_steps():

@@ -96,7 +96,7 @@ def test_a_recipe_starts_from_a_preset(tmp_path):
     loss = objective(load_recipe(written(tmp_path, PRESET)))
     published = preset("rcm@20207e5 wan-1.3b").objective
     assert loss == dataclasses.replace(published, teacher_guidance=2.0)
-    assert loss.warm_up == "scm"
+    assert loss.warm_up == "rcm@20207e5"
     for old, new, message in (
         ("20207e5", "20207e6", "objective: unknown preset.*Did you mean 'rcm@20207e5 wan-1.3b'"),
         ("method: rcm", "method: scm", "preset 'rcm@20207e5 wan-1.3b' is of method 'rcm', not"),
