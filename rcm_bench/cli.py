@@ -211,7 +211,7 @@ def prompts(
 @app.command()
 @guarded
 def distill(
-    recipe: Annotated[str, typer.Argument(help="Path of a training recipe.")],
+    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or name of a shipped one.")],
     out: Annotated[Path | None, typer.Option(help="Folder of state and weights.")] = None,
     max_seconds: Annotated[
         float | None, typer.Option(help="Stop after so long; run again to go on.")

@@ -48,6 +48,6 @@ def test_the_wheel_holds_suites_weights_and_templates(wheel):
     held = set(wheel)
     assert {f"rcm_bench/weights/{name}.safetensors" for name in WEIGHTS} <= held
     assert {"rcm_bench/suites/quickstart.yaml", "rcm_bench/suites/lab.yaml"} <= held
-    assert "rcm_bench/suites/recipes/lab-rcm.yaml" in held
+    assert "rcm_bench/suites/recipes/lab_rcm.yaml" in held
     assert "rcm_bench/data/published_scores.csv" in held
     assert any(name.startswith("rcm_reports/templates/") for name in held)

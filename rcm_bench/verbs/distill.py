@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from rcm_bench.environment import pick_device
-from rcm_bench.errors import UserError
+from rcm_bench.errors import UserError, unknown
 from rcm_bench.progress import progress
+from rcm_bench.shipped import shipped
 from rcm_bench.weights_files import find_weights
 
 
@@ -14,7 +15,7 @@ def distill(
     """Train from a recipe, or go on where an earlier session stopped.
 
     Args:
-        recipe: Path of a recipe.
+        recipe: Path of a recipe, or name of a shipped one.
         out: Folder of state, log, samples and weights; ``runs/train-<recipe>`` by default.
         max_seconds: Time of this session; None for as long as it takes.
 
@@ -26,9 +27,7 @@ def distill(
     """
     if max_seconds is not None and max_seconds <= 0:
         raise UserError(f"--max-seconds: expected a positive number, got {max_seconds}")
-    path = Path(recipe)
-    if not path.is_file():
-        raise UserError(f"{recipe}: no such recipe")
+    path = find_recipe(str(recipe))
     from rcm_bench.validation import Validation
     from rcm_distill.train import load_recipe, train
 
@@ -62,3 +61,18 @@ def distill(
         except (ValueError, FloatingPointError) as fault:
             raise UserError(str(fault)) from None
     return done.weights
+
+
+def find_recipe(name: str) -> Path:
+    """Return the file of a recipe given as a path or as the name of a shipped one.
+
+    Raises:
+        UserError: There is no such file and no such shipped recipe.
+    """
+    path, folder = Path(name), shipped("suites") / "recipes"
+    if path.name == name and not path.suffix and (folder / f"{name}.yaml").is_file():
+        return folder / f"{name}.yaml"
+    if not path.is_file():
+        known = [found.stem for found in folder.glob("*.yaml")]
+        raise UserError(f"{name}: no such recipe, and {unknown('recipe', path.stem, known)}")
+    return path

@@ -1,11 +1,15 @@
 """The verb distill: trains, validates on the laboratory's tasks, resumes, names faults."""
 
+from pathlib import Path
+
 import pytest
 from PIL import Image
 
 from rcm_bench.errors import UserError
-from rcm_bench.verbs.distill import distill
+from rcm_bench.verbs.distill import distill, find_recipe
 from rcm_distill import checkpoint
+from rcm_distill.train import load_recipe
+from rcm_distill.train.recipe import objective
 
 TEACHER = """\
 recipe: tiny
@@ -33,10 +37,30 @@ def test_train_and_resume(tmp_path):
     assert distill(recipe, tmp_path / "out") == weights
 
 
+def test_the_shipped_recipe_trains_in_small_on_a_cpu(tmp_path, monkeypatch):
+    """lab_rcm_small is lab_rcm but for its size: the same method, found by its name."""
+    small, large = (load_recipe(find_recipe(name)) for name in ("lab_rcm_small", "lab_rcm"))
+    beside = Path(__file__).parents[2] / "suites" / "recipes" / "lab_rcm.yaml"
+    assert beside.samefile(find_recipe("lab_rcm"))
+    assert objective(small) == objective(large)
+    assert (small.teacher, small.ema) == (large.teacher, large.ema)
+    assert small.steps * small.batch_size < 1e-4 * large.steps * large.batch_size
+    recipe = tmp_path / "small.yaml"
+    text = find_recipe("lab_rcm_small").read_text()
+    recipe.write_text(
+        text.replace("steps: 10", "steps: 2").replace("batch_size: 4", "batch_size: 1")
+    )
+    monkeypatch.setattr("rcm_bench.validation.Validation", lambda **_: None)
+    card = checkpoint.read_card(distill(recipe, tmp_path / "out"))
+    assert (card["steps"], card["student_updates"], card["hardware"]) == (2, 1, "cpu")
+
+
 def test_faults(tmp_path):
     recipe = tmp_path / "tiny.yaml"
-    with pytest.raises(UserError, match=r"tiny\.yaml: no such recipe"):
+    with pytest.raises(UserError, match=r"tiny\.yaml: no such recipe, and unknown recipe 'tiny'"):
         distill(recipe)
+    with pytest.raises(UserError, match="Did you mean 'lab_rcm'"):
+        distill("recipes/lab-rcm.yaml")
     recipe.write_text(TEACHER.replace("flow_matching", "flow_machting"))
     with pytest.raises(UserError, match="unknown method 'flow_machting'.*Did you mean 'flow_matc"):
         distill(recipe, tmp_path / "out")

@@ -28,17 +28,17 @@ def written(tmp_path, text):
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.stem)
 def test_committed_recipes_are_whole(path):
     recipe = load_recipe(path)
-    assert recipe.recipe == path.stem
+    assert recipe.recipe == path.stem.replace("_", "-")
 
 
 def test_there_are_recipes():
     assert {p.stem for p in RECIPES} >= {
-        "lab-teacher",
-        "lab-rcm",
-        "lab-scm",
-        "lab-dmd2",
-        "lab-meanflow",
-        "lab-dcm",
+        "lab_teacher",
+        "lab_rcm",
+        "lab_scm",
+        "lab_dmd2",
+        "lab_meanflow",
+        "lab_dcm",
     }
 
 
