@@ -2,7 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from rcm_bench.unrecorded import ELSEWHERE, UNKNOWN, without_sampler
 
@@ -14,6 +21,10 @@ class Strict(BaseModel):
     """Unknown keys and wrong types are faults; nothing is converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _without(data: dict[str, Any], **defaults: Any) -> dict[str, Any]:
+    return {k: v for k, v in data.items() if k not in defaults or v != defaults[k]}
 
 
 class ModelEntry(BaseModel):
@@ -70,12 +81,19 @@ class RcmSampler(Strict):
 
     kind: Literal["rcm"]
     sigma_max: float = Field(default=80.0, gt=0, description="Noise over signal at the first step")
-    preset: Literal["paper", "repository"] = Field(
-        default="paper", description="Published list of the times after the first"
+    preset: Literal["paper", "repository", "fastgen"] = Field(
+        default="paper",
+        description="Published list of the times after the first; 'fastgen' is NVlabs/FastGen's of "
+        "Wan2.1 and Cosmos-Predict2, which begins at 0.999: sigma_max 999",
     )
     times: dict[Name, list[float]] | None = Field(
         default=None,
         description="Times after the first in TrigFlow, by number of steps; in place of the preset",
+    )
+    sample_type: Literal["sde", "ode"] = Field(
+        default="sde",
+        description="What is added to a prediction: fresh noise, or the noise that it finds in the "
+        "state; the names are NVlabs/FastGen's",
     )
     timestep_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -87,6 +105,11 @@ class RcmSampler(Strict):
         description="The first state: noise times its time, as in NVlabs/rcm at 5b41aa9, or the "
         "noise itself, as at 20207e5",
     )
+
+    @model_serializer(mode="wrap")
+    def _keyed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as it was before it could be chosen: samples keep their keys."""
+        return _without(dump(self), sample_type="sde")
 
 
 class MeanflowSampler(Strict):
@@ -100,6 +123,16 @@ class MeanflowSampler(Strict):
         description="Rectified-flow time of the first state; NVlabs/FastGen begins at 0.999",
     )
     shift: float = Field(default=1.0, gt=0, description="Timestep shift; 1 is uniform")
+    sample_type: Literal["ode", "sde"] = Field(
+        default="ode",
+        description="Jump to the next time, or to 0 and add fresh noise; the names are "
+        "NVlabs/FastGen's",
+    )
+
+    @model_serializer(mode="wrap")
+    def _keyed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is as it was before it could be chosen: samples keep their keys."""
+        return _without(dump(self), sample_type="ode")
 
 
 class UnipcSampler(Strict):

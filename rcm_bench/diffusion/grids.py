@@ -18,6 +18,10 @@ from rcm_bench.suite import (
 
 Sampler = EulerSampler | MeanflowSampler | RcmSampler | SchedulerSampler | UnipcSampler
 KINDS = ("euler", "meanflow", "rcm", "scheduler", "unipc")
+# Rectified-flow times after 0.999 of NVlabs/FastGen (34f30e8), its DMD2 students of Wan2.1 1.3B and
+# 14B and of Cosmos-Predict2; they are what a shift of 5 makes of a uniform grid, in three digits.
+FASTGEN_START = 0.999
+_FASTGEN: dict[int, tuple[float, ...]] = {1: (), 2: (0.908,), 4: (0.937, 0.833, 0.624)}
 
 
 def guidance_of(sampler: Sampler) -> float:
@@ -38,6 +42,8 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     """
     from rcm_distill.samplers.times import check_times, consistency_times
 
+    if sampler.times is None and sampler.preset == "fastgen":
+        return _fastgen_times(sampler.sigma_max, steps)
     if sampler.times is None:
         return consistency_times(steps, sampler.sigma_max, sampler.preset)
     if str(steps) not in sampler.times:
@@ -48,6 +54,20 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     times = (math.atan(sampler.sigma_max), *later, 0.0)
     check_times(times, repeats=True)
     return times
+
+
+def _fastgen_times(sigma_max: float, steps: int) -> tuple[float, ...]:
+    if not math.isclose(sigma_max, FASTGEN_START / (1 - FASTGEN_START), rel_tol=1e-9):
+        raise ValueError(
+            f"preset 'fastgen' begins at {FASTGEN_START}: expected sigma_max 999.0, got {sigma_max}"
+        )
+    if steps not in _FASTGEN:
+        raise ValueError(
+            f"preset 'fastgen' has no grid of {steps} steps. Available: "
+            f"{', '.join(map(str, _FASTGEN))}; give 'times' for others."
+        )
+    later = (math.atan2(t, 1 - t) for t in _FASTGEN[steps])
+    return math.atan(sigma_max), *later, 0.0
 
 
 def rf_times(sampler: EulerSampler | MeanflowSampler | RcmSampler, steps: int) -> tuple[float, ...]:

@@ -59,7 +59,7 @@ def sample(
     if isinstance(sampler, RcmSampler):
         return rcm(sampler, velocity, noise_BCTHW, rngs, steps)
     if isinstance(sampler, MeanflowSampler):
-        return meanflow(sampler, velocity, noise_BCTHW, steps)
+        return meanflow(sampler, velocity, noise_BCTHW, rngs, steps)
     if isinstance(sampler, EulerSampler):
         return euler(sampler, velocity, noise_BCTHW, steps)
     assert scheduler is not None, "UniPC and a pipeline's own scheduler come from diffusers"
@@ -76,11 +76,14 @@ def rcm(
     rngs: Sequence[Generator],
     steps: int,
 ) -> Tensor:
-    """Predict x0, add fresh noise, repeat: x <- (1 - t') (x - t v) + t' eps.
+    """Predict x0, add noise, repeat: x <- (1 - t') (x - t v) + t' eps.
 
     In TrigFlow this is x_t' = cos t' x0 + sin t' eps. The state is float64 and fresh noise is
     float32, as in the inference script of NVlabs/rcm (5b41aa9); noise is drawn on the CPU, one
     generator per sample, where the script draws on the GPU for the whole batch.
+
+    With ``sample_type: ode`` eps is the noise that the prediction finds in the state, (x - (1 - t)
+    x0) / t: NVlabs/FastGen's (34f30e8), whose "sde" is the default here.
     """
     times = rf_times(sampler, steps)
     x = noise_BCTHW.double()
@@ -94,23 +97,37 @@ def rcm(
         x0 = x - t * velocity(x.float(), t, timestep).double()
         if t_next == 0:
             return x0.float()
-        fresh = torch.stack([torch.randn(x.shape[1:], generator=rng) for rng in rngs])
-        x = (1 - t_next) * x0 + t_next * fresh.to(x.device).double()
+        noise = _fresh(x, rngs) if sampler.sample_type == "sde" else (x - (1 - t) * x0) / t
+        x = (1 - t_next) * x0 + t_next * noise
     raise AssertionError("a checked grid ends at 0")
 
 
 def meanflow(
-    sampler: MeanflowSampler, velocity: Velocity, noise_BCTHW: Tensor, steps: int
+    sampler: MeanflowSampler,
+    velocity: Velocity,
+    noise_BCTHW: Tensor,
+    rngs: Sequence[Generator],
+    steps: int,
 ) -> Tensor:
     """Jump x <- x - (t - r) u(x, t, r) (Geng et al. 2025, 2505.13447, algorithm 2).
 
     The first state is noise times its time, as in NVlabs/FastGen (34f30e8); the state is float64.
+    Its "sde" jumps to 0 each time and adds fresh noise: x <- (1 - r) (x - t u(x, t, 0)) + r eps.
     """
     times = rf_times(sampler, steps)
     x = noise_BCTHW.double() * times[0]
     for t, r in zip(times, times[1:], strict=False):
-        x = x - (t - r) * velocity(x.float(), t, end_rf=r).double()
+        end = r if sampler.sample_type == "ode" else 0.0
+        x = x - (t - end) * velocity(x.float(), t, end_rf=end).double()
+        if r > end:
+            x = (1 - r) * x + r * _fresh(x, rngs)
     return x.float()
+
+
+def _fresh(x_BCTHW: Tensor, rngs: Sequence[Generator]) -> Tensor:
+    """Draw noise on the CPU in float32, one generator per sample; returned in float64."""
+    drawn = torch.stack([torch.randn(x_BCTHW.shape[1:], generator=rng) for rng in rngs])
+    return drawn.to(x_BCTHW.device).double()
 
 
 def euler(sampler: EulerSampler, velocity: Velocity, noise_BCTHW: Tensor, steps: int) -> Tensor:

@@ -1,0 +1,120 @@
+"""NVlabs/FastGen's two ways to sample a student, against plain loops in rectified-flow time."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_meanflow_students import embedded, grid, student_of
+from test_rcm_sampler import latents_of
+from tiny_models import item, model_of
+
+from rcm_bench.diffusion.grids import rf_times
+from rcm_bench.suite import SAMPLERS, MeanflowSampler, RcmSampler
+
+TIMES = {1: [0.999, 0.0], 2: [0.999, 0.908, 0.0], 4: [0.999, 0.937, 0.833, 0.624, 0.0]}
+
+
+def called(pipe, family, x, t, text):
+    scale = 1000 if family == "wan" else 1
+    extra = {} if family == "wan" else {"padding_mask": torch.zeros(1, 1, 32, 32)}
+    with torch.no_grad():
+        return pipe.transformer(
+            hidden_states=x.float(), timestep=torch.tensor([t * scale], dtype=torch.float32),
+            encoder_hidden_states=text, return_dict=False, **extra,
+        )[0].double()  # fmt: skip
+
+
+def start(pipe, seed, t, frames):
+    rng = torch.Generator().manual_seed(seed)
+    text, _ = pipe.encode_prompt("a photo of a cat", do_classifier_free_guidance=False,
+                                 max_sequence_length=16)  # fmt: skip
+    x = torch.randn(16, (frames - 1) // 4 + 1, 4, 4, generator=rng)[None].double() * t
+    return rng, text, x
+
+
+def plain(pipe, family, seed, times, kind, frames):
+    """The student's loop: predict x0, then back by fresh noise or by the noise in the state."""
+    rng, text, x = start(pipe, seed, times[0], frames)
+    for t, t_next in zip(times, times[1:], strict=False):
+        x0 = x - t * called(pipe, family, x, t, text)
+        if t_next == 0:
+            return x0.float()[0]
+        if kind == "sde":
+            eps = torch.randn(x.shape[1:], generator=rng)[None].double()
+        else:
+            eps = (x - (1 - t) * x0) / t
+        x = (1 - t_next) * x0 + t_next * eps
+    raise AssertionError
+
+
+@pytest.mark.parametrize("steps", TIMES)
+@pytest.mark.parametrize("kind", ["sde", "ode"])
+@pytest.mark.parametrize("family", ["wan", "cosmos"])
+def test_students_of_one_time(family, kind, steps, request, monkeypatch):
+    root, pipe = request.getfixturevalue(family)
+    frames = 5 if family == "wan" else 1
+    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset="fastgen", sample_type=kind)
+    shape = {"frames": frames, "fps": 16.0 if frames > 1 else None}
+    model = model_of(family, root, sampler, **shape)
+    got, (media,) = latents_of(model, [item(seed=11, steps=steps)], monkeypatch)
+    expected = plain(pipe, family, 11, TIMES[steps], kind, frames)
+    assert (got[0] - expected).abs().max() < 1e-6 * float(expected.abs().max())
+    assert media.nfe == steps
+    if steps > 1:
+        other = plain(pipe, family, 11, TIMES[steps], {"sde": "ode", "ode": "sde"}[kind], frames)
+        assert (got[0] - other).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 8])
+@pytest.mark.parametrize(("family", "second"), [("wan", "difference"), ("cosmos", "end")])
+def test_mean_velocities_to_the_end(family, second, steps, request, tmp_path, monkeypatch):
+    """Every jump ends at 0, of which the network is told; then fresh noise."""
+    root, pipe = request.getfixturevalue(family)
+    frames = 5 if family == "wan" else 1
+    state = student_of(pipe, family)
+    save_file(state, tmp_path / "student.safetensors")
+    sampler = MeanflowSampler(kind="meanflow", sample_type="sde")
+    model = model_of(
+        family, root, sampler, transformer=str(tmp_path / "student.safetensors"),
+        second_time=second, frames=frames, fps=16.0 if frames > 1 else None,
+    )  # fmt: skip
+    got, _ = latents_of(model, [item(seed=11, steps=steps)], monkeypatch)
+    monkeypatch.undo()
+    times = grid(steps)
+    rng, text, x = start(pipe, 11, times[0], frames)
+    module = getattr(
+        pipe.transformer, {"wan": "condition_embedder", "cosmos": "time_embed"}[family]
+    )
+    first, scale = module.forward, 1000 if family == "wan" else 1
+    for t, r in zip(times, times[1:], strict=False):
+        seen = torch.tensor((t if second == "difference" else 0) * scale, dtype=torch.float32)
+
+        def both(*args, seen=seen, **named):
+            out, more = first(*args, **named), embedded(family, state, seen)
+            return (out[0] + more[0], out[1] + more[1], *out[2:])
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "forward", both)
+            x = x - t * called(pipe, family, x, t, text)
+        if r > 0:
+            x = (1 - r) * x + r * torch.randn(x.shape[1:], generator=rng)[None].double()
+    assert (got[0] - x.float()[0]).abs().max() < 1e-6 * float(x.abs().max())
+
+
+def test_the_grid_and_what_does_not_go_with_it():
+    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset="fastgen")
+    for steps, times in TIMES.items():
+        assert rf_times(sampler, steps) == pytest.approx(times, abs=1e-12)
+    with pytest.raises(ValueError, match="preset 'fastgen' has no grid of 3 steps. Available: 1, "):
+        rf_times(sampler, 3)
+    with pytest.raises(ValueError, match=r"begins at 0.999: expected sigma_max 999.0, got 80.0"):
+        rf_times(RcmSampler(kind="rcm", preset="fastgen"), 4)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("rcm", "ode"), ("meanflow", "sde")])
+def test_samples_that_were_made_before_keep_their_keys(kind, other):
+    before = SAMPLERS[kind].model_validate({"kind": kind}).model_dump(mode="json")
+    assert "sample_type" not in before
+    chosen = SAMPLERS[kind].model_validate({"kind": kind, "sample_type": other})
+    dumped = chosen.model_dump(mode="json")
+    assert dumped == before | {"sample_type": other}
+    assert SAMPLERS[kind].model_validate(dumped) == chosen
