@@ -17,6 +17,8 @@ METRICS = (
     *("diversity.size", "diversity.background", "detail.psnr", "detail.sharpness"),
 )
 TEACHER = "teacher"
+EQUAL_UPDATES = "-equal-updates"
+"""Ends the name of a training's copy at equal student updates."""
 
 
 Measured = Mapping[tuple[str, str, int], Clusters]
@@ -48,7 +50,7 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
         }
     }
     for training in trainings:
-        for tail, copy in (("", None), ("-equal-updates", copied_at(study, training, snapshot))):
+        for tail, copy in (("", None), (EQUAL_UPDATES, copied_at(study, training, snapshot))):
             weights = weights_of(out, training, copy)
             if not weights.exists():
                 raise ValueError(
@@ -80,6 +82,13 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
         "protocol": {"name": "lab"},
         "run": {"batch_size": 200, "failures": "exclude_and_flag", "retries": 1},
     }
+
+
+def protocol(suite: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a suite is the same for all that is measured, the teacher with it."""
+    students = ("models", "reuse", "about")
+    same = {key: value for key, value in suite.items() if key not in students}
+    return same | {TEACHER: suite["models"][TEACHER]}
 
 
 def write(suite: Mapping[str, Any], path: Path) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.method_study import answers, measure, page, tables
+from rcm_bench.method_study import answers, kept, measure, page, tables
 from rcm_bench.method_study.progress import (
     Verdict,
     curve,
@@ -35,9 +35,9 @@ def planned(study: Study, out: Path) -> list[Training]:
 
 
 def measurement(study: Study, out: Path) -> tuple[Path, Path] | None:
-    """Write the suite that measures what is trained; None where nothing is.
+    """Write the suite that measures what is trained and was not yet; None where nothing is.
 
-    Samples of what was measured before are taken over.
+    The teacher is measured along, its samples taken over from an earlier run that is still there.
 
     Returns:
         The suite, and the folder of its run, which is another one for other trainings.
@@ -45,7 +45,12 @@ def measurement(study: Study, out: Path) -> tuple[Path, Path] | None:
     Raises:
         ValueError: Weights of a finished training are missing.
     """
-    done = [training for training in planned(study, out) if is_done(out, training)]
+    before = {kept.training_of(model) for _, model, _ in measured_before(study, out)}
+    done = [
+        training
+        for training in planned(study, out)
+        if is_done(out, training) and training.name not in before
+    ]
     if not done:
         return None
     values = measure.suite(study, out, done, equal_updates(study))
@@ -56,13 +61,26 @@ def measurement(study: Study, out: Path) -> tuple[Path, Path] | None:
     return measure.write(values, out / "measure.yaml"), runs / name
 
 
+def measured_before(study: Study, out: Path) -> measure.Measured:
+    """Return what earlier sessions measured of the trainings as they are now.
+
+    Raises:
+        ValueError: It is damaged, or was measured by another protocol.
+    """
+    return kept.kept(out, _protocol(study, out))
+
+
+def _protocol(study: Study, out: Path) -> dict[str, Any]:
+    return measure.protocol(measure.suite(study, out, [], equal_updates(study)))
+
+
 def report(study: Study, out: Path, run: Path | None, folder: Path) -> None:
     """Write ``README.md``, ``values.csv``, ``comparisons.csv``, ``search.csv`` and ``curves.svg``.
 
     Args:
         study: The study.
         out: Its folder.
-        run: The run of ``measurement``; None where nothing is trained.
+        run: The run of ``measurement``, whose sums are kept in the folder of the study.
         folder: Where the report goes.
     """
     import pandas as pd
@@ -72,7 +90,10 @@ def report(study: Study, out: Path, run: Path | None, folder: Path) -> None:
     for training in wanted:
         members.setdefault(training.method, []).append(training.name)
     verdicts = {name: _verdict(study, out, wanted, name) for name in members}
-    measured = {} if run is None else measure.read_run(run)
+    measured = measured_before(study, out)
+    if run is not None:
+        measured = {**measured, **measure.read_run(run)}
+        kept.keep(out, _protocol(study, out), measured)
     found = {
         title: answers.answers(
             measured,
@@ -82,7 +103,7 @@ def report(study: Study, out: Path, run: Path | None, folder: Path) -> None:
             teacher_steps=study.measure.teacher_steps,
             tail=tail,
         )
-        for title, tail in (("at equal compute", ""), ("at equal updates", "-equal-updates"))
+        for title, tail in (("at equal compute", ""), ("at equal updates", measure.EQUAL_UPDATES))
     }
     trained = [_trained(study, out, training) for training in wanted]
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from rcm_bench.method_study.answers import QUESTIONS, Answer
-from rcm_bench.method_study.measure import METRICS, Measured
+from rcm_bench.method_study.measure import EQUAL_UPDATES, METRICS, Measured
 from rcm_bench.method_study.page import Trained
 from rcm_bench.statistics import value_of
 
@@ -17,7 +17,7 @@ def values(trained: Sequence[Trained], measured: Measured) -> pd.DataFrame:
     rows = [
         {
             "model": model,
-            "method": methods.get(model.removesuffix("-equal-updates"), model),
+            "method": methods.get(model.removesuffix(EQUAL_UPDATES), model),
             "metric": metric,
             "steps": steps,
             "value": value_of(clusters),
