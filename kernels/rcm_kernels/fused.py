@@ -15,7 +15,7 @@ from rcm_kernels.reference import AttentionResult, Tangents, Triple
 def attend(primals: Triple, key_lengths: Tensor | None, scale: float, *, is_causal: bool) -> Tensor:
     """Run the fused kernels on tensors that may be dual."""
     (q, tq), (k, tk), (v, tv) = (transforms.unpack(x) for x in primals)
-    output, tangent, *_ = TritonFunction.apply(q, k, v, tq, tk, tv, key_lengths, scale, is_causal)
+    output, tangent = _run((q, k, v), (tq, tk, tv), key_lengths, scale, is_causal)
     return transforms.pack(output, tangent)
 
 
@@ -29,5 +29,26 @@ def attend_with_tangent(
     is_causal: bool,
 ) -> AttentionResult:
     """Run the fused kernels on explicit tangents."""
-    output, tangent, *_ = TritonFunction.apply(*primals, *tangents, key_lengths, scale, is_causal)
+    output, tangent = _run(primals, tangents, key_lengths, scale, is_causal)
     return AttentionResult(output, torch.zeros_like(output) if tangent is None else tangent)
+
+
+def _run(
+    primals: Triple,
+    tangents: Tangents,
+    key_lengths: Tensor | None,
+    scale: float,
+    is_causal: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Return output and tangent, by an autograd function only where one is needed."""
+    tensors = (*primals, *tangents)
+    asked = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
+    if asked or transforms.has_interpreter():
+        output, tangent, *_ = TritonFunction.apply(*tensors, key_lengths, scale, is_causal)
+        return output, tangent
+    from rcm_kernels import launch
+
+    result = launch.forward(
+        primals, tangents, scale=scale, is_causal=is_causal, key_lengths=key_lengths
+    )
+    return result.output, result.tangent

@@ -22,13 +22,14 @@ def transform_is_active() -> bool:
     return level is not None
 
 
-def _has_interpreter() -> bool:
+def has_interpreter() -> bool:
+    """Tell whether a functorch transform is active."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 # What torch.compiler.assume_constant_result sets, without importing the compiler: a trace asks the
 # function itself. Traced, its None comes wrapped and is "not None" (torch 2.11 and 2.14).
-_has_interpreter._dynamo_marked_constant = True  # type: ignore[attr-defined]
+has_interpreter._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def refuse_a_level_around_a_trace() -> None:
@@ -36,7 +37,7 @@ def refuse_a_level_around_a_trace() -> None:
 
     Without ``fullgraph=True`` PyTorch then runs the function uncompiled, with the right tangents.
     """
-    if forward_ad._current_level >= 0 and not _has_interpreter():
+    if forward_ad._current_level >= 0 and not has_interpreter():
         raise RuntimeError(
             "compiled code may drop the tangents of a surrounding dual_level; call torch.func.jvp "
             "inside the compiled function instead"

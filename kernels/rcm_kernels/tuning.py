@@ -17,14 +17,15 @@ from torch import Tensor
 from rcm_kernels.configurations import Configuration, Kernel, gpu_class, shipped
 
 _found: dict[str, Configuration] = {}
-_read_from: list[Path] = []
+_read_for: list[tuple[str | None, ...]] = []  # what the environment said when a file was read
 
 
 def chosen(kernel: Kernel, query: Tensor, value: Tensor) -> Configuration:
     """Return the configuration for inputs (B, H, S, D) and (B, G, T, E)."""
     if query.device.type == "cuda":
         _read_cache()
-        tuned = _found.get(_key(kernel, query, value))
+        # The key asks the driver: not at every launch of those who never tuned.
+        tuned = _found.get(_key(kernel, query, value)) if _found else None
         if tuned is not None:
             return tuned
     head_size = max(query.shape[3], value.shape[3])
@@ -106,10 +107,11 @@ def _key(kernel: Kernel, query: Tensor, value: Tensor) -> str:
 
 
 def _read_cache() -> None:
-    path = cache_file()
-    if path in _read_from:
+    said = tuple(map(os.environ.get, ("RCM_KERNELS_CACHE", "XDG_CACHE_HOME", "HOME")))
+    if said in _read_for:
         return
-    _read_from.append(path)
+    _read_for.append(said)
+    path = cache_file()
     if path.exists():
         stored = json.loads(path.read_text())
         _found.update({key: Configuration(**value) for key, value in stored.items()})

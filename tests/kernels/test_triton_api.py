@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from rcm_kernels import attention, attention_with_tangent
+from rcm_kernels import attention, attention_with_tangent, fused
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -66,6 +66,19 @@ def test_every_mode_gives_output_tangent_and_six_gradients(rng, way):
     torch.testing.assert_close([x.double() for x in got_grads], list(grads), **CLOSE)
     with torch.no_grad():
         torch.testing.assert_close(way(primals, tangents, "triton")[1], got[1])
+
+
+@pytest.mark.parametrize("way", [by_level, explicit])
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
+def test_without_a_gradient_to_come_no_autograd_function_is_built(rng, way, mode, monkeypatch):
+    asked = draw(rng, requires_grad=mode is torch.no_grad), draw(rng)
+    with torch.enable_grad():
+        needed = way([x.detach().requires_grad_() for x in asked[0]], asked[1], "triton")
+    monkeypatch.setattr(fused.TritonFunction, "apply", None)
+    with mode():
+        found = way(*asked, "triton")
+    assert not any(x.requires_grad for x in found)
+    torch.testing.assert_close(list(found), [x.detach() for x in needed], rtol=0, atol=0)
 
 
 def test_plain_calls_and_torch_func_grad(rng):

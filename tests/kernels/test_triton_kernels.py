@@ -5,6 +5,7 @@ the pipeline, TMA in hardware, large tensors) is marked ``gpu``.
 """
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -228,7 +229,7 @@ def test_the_table_serves_every_head_size_and_dtype():
 def test_tuning_stops_in_time_keeps_the_fastest_and_is_cached(rng, monkeypatch, tmp_path):
     monkeypatch.setenv("RCM_KERNELS_CACHE", str(tmp_path))
     monkeypatch.setattr(tuning, "_found", {})
-    monkeypatch.setattr(tuning, "_read_from", [])
+    monkeypatch.setattr(tuning, "_read_for", [])
     (query, _, value), _ = draw(rng, torch.float32)
     tried = []
 
@@ -257,6 +258,19 @@ def test_tuning_stops_in_time_keeps_the_fastest_and_is_cached(rng, monkeypatch, 
 
 def fail(call):
     raise RuntimeError("out of resources")
+
+
+def test_who_never_tuned_pays_nothing_for_it(monkeypatch, tmp_path):
+    """Neither the driver nor the disk is asked at a launch."""
+    monkeypatch.setenv("RCM_KERNELS_CACHE", str(tmp_path))
+    monkeypatch.setattr(tuning, "_found", {})
+    monkeypatch.setattr(tuning, "_read_for", [])
+    monkeypatch.setattr(tuning, "gpu_class", lambda device: "hopper")
+    monkeypatch.setattr(tuning, "_key", fail)
+    here = SimpleNamespace(device=torch.device("cuda"), shape=(1, 1, 8, 64), dtype=torch.bfloat16)
+    first = tuning.chosen("forward", here, here)
+    monkeypatch.setattr(tuning, "cache_file", fail)
+    assert tuning.chosen("forward", here, here) is first
 
 
 @pytest.mark.gpu
