@@ -14,7 +14,6 @@ from rcm_bench.geneval_results import ResultRow, results_text
 from rcm_bench.measured import CELL
 from rcm_bench.types import PromptRecord
 
-_PREFIX = "geneval_"
 _MAX_SLUG = 40
 
 
@@ -65,11 +64,16 @@ def write_cells(
 
 
 def file_name(model: str, sampler: str, steps: str) -> str:
-    """Return the name of a cell's file; names that are no plain words get a digest of their own."""
+    """Return the name of a cell's file."""
+    return f"{cell_stem('geneval', model, sampler, steps)}.jsonl"
+
+
+def cell_stem(benchmark: str, model: str, sampler: str, steps: str) -> str:
+    """Return what a cell's files begin with; names that are no plain words get a digest."""
     names = [re.sub(r"[^A-Za-z0-9.-]+", "-", name).strip("-.") for name in (model, sampler)]
     plain = [name[:_MAX_SLUG] for name in names] == [model, sampler]
     mark = "" if plain else f"_{digest_of([model, sampler])[:8]}"
-    return f"{_PREFIX}{'_'.join(name[:_MAX_SLUG] for name in names)}{mark}_{steps}.jsonl"
+    return f"{benchmark}_{'_'.join(name[:_MAX_SLUG] for name in names)}{mark}_{steps}"
 
 
 def _row(prompt: PromptRecord, seed_index: int, verdict: Mapping[Any, Any]) -> ResultRow:

@@ -13,7 +13,8 @@ from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.text_files import read_text
 from rcm_bench.types import PromptRecord
 
-SETS = ("lab", "geneval", "vbench")
+SETS = ("lab", "geneval", "vbench", "vbench_i2v")
+VBENCH_SETS = ("vbench", "vbench_i2v")
 NO_TASK = "prompt"
 MAX_PROMPT_BYTES = 64 * 1024
 _KEY_LENGTH = 16
@@ -27,13 +28,13 @@ def load_prompts(loaded: LoadedSuite) -> list[PromptRecord]:
         UserError: The set is unknown, the file is missing or malformed, or a prompt comes twice.
     """
     entry = loaded.suite.prompts
-    if entry.dimensions is not None and entry.set != "vbench":
+    if entry.dimensions is not None and entry.set not in VBENCH_SETS:
         raise UserError(f"{loaded.place('prompts', 'dimensions')}: belongs to 'set: vbench'")
     if entry.set is not None:
         if entry.set not in SETS:
             where = loaded.place("prompts", "set")
             raise unknown_name(where, "prompt set", entry.set, SETS)
-        if entry.set == "vbench":
+        if entry.set in VBENCH_SETS:
             from rcm_bench.vbench.suite_prompts import suite_metadata
 
             return stratified(_records(suite_metadata(loaded), "prompts"))

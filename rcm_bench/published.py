@@ -78,8 +78,12 @@ def write_published(table: pd.DataFrame, path: Path) -> None:
     """Write the table as CSV; text that a spreadsheet would take for a formula is guarded."""
     from rcm_reports.escaping import csv_text
 
-    guarded = table.map(lambda value: csv_text(value) if isinstance(value, str) else value)
-    text = guarded.to_csv(index=False, lineterminator="\n")
+    # As objects: the text type that pandas takes where pyarrow is installed holds no surrogate.
+    guarded = {
+        name: pd.Series([csv_text(v) if isinstance(v, str) else v for v in column], dtype=object)
+        for name, column in table.items()
+    }
+    text = pd.DataFrame(guarded).to_csv(index=False, lineterminator="\n")
     temporary = path.with_name(f".{path.name}.tmp")
     # A lone surrogate cannot be written as UTF-8.
     temporary.write_bytes(text.encode("utf-8", "backslashreplace"))

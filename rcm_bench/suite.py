@@ -174,7 +174,9 @@ SAMPLERS: dict[str, type[Strict]] = {
 class Prompts(Strict):
     """Which prompts, and how many samples of each."""
 
-    set: Name | None = Field(default=None, description="A built-in set: lab, geneval, vbench")
+    set: Name | None = Field(
+        default=None, description="A built-in set: lab, geneval, vbench, vbench_i2v"
+    )
     file: Name | None = Field(
         default=None, description="A .txt file (one prompt a line) or .jsonl in GenEval's format"
     )
@@ -184,7 +186,9 @@ class Prompts(Strict):
         default=None, description="Named convention of published numbers (set: vbench)"
     )
     info: Name | None = Field(
-        default=None, description="VBench_full_info.json, by default that of its environment"
+        default=None,
+        description="VBench_full_info.json, by default that of its environment; for vbench_i2v "
+        "vbench2_i2v_full_info.json",
     )
     dimensions: list[Name] | None = Field(
         default=None,
@@ -203,7 +207,7 @@ class Prompts(Strict):
     @classmethod
     def _official_number(cls, data: Any) -> Any:
         """Take VBench's own number of videos where none is given."""
-        if isinstance(data, dict) and data.get("set") == "vbench":
+        if isinstance(data, dict) and data.get("set") in ("vbench", "vbench_i2v"):
             return {"samples_per_prompt": 5, **data}
         return data
 

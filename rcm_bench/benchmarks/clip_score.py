@@ -16,7 +16,7 @@ class Benchmark(Preference):
     """CLIPScore of open_clip's weights.
 
     Args:
-        network: Which weights; README.md names the published ones.
+        network: Which weights; where they are not there, the error names the published ones.
     """
 
     network: ClipScoreSettings

@@ -6,17 +6,21 @@ process of its own. A dimension or a video that is missing makes the Total missi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict
 
+from rcm_bench.benchmarks._vbench import ONLY_PACKAGE, check_weights_names, infos, make_scorers
 from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from rcm_bench.measured import Failures, Measured
+    from rcm_bench.tables import RunTables
     from rcm_bench.types import PromptRecord, Scorer
 
 Dimension = Literal[
@@ -42,39 +46,6 @@ _TOTALS = {
     "quality": ("Quality", "Weighted mean of seven normalised dimensions of the video itself."),
     "semantic": ("Semantic", "Mean of nine normalised dimensions of video and prompt."),
 }
-_ABOUT = {
-    "subject_consistency": "DINO similarity of frames to the first and the one before.",
-    "background_consistency": "CLIP similarity of frames to the first and the one before.",
-    "temporal_flickering": "Likeness of neighbouring frames in static videos.",
-    "motion_smoothness": "Likeness of frames to those interpolated from their neighbours.",
-    "dynamic_degree": "Share of videos that move.",
-    "aesthetic_quality": "LAION aesthetic score of frames.",
-    "imaging_quality": "MUSIQ score of frames.",
-    "object_class": "Share of frames that show the object.",
-    "multiple_objects": "Share of frames that show both objects.",
-    "human_action": "Share of videos that show the action.",
-    "color": "Share of frames with the object in its colour; videos without it are left out.",
-    "spatial_relationship": "Whether two objects stand along the axis that the prompt says.",
-    "scene": "Share of frames whose caption names the scene.",
-    "appearance_style": "CLIP similarity of frames to the style's name.",
-    "temporal_style": "ViCLIP similarity of video and prompt, for camera and time.",
-    "overall_consistency": "ViCLIP similarity of video and prompt.",
-}
-_PROPORTIONS = (
-    *("dynamic_degree", "object_class", "multiple_objects", "human_action", "color", "scene"),
-)
-_ONLY_PACKAGE = (
-    *("motion_smoothness", "object_class", "multiple_objects", "human_action", "color"),
-    *("spatial_relationship", "scene", "temporal_style", "overall_consistency"),
-)
-_VERIFIED: Mapping[str, str] = {}
-"""Delegated dimensions whose real weights have run here, each with its report."""
-
-
-def _note(dimension: str) -> str:
-    """Say of a delegated dimension that nobody has run it here with its real weights."""
-    only = dimension in _ONLY_PACKAGE and dimension not in _VERIFIED
-    return " By the package vbench; unverified: no real weights have run here." if only else ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,40 +73,19 @@ class Benchmark:
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "vbench"
-    metrics: ClassVar[Mapping[str, MetricInfo]] = {
-        **{
-            name: MetricInfo(
-                title=title,
-                unit="VBench score",
-                higher_is_better=True,
-                about=about,
-                headline=name == "total",
-            )
-            for name, (title, about) in _TOTALS.items()
-        },
-        **{
-            name: MetricInfo(
-                title=name.replace("_", " ").capitalize(),
-                unit="share" if name in _PROPORTIONS else "raw score",
-                higher_is_better=True,
-                about=about + _note(name),
-                # A nearly static video scores high: the Total is never shown without it.
-                headline=name == "dynamic_degree",
-            )
-            for name, about in _ABOUT.items()
-        },
-    }
+    metrics: ClassVar[Mapping[str, MetricInfo]] = infos(_TOTALS, get_args(Dimension), {})
 
     def asked(self) -> tuple[str, ...]:
         """Return the dimensions to be scored, in VBench's order."""
-        chosen = tuple(_ABOUT) if self.dimensions is None else self.dimensions
-        return tuple(name for name in _ABOUT if name in chosen)
+        every = get_args(Dimension)
+        chosen = every if self.dimensions is None else self.dimensions
+        return tuple(name for name in every if name in chosen)
 
     def delegates(self) -> tuple[str, ...]:
         """Return those that the package computes."""
         if self.results is not None:
             return ()
-        return tuple(n for n in self.asked() if n in _ONLY_PACKAGE or n in self.delegated)
+        return tuple(n for n in self.asked() if n in ONLY_PACKAGE or n in self.delegated)
 
     def takes_results(self) -> tuple[str, ...] | None:
         """Return what is wanted of scores that were made elsewhere; None where none are taken."""
@@ -152,14 +102,12 @@ class Benchmark:
             UserError: A dimension needs VBench's own prompts, weights are not there, or the package
                 cannot compute it.
         """
-        from rcm_bench.errors import UserError, unknown_name
-        from rcm_bench.vbench.dimensions import CUSTOM, WEIGHTS
+        from rcm_bench.errors import UserError
+        from rcm_bench.vbench.dimensions import CUSTOM
+        from rcm_bench.vbench.editions import is_of
         from rcm_bench.vbench.run import check_available
 
-        known = [path for name in _ABOUT for path in WEIGHTS[name]]
-        for path in self.weights:
-            if path not in known:
-                raise unknown_name(f"{where}.weights", "file", path, known)
+        check_weights_names(self.weights, get_args(Dimension), where)
         foreign = [name for name in self.asked() if name not in CUSTOM]
         if self.mode == "custom_input" and foreign:
             raise UserError(
@@ -167,7 +115,8 @@ class Benchmark:
                 f"say beside the text; with 'mode: custom_input' give 'dimensions' out of: "
                 f"{', '.join(CUSTOM)}"
             )
-        if self.mode == "vbench_standard" and not any("vbench" in p.metadata for p in prompts):
+        known = any(is_of("vbench", p.metadata) for p in prompts)
+        if self.mode == "vbench_standard" and not known:
             raise UserError(
                 f"{where}: is scored on VBench's own prompts; give "
                 "'prompts: {set: vbench}', or 'mode: custom_input' for others"
@@ -189,28 +138,29 @@ class Benchmark:
             from rcm_bench.scorers.results import Scorer as Results
 
             return [Results(layout=self.name, about=self.results, metrics=self.asked())]
-        from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
-        from rcm_bench.scorers.vbench_native import Scorer as Native
+        return make_scorers(
+            self.asked(),
+            self.delegates(),
+            kind=self.mode,
+            weights=self.weights,
+            device=self.device,
+            hours=self.hours,
+        )
 
-        delegated = self.delegates()
-        native = tuple(name for name in self.asked() if name not in delegated)
-        made: list[Scorer] = []
-        if native:
-            own = Native(
-                dimensions=native, weights=self.weights, device=self.device, mode=self.mode
-            )
-            made.append(own)
-        for name in delegated:
-            made.append(
-                Delegated(
-                    dimension=name,
-                    mode=self.mode,
-                    device=self.device,
-                    hours=self.hours,
-                    weights=self.weights,
-                )
-            )
-        return made
+    def export(self, tables: "RunTables", prompts: "Sequence[PromptRecord]", out: "Path") -> None:
+        """Write VBench's own result files of each cell, and the archive for its leaderboard.
+
+        Args:
+            tables: Samples and scores of the run.
+            prompts: Its prompts.
+            out: Folder of the run's tables.
+        """
+        if self.mode == "vbench_standard":
+            from rcm_bench.vbench.editions import TEXT
+            from rcm_bench.vbench.export import write_cells
+
+            asked = self.asked()
+            write_cells(tables.samples, tables.scores, prompts, TEXT, asked, self.name, out)
 
     def measure(
         self,

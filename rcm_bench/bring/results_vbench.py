@@ -14,9 +14,10 @@ from rcm_bench.bring.prompts import quoted
 from rcm_bench.bring.taken import Taken
 from rcm_bench.errors import UserError
 from rcm_bench.types import PromptRecord
-from rcm_bench.vbench.dimensions import STATIC_VIDEOS, T2V
+from rcm_bench.vbench.dimensions import I2V, STATIC_VIDEOS, T2V
+from rcm_bench.vbench.editions import is_of
 from rcm_bench.vbench.measures import DROPPED
-from rcm_bench.vbench.presets import PRESETS
+from rcm_bench.vbench.presets import I2V_PRESETS, PRESETS
 from rcm_bench.vbench.prompts import FLICKERING
 from rcm_bench.vbench.results import (
     EVAL_SUFFIX,
@@ -38,7 +39,7 @@ def take_vbench(path: Path, prompts: Sequence[PromptRecord], samples: Mapping[st
 
     Args:
         path: A file, or a folder of files with different dimensions.
-        prompts: The suite's prompts, of ``set: vbench``.
+        prompts: The suite's prompts, of ``set: vbench`` or ``vbench_i2v``.
         samples: How many videos of each prompt the suite asks for, by prompt id.
 
     Raises:
@@ -48,11 +49,13 @@ def take_vbench(path: Path, prompts: Sequence[PromptRecord], samples: Mapping[st
     results = merge_results((shown(file), read_results(file)) for file in files)
     listed = _listed(files)
     known = {prompt.text: prompt for prompt in prompts}
+    of_images = any(is_of("vbench_i2v", prompt.metadata) for prompt in prompts)
+    expected, other = (I2V, "VBench") if of_images else (T2V, "VBench-I2V")
     scores: dict[tuple[str, int], dict[str, dict[str, Any]]] = {}
     faults, remarks = [], []
     for name, result in results.items():
-        if name not in T2V:
-            faults.append(f"{name}: belongs to VBench-I2V; expected {', '.join(T2V)}")
+        if name not in expected:
+            faults.append(f"{name}: belongs to {other}; expected {', '.join(expected)}")
             continue
         found, said = _dimension(result, known, samples)
         faults += said
@@ -136,7 +139,7 @@ def _too_many(
 
 
 def _is_filtered(prompt: PromptRecord) -> bool:
-    return PRESETS[prompt.metadata["vbench"]["preset"]].static_filter
+    return {**PRESETS, **I2V_PRESETS}[prompt.metadata["vbench"]["preset"]].static_filter
 
 
 def _dropped(

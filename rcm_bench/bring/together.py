@@ -8,8 +8,8 @@ from rcm_bench.suite_load import LoadedSuite
 from rcm_bench.types import Benchmark, Model
 
 _HOW = (
-    "geneval takes results with 'detector: {kind: results}', vbench with 'results: {}'; all models "
-    "of a suite are scored by one scorer"
+    "geneval takes results with 'detector: {kind: results}', vbench and vbench_i2v with "
+    "'results: {}'; all models of a suite are scored by one scorer"
 )
 
 

@@ -1,6 +1,6 @@
 """CLIP's image features through open_clip, from a local file."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,6 +26,10 @@ class Settings(PinnedFile):
 
     model: Name = Field(description="open_clip's architecture, such as ViT-B-32-quickgelu")
     distance: Literal["cosine"] = "cosine"
+
+    published: ClassVar[str] = (
+        "open_clip lists the pretrained weights of each architecture, and downloads them"
+    )
 
     def load(self, where: str, device: str) -> "Clip":
         """Load the network in float32, with open_clip's own preparation of images and texts.

@@ -1,6 +1,6 @@
 """DINOv2 and DINOv3 through transformers: the class token after the last norm."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -22,6 +22,10 @@ class Settings(PinnedFolder):
     resize: int = Field(default=256, ge=1, description="Short side of the image, in pixels")
     crop: int = Field(default=224, ge=1, description="Side of the centre crop, in pixels")
     distance: Literal["cosine"] = "cosine"
+
+    published: ClassVar[str] = (
+        "a hub id such as facebook/dinov2-base is fetched if its commit stands under 'revision'"
+    )
 
     def preparation(self) -> Preparation:
         """Return what is done to an image."""

@@ -2,7 +2,7 @@
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -19,6 +19,10 @@ class Settings(PinnedFile):
     """The 2015 weights in PyTorch's format: ``weights-inception-2015-12-05-6726825d.pth``."""
 
     distance: Literal["squared"] = "squared"
+
+    published: ClassVar[str] = (
+        "FID has weights-inception-2015-12-05-6726825d.pth, of torch-fidelity's releases"
+    )
 
     def load(self, where: str, device: str) -> "Inception":
         """Load the network in float32.

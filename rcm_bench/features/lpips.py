@@ -11,7 +11,7 @@ sqrt(2 / sketch), 2.2 % for 4096. A mean over pairs and prompts has far less.
 """
 
 import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -40,6 +40,10 @@ class Settings(PinnedFile):
         default=4096, ge=64, description="Coordinates that are kept; null keeps all of them"
     )
     distance: Literal["squared"] = "squared"
+
+    published: ClassVar[str] = (
+        "LPIPS has torchvision's ImageNet weights of alexnet, vgg16 or squeezenet1_1, as 'net' says"
+    )
 
     def load(self, where: str, device: str) -> "Lpips":
         """Load the backbone from its file; the learned weights come with torchmetrics.

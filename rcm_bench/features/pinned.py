@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -53,6 +53,9 @@ class PinnedFile(Strict):
     weights: Name = Field(description="Path of the file, .safetensors or a PyTorch file of tensors")
     sha256: Sha256
 
+    published: ClassVar[str] = ""
+    """Which file papers have and where it is, for who has none."""
+
     def identity(self) -> dict[str, Any]:
         """Return what a score depends on: all but the place of the file."""
         return self.model_dump(mode="json", exclude_none=True, exclude={"weights"})
@@ -60,7 +63,7 @@ class PinnedFile(Strict):
     def check(self, where: str) -> None:
         """Refuse a file that is not there, without reading it."""
         if not Path(self.weights).is_file():
-            raise UserError(f"{where}.weights: {self.weights}: no such file")
+            raise missing(f"{where}.weights", Path(self.weights), self.published)
 
     def verified(self, where: str) -> Path:
         """Return the file once its digest is right.
@@ -85,6 +88,9 @@ class PinnedFolder(Strict):
         default=None, description="SHA-256 of a local folder's config.json"
     )
 
+    published: ClassVar[str] = ""
+    """Which folder papers have and where it is, for who has none."""
+
     @model_validator(mode="after")
     def _pinned(self) -> "PinnedFolder":
         """Ask for what says which weights these are, so that a score's key can name them."""
@@ -104,7 +110,7 @@ class PinnedFolder(Strict):
         if self.revision is None:
             for name in ("config.json", "model.safetensors"):
                 if not (path := Path(self.weights) / name).is_file():
-                    raise UserError(f"{where}.weights: {path}: no such file")
+                    raise missing(f"{where}.weights", path, self.published)
 
     def verified(self, where: str, also: tuple[str, ...] = ()) -> Path:
         """Return the folder once its digests are right; a hub id is taken from cache or hub.
@@ -121,7 +127,7 @@ class PinnedFolder(Strict):
         folder = Path(self.weights) if self.revision is None else self._fetched(names, where)
         for name in names:
             if not (folder / name).is_file():
-                raise UserError(f"{where}.weights: {folder / name}: no such file")
+                raise missing(f"{where}.weights", folder / name, self.published)
         check_digest(folder / "config.json", self.config_sha256, where)
         check_digest(folder / "model.safetensors", self.sha256, where)
         return folder
@@ -138,6 +144,11 @@ class PinnedFolder(Strict):
                 f"{where}.weights: {self.weights} at {self.revision} cannot be fetched: {fault}"
             ) from None
         return Path(found)
+
+
+def missing(where: str, path: Path, published: str) -> UserError:
+    """Return the error for a file that is not there, with where it is to be had."""
+    return UserError(f"{where}: {path}: no such file{published and f'; {published}'}")
 
 
 def check_digest(path: Path, expected: str | None, where: str) -> Path:

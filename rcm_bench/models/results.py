@@ -19,8 +19,9 @@ from rcm_bench.errors import UserError
 from rcm_bench.suite import Name, Strict
 from rcm_bench.types import Brought, Cost, ModelContext, PromptRecord, WorkItem
 from rcm_bench.unrecorded import UNKNOWN
+from rcm_bench.vbench.editions import EDITIONS, is_of
 
-_READERS = {"geneval": take_geneval, "vbench": take_vbench}
+_READERS = {"geneval": take_geneval, "vbench": take_vbench, "vbench_i2v": take_vbench}
 _BYTES = 500.0
 _MAX_NAMED = 5
 
@@ -28,8 +29,9 @@ _MAX_NAMED = 5
 class ResultsSettings(Strict):
     """Keys of a suite's model entry that belong to this kind."""
 
-    layout: Literal["geneval", "vbench"] = Field(
-        description="Whose files: GenEval's result JSONL, or VBench's *_eval_results.json"
+    layout: Literal["geneval", "vbench", "vbench_i2v"] = Field(
+        description="Whose files: GenEval's result JSONL, or *_eval_results.json of VBench or "
+        "VBench-I2V"
     )
     file: Name = Field(
         description="The file, or for VBench a folder of them; {steps} stands for the number of "
@@ -66,8 +68,9 @@ class Model(BroughtModel):
             UserError: Names everything that is missing or is not of the suite.
         """
         place = f"{self._context.place}.file"
-        if self.settings.layout == "vbench" and not all("vbench" in p.metadata for p in prompts):
-            raise UserError(f"{place}: VBench's results need 'prompts: {{set: vbench}}'")
+        layout = self.settings.layout
+        if layout in EDITIONS and not all(is_of(layout, p.metadata) for p in prompts):
+            raise UserError(f"{place}: results of {layout} need 'prompts: {{set: {layout}}}'")
         faults: list[str] = []
         paths = find_paths(self.settings.file, steps, self._context.folder, place)
         for count, path in paths.items():

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -44,6 +44,11 @@ class _Aligned:
 class ClipScoreSettings(ClipSettings):
     """100 max(cos, 0), as torchmetrics has it (Hessel et al. 2021 have 2.5 in place of 100)."""
 
+    published: ClassVar[str] = (
+        "CLIPScore's paper has OpenAI's ViT-B/32, which open_clip downloads: model "
+        "ViT-B-32-quickgelu, tag 'openai'"
+    )
+
     def load(self, where: str, device: str) -> Any:
         """Load CLIP."""
         return _Aligned(ClipSettings.load(self, where, device), 100.0, 0.0)
@@ -57,6 +62,10 @@ class HpsSettings(ClipSettings):
 
     model: str = HPS_MODEL
 
+    published: ClassVar[str] = (
+        "HPSv2 is published as HPS_v2_compressed.pt in the hub's space xswu/HPSv2"
+    )
+
     def load(self, where: str, device: str) -> Any:
         """Load the checkpoint."""
         return _Aligned(ClipSettings.load(self, where, device), 1.0, -1.0)
@@ -66,6 +75,11 @@ class PickSettings(PinnedFolder):
     """PickScore: a transformers folder of CLIPModel, such as yuvalkirstain/PickScore_v1."""
 
     resize: int = 224
+
+    published: ClassVar[str] = (
+        "PickScore is published as yuvalkirstain/PickScore_v1 on the hub; that id is fetched if "
+        "its commit stands under 'revision'"
+    )
 
     def load(self, where: str, device: str) -> "_Pick":
         """Load model and tokenizer.
@@ -124,11 +138,24 @@ class _Pick:
         return np.concatenate(found)
 
 
+class HeadFile(PinnedFile):
+    """The head of LAION's aesthetic score."""
+
+    published: ClassVar[str] = (
+        "LAION's repository aesthetic-predictor has sa_0_4_vit_l_14_linear.pth"
+    )
+
+
 class AestheticSettings(ClipSettings):
     """LAION's aesthetic score: a head on normalised image features of CLIP ViT-L/14."""
 
-    head: PinnedFile
+    head: HeadFile
     layout: Literal["linear", "mlp"] = "linear"
+
+    published: ClassVar[str] = (
+        "LAION's heads are for OpenAI's ViT-L/14, which open_clip downloads: model "
+        "ViT-L-14-quickgelu, tag 'openai'"
+    )
 
     def identity(self) -> dict[str, Any]:
         """Return what a score depends on, the head by its digest."""

@@ -21,7 +21,7 @@ class Scorer:
     """Reads the scores of stand-ins.
 
     Args:
-        layout: Whose results they are: ``"geneval"`` or ``"vbench"``.
+        layout: Whose results they are: ``"geneval"``, ``"vbench"`` or ``"vbench_i2v"``.
         about: What is known of what scored.
         metrics: The metrics that are wanted.
     """

@@ -17,7 +17,8 @@ from rcm_bench.errors import UserError
 from rcm_bench.types import PromptRecord, SampleRef, Score
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.dimensions import CUSTOM, WEIGHTS
-from rcm_bench.vbench.jobs import HOURS, Job, Kind, weights_digests
+from rcm_bench.vbench.i2v_images import images_folder
+from rcm_bench.vbench.jobs import DEFAULT_ASPECT, HOURS, Job, Kind, weights_digests
 from rcm_bench.vbench.presets import PRESETS
 from rcm_bench.vbench.results import InfoRow, VideoResult
 from rcm_bench.vbench.run import run_dimension
@@ -41,11 +42,13 @@ class Scorer:
 
     Args:
         dimension: Its name.
-        mode: ``"vbench_standard"`` for VBench's own prompts, ``"custom_input"`` for any.
+        mode: ``"vbench_standard"`` for VBench's own prompts, ``"custom_input"`` for any, ``"i2v"``
+            for VBench-I2V's.
         device: Torch device of the process.
         hours: Time limit of one cell.
         weights: SHA-256 that weights files must have, by their path below the package's cache.
         folder: Run folder; results and logs are kept below it.
+        aspect: Aspect ratio of VBench-I2V's images; None elsewhere.
     """
 
     dimension: str
@@ -54,6 +57,7 @@ class Scorer:
     hours: float = HOURS
     weights: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    aspect: str | None = None
 
     version: ClassVar[str] = "1"
 
@@ -69,7 +73,8 @@ class Scorer:
         lay there when the process ran is in its ``job.json``.
         """
         pinned = {name: self.weights.get(name, "not pinned") for name in WEIGHTS[self.dimension]}
-        return {"package": f"vbench {environment.VERSION}", "mode": self.mode, "weights": pinned}
+        found = {"package": f"vbench {environment.VERSION}", "mode": self.mode, "weights": pinned}
+        return found if self.aspect is None else {**found, "images": self.aspect}
 
     def applies(self, prompt: PromptRecord) -> bool:
         """Say whether the dimension is scored on videos of a prompt."""
@@ -125,6 +130,8 @@ class Scorer:
             seconds=self.hours * 3600,
             filtered=self._filtered(samples),
             droppable=self.dimension == "color",
+            images=None if self.aspect is None else images_folder(),
+            resolution=self.aspect or DEFAULT_ASPECT,
         )
 
     def _filtered(self, samples: Sequence[SampleRef]) -> bool:
@@ -137,7 +144,7 @@ class Scorer:
         """Return the prompts as the package's file has them, each once."""
         rows: dict[str, InfoRow] = {}
         for sample in samples:
-            known = sample.metadata.get("vbench", {}) if self.mode == "vbench_standard" else {}
+            known = sample.metadata.get("vbench", {}) if self.mode != "custom_input" else {}
             auxiliary = known.get("auxiliary_info", {})
             rows.setdefault(
                 sample.prompt,
@@ -146,6 +153,7 @@ class Scorer:
                     dimensions=(self.dimension,),
                     videos=(),
                     auxiliary={k: v for k, v in auxiliary.items() if k == self.dimension},
+                    image=known.get("image"),
                 ),
             )
         return list(rows.values())

@@ -46,14 +46,15 @@ class Scorer:
         weights: SHA-256 of weight files, by name below the folder.
         device: Torch device.
         mode: ``"custom_input"`` scores every dimension but style on videos of any prompt, without
-            the static filter; ``"vbench_standard"`` on videos of the prompts that it is for.
+            the static filter; ``"vbench_standard"`` on videos of the prompts that it is for;
+            ``"i2v"`` so too, without the static filter (VBench-I2V).
         folder: Folder of weight files, laid out as the package's cache; by default that cache.
     """
 
     dimensions: tuple[str, ...]
     weights: Mapping[str, str] = field(default_factory=dict)
     device: str = "cpu"
-    mode: Literal["vbench_standard", "custom_input"] = "vbench_standard"
+    mode: Literal["vbench_standard", "custom_input", "i2v"] = "vbench_standard"
     folder: Path | None = None
 
     name: ClassVar[str] = "vbench_native"
@@ -78,7 +79,7 @@ class Scorer:
             name
             for dimension in self.dimensions
             for name in NEEDED[dimension]
-            if not (dimension == FLICKERING and self.mode == "custom_input")
+            if not (dimension == FLICKERING and self.mode != "vbench_standard")
         }
         return tuple(sorted(names))
 
@@ -133,7 +134,7 @@ class Scorer:
         return tuple(name for name in self.dimensions if name in known)
 
     def _filtered(self, sample: SampleRef) -> bool:
-        if self.mode == "custom_input":
+        if self.mode != "vbench_standard":
             return False
         return PRESETS[sample.metadata["vbench"]["preset"]].static_filter
 

@@ -10,6 +10,24 @@ T2V = tuple(DIMENSIONS)
 I2V = (*I2V_DIMENSIONS, "temporal_flickering")
 """The ten of image to video; flickering is scored but enters no total."""
 ALL = tuple(dict.fromkeys((*T2V, *I2V)))
+I2V_GROUPS: tuple[tuple[int, tuple[str, ...]], ...] = (
+    (
+        246,
+        (
+            *("i2v_subject", "subject_consistency", "motion_smoothness", "dynamic_degree"),
+            *("aesthetic_quality", "imaging_quality", "temporal_flickering"),
+        ),
+    ),
+    (
+        109,
+        (
+            *("i2v_background", "background_consistency", "aesthetic_quality"),
+            *("imaging_quality", "temporal_flickering"),
+        ),
+    ),
+    (763, ("camera_motion",)),
+)
+"""Number of prompts and dimensions of each group of VBench-I2V; 1,118 prompts in all."""
 NATIVE = (
     *("subject_consistency", "background_consistency", "temporal_flickering", "dynamic_degree"),
     *("aesthetic_quality", "imaging_quality", "appearance_style"),
@@ -67,7 +85,7 @@ def scale_of(dimension: str) -> float:
 
 def group_name(dimensions: tuple[str, ...] | list[str]) -> str:
     """Return the name of a group of prompts: its dimensions, joined, in the table's order."""
-    for _, names in GROUPS:
+    for _, names in (*GROUPS, *I2V_GROUPS):
         if set(names) == set(dimensions):
             return "+".join(names)
     raise ValueError(f"no group of VBench's prompts has dimensions {list(dimensions)}")

@@ -1,7 +1,8 @@
 """A folder of videos in VBench's own layout, scored by the package: one dimension a process.
 
-Names and numbers of videos are checked before anything runs. What is done is kept below the output
-folder and is not done again; at the end VBench's own result files are written.
+Names and numbers of videos are checked before anything runs, and every video is read whole. What is
+done is kept below the output folder and is not done again; at the end VBench's own result files are
+written.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,15 +14,14 @@ from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.dimensions import ALL, CUSTOM, I2V, T2V
 from rcm_bench.vbench.jobs import HOURS, Job, Kind, Outcome
-from rcm_bench.vbench.presets import DEFAULT, Preset, find_preset
+from rcm_bench.vbench.presets import DEFAULT, I2V_DEFAULT, I2V_PRESETS, Preset, find_preset
 from rcm_bench.vbench.prompts import FLICKERING, Row, distinct, num_videos, read_i2v_rows, read_rows
+from rcm_bench.vbench.readable import check_videos
 from rcm_bench.vbench.results import EVAL_SUFFIX, INFO_SUFFIX, DimensionResult, InfoRow, split_name
 from rcm_bench.vbench.run import run_dimension
 from rcm_bench.vbench.staging import SUFFIXES, Video, check_names
 from rcm_bench.vbench.submission import submission, write_info, write_results
 from rcm_bench.vbench.summary import Edition, Number, summarise
-
-I2V_PRESET = Preset(flickering_videos=5, static_filter=False, source="VBench-I2V's README")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,14 +93,17 @@ def score_folder(
         told: Is told each dimension's outcome.
 
     Raises:
-        UserError: Videos are missing, foreign or no videos; a dimension or a file is unknown.
+        UserError: Videos are missing, foreign, damaged, empty, short or of another size than the
+            rest; a dimension or a file is unknown.
     """
     names = asked.names()
     there = _listed(folder)
     built = environment.find()
     rows = _rows(asked, built)
-    preset = I2V_PRESET if asked.kind == "i2v" else find_preset(asked.preset, "preset")
+    i2v = I2V_PRESETS[I2V_DEFAULT]
+    preset = i2v if asked.kind == "i2v" else find_preset(asked.preset, "preset")
     _check(there, rows, names, preset, asked, str(folder))
+    check_videos(list(there.values()), folder, mixed=asked.kind == "custom_input")
     results: dict[str, DimensionResult] = {}
     failures: dict[str, str] = {}
     for name in names:

@@ -16,6 +16,7 @@ from rcm_bench.vbench.staging import Video
 
 Kind = Literal["vbench_standard", "custom_input", "i2v"]
 Status = Literal["ok", "error", "timeout", "killed", "incomplete"]
+DEFAULT_ASPECT = "16-9"
 HOURS = 24.0
 """Limit of one dimension: the whole of VBench takes half a day on one H100 (VBench issue 195)."""
 
@@ -48,7 +49,7 @@ class Job:
     filtered: bool = False
     droppable: bool = False
     images: Path | None = None
-    resolution: str = "16-9"
+    resolution: str = DEFAULT_ASPECT
 
     def key(self) -> str:
         """Return a digest of all that decides the result; the time limit is not part of it."""

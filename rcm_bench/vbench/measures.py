@@ -13,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from rcm_bench.measured import CELL, Measured, ratio_per_prompt, scored
-from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, TOTALS, totals
-from rcm_bench.vbench.dimensions import STATIC_VIDEOS, T2V
+from rcm_bench.vbench.dimensions import STATIC_VIDEOS
+from rcm_bench.vbench.editions import TEXT, Edition
 from rcm_bench.vbench.prompts import FLICKERING
 
+Mode = Literal["vbench_standard", "custom_input"]
 DROPPED = "VBench leaves it out"
 """How the reason begins where VBench's own rule leaves a video out; anything else is missing."""
 
@@ -26,7 +27,8 @@ def measure(
     scores: pd.DataFrame,
     dimensions: Sequence[str],
     *,
-    mode: Literal["vbench_standard", "custom_input"] = "vbench_standard",
+    mode: Mode = "vbench_standard",
+    edition: Edition = TEXT,
 ) -> dict[str, Measured]:
     """Return each dimension's sums per prompt, and under VBench's own prompts the totals.
 
@@ -35,27 +37,51 @@ def measure(
         scores: The scores table; each scorer's metric is the dimension.
         dimensions: What the suite asks for.
         mode: With ``"custom_input"`` every dimension concerns every video and there is no total.
+        edition: Whose totals.
     """
-    tables = {name: _table(samples, scores, name, mode) for name in dimensions}
+    tables = {name: dimension_table(samples, scores, name, mode, edition) for name in dimensions}
     tables = {name: table for name, table in tables.items() if len(table)}
     rows = {name: ratio_per_prompt(table) for name, table in tables.items()}
     found: dict[str, Measured] = {}
     if mode == "vbench_standard":
         lacking = _lacking(tables)
-        parts = {"total", *(DIMENSIONS[name].part for name in tables)} if tables else set()
-        found = {total: _total(total, rows, lacking) for total in TOTALS if total in parts}
+        there = [edition.constants[name] for name in tables if name in edition.constants]
+        parts = {"total", *(constant.part for constant in there)} if there else set()
+        asked = [total for total in edition.totals if total in parts]
+        found = {total: _total(total, rows, lacking, edition) for total in asked}
     for name, own in rows.items():
-        found[name] = Measured(rows=own, kind=DIMENSIONS[name].kind)
+        found[name] = Measured(rows=own, kind=edition.kind_of(name))
     return found
 
 
-def _table(samples: pd.DataFrame, scores: pd.DataFrame, name: str, mode: str) -> pd.DataFrame:
-    """Join a dimension's planned videos with numerator (top) and denominator (bottom)."""
+def dimension_table(
+    samples: pd.DataFrame,
+    scores: pd.DataFrame,
+    name: str,
+    mode: Mode = "vbench_standard",
+    edition: Edition = TEXT,
+) -> pd.DataFrame:
+    """Join the videos that a dimension is owed for with their sums; what it drops is left out.
+
+    Args:
+        samples: The samples table.
+        scores: The scores table.
+        name: The dimension.
+        mode: As in `measure`.
+        edition: As in `measure`.
+
+    Returns:
+        The samples with columns ``value``, ``reason``, and ``top`` and ``bottom``: numerator and
+        denominator. The stratum of each, ``task``, is the group of prompts of the dimension: two
+        prompts belong to two groups, and under that of their first row they would be a stratum of
+        two in Quality, which gives no interval.
+    """
     own = samples
     if mode == "vbench_standard":
         concerned = {task: name in str(task).split("+") for task in set(samples["task"])}
         own = samples[samples["task"].map(concerned).astype(bool)]
-        own = own.assign(task=_group(name))
+        group = edition.group_of(name)
+        own = own if group is None else own.assign(task=group)
     table = scored(own, scores, name)
     if name == FLICKERING:
         table = _static(_first_static(table))
@@ -64,15 +90,6 @@ def _table(samples: pd.DataFrame, scores: pd.DataFrame, name: str, mode: str) ->
         top=np.array([top for top, _ in parts], dtype=np.float64),
         bottom=np.array([bottom for _, bottom in parts], dtype=np.float64),
     )
-
-
-def _group(dimension: str) -> str:
-    """Return the group of prompts that a dimension is scored on: the stratum of its videos.
-
-    Two prompts belong to two groups. Under the group of their first row they would be a stratum of
-    two in Quality, which gives no interval.
-    """
-    return next("+".join(names) for _, names in GROUPS if dimension in names)
 
 
 def _parts(value: float, details: object) -> tuple[float, float]:
@@ -137,6 +154,7 @@ def _total(
     total: str,
     rows: Mapping[str, pd.DataFrame],
     lacking: Mapping[tuple[str, str, int], Mapping[str, int]],
+    edition: Edition,
 ) -> Measured:
     """Write a total as a mean over its dimensions; say which cells must not print it.
 
@@ -145,15 +163,17 @@ def _total(
     dimension has no rows of it at all, so that nothing that reads the sums (a gate, a baseline
     file) can make a total of the rest.
     """
-    components = tuple(n for n in T2V if total in ("total", DIMENSIONS[n].part))
-    slopes = totals(np.eye(len(T2V)))[total] - totals(np.zeros(len(T2V)))[total]
+    constants = edition.constants
+    components = tuple(n for n, c in constants.items() if total in ("total", c.part))
+    base = edition.combine(np.zeros(len(constants)))[total]
+    slopes = edition.combine(np.eye(len(constants)))[total] - base
     parts = []
     for name in components:
         if name in rows:
-            scale = len(components) * slopes[T2V.index(name)]
+            scale = len(components) * slopes[list(constants).index(name)]
             own = rows[name]
             own = own.assign(
-                numerator=scale * (own["numerator"] - DIMENSIONS[name].low * own["denominator"]),
+                numerator=scale * (own["numerator"] - constants[name].low * own["denominator"]),
                 within=scale**2 * own["within"],
                 component=name,
             )

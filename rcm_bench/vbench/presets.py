@@ -98,14 +98,28 @@ PRESETS: Mapping[str, Preset] = {
     ),
 }
 DEFAULT = "vbench"
+I2V_PRESETS: Mapping[str, Preset] = {
+    "vbench-i2v": Preset(
+        flickering_videos=5,
+        static_filter=False,
+        source="VBench-I2V's README: original prompts, 5 videos of each, flickering too",
+    ),
+}
+I2V_DEFAULT = "vbench-i2v"
+"""Conventions of VBench-I2V; which crops of its images are used is said by its benchmark."""
 
 
-def find_preset(name: str, where: str) -> Preset:
+def find_preset(name: str, where: str, known: Mapping[str, Preset] = PRESETS) -> Preset:
     """Return a preset by its name.
+
+    Args:
+        name: Its name.
+        where: File and key, for messages.
+        known: The conventions of which benchmark.
 
     Raises:
         UserError: There is none of that name.
     """
-    if name not in PRESETS:
-        raise unknown_name(where, "VBench preset", name, PRESETS)
-    return PRESETS[name]
+    if name not in known:
+        raise unknown_name(where, "VBench preset", name, known)
+    return known[name]

@@ -138,7 +138,8 @@ def vbench_metadata(
     """Return one record for each distinct prompt, as a prompt set takes them.
 
     Beside ``prompt`` and ``tag`` (the groups of its rows): ``vbench`` with preset, fingerprint,
-    rows, dimensions and auxiliary information; ``seeds``, one for each video; ``rewritten``.
+    rows, dimensions and auxiliary information, and of VBench-I2V the name of the ``image``;
+    ``seeds``, one for each video; ``rewritten``.
 
     Args:
         rows: VBench's rows.
@@ -181,6 +182,7 @@ def _record(
             "rows": [row.row for row in own],
             "dimensions": [d for row in own for d in row.dimensions],
             "auxiliary_info": auxiliary,
+            **({} if first.image is None else {"image": first.image}),
         },
         "seeds": [preset.seed(first.prompt, first.row, j) for j in range(num_videos(own, preset))],
         **({} if rewritten is None else {"rewritten": rewritten[first.row]}),

@@ -76,11 +76,20 @@ def submission(
     scores, rows = folder / f"{name}{EVAL_SUFFIX}", folder / f"{name}{INFO_SUFFIX}"
     write_results(scores, {dimension: results[dimension] for dimension in T2V})
     write_info(rows, info)
-    archive = folder / f"{name}.zip"
-    temporary = folder / f".{name}.zip.tmp"
+    packed = folder / f"{name}.zip"
+    archive(packed, (scores, rows))
+    return [scores, rows, packed]
+
+
+def archive(path: Path, files: Sequence[Path]) -> None:
+    """Pack files without a clock: the same results give the same bytes.
+
+    Args:
+        path: The archive, whole or not there.
+        files: What goes in, under its own name.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
     with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as packed:
-        for path in (scores, rows):
-            # No clock in the archive: the same results give the same bytes.
-            packed.writestr(zipfile.ZipInfo(path.name, _EPOCH), path.read_bytes())
-    os.replace(temporary, archive)
-    return [scores, rows, archive]
+        for file in files:
+            packed.writestr(zipfile.ZipInfo(file.name, _EPOCH), file.read_bytes())
+    os.replace(temporary, path)

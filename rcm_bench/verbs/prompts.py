@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from rcm_bench.errors import unknown_name
+from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.geneval_prompts import official_metadata
 from rcm_bench.prompt_sets import SETS, lab_metadata, write_official
 
@@ -15,6 +15,7 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
     Args:
         benchmark: Name of a built-in prompt set: ``"lab"``; ``"geneval"``, whose 553 prompts come
             out byte for byte as published; ``"vbench"``, read from the package's own file.
+            VBench-I2V's file is in VBench's repository alone.
         out: Folder to write into.
 
     Returns:
@@ -25,6 +26,13 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
     """
     if benchmark not in SETS:
         raise unknown_name("prompts", "prompt set", benchmark, SETS)
+    if benchmark == "vbench_i2v":
+        from rcm_bench.vbench.prompts import I2V_NAME
+
+        raise UserError(
+            f"prompts: the file of VBench-I2V, {I2V_NAME}, is in VBench's repository alone; a "
+            "suite takes it as 'prompts: {set: vbench_i2v, info: FILE}'"
+        )
     if benchmark == "vbench":
         from rcm_bench.vbench.environment import find
         from rcm_bench.vbench.prompts import write_prompts

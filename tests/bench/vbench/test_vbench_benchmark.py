@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from vbench_stand_in import row
+from vbench_suite import SUITE, numbers
 
 import rcm_bench
 from rcm_bench.aggregate import aggregate
 from rcm_bench.benchmarks.vbench import Benchmark
-from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 from rcm_bench.measured import cells, ratio_per_prompt
 from rcm_bench.planning import Plan
@@ -22,54 +22,6 @@ from rcm_bench.statistics import value_of
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, TOTALS, totals
 from rcm_bench.types import PromptRecord, Reference, WorkItem
 from rcm_bench.vbench import dimensions as known
-from rcm_bench.vbench import prompts, staging
-
-PER_GROUP = 5
-AUXILIARY = {
-    "object_class": {"object": "cat"},
-    "color": {"color": "red"},
-    "appearance_style": {"appearance_style": "oil"},
-}
-
-
-def small_info():
-    """Some prompts of each of VBench's groups, one of them in two groups."""
-    rows = []
-    for _, names in GROUPS:
-        for i in range(PER_GROUP):
-            auxiliary = {n: AUXILIARY.get(n, {n: "x"}) for n in names if n in known.WITH_AUXILIARY}
-            rows.append({"prompt_en": f"{names[0]} number {i}", "dimension": list(names),
-                         **({"auxiliary_info": auxiliary} if auxiliary else {})})  # fmt: skip
-    rows[-1]["prompt_en"] = rows[0]["prompt_en"]
-    return rows
-
-
-SUITE = """\
-suite: video
-models:
-  teacher: {kind: fake, role: teacher, sampler: flow, steps: [4]}
-  student: {kind: fake, sampler: few, level: 0.9, steps: [1]}
-samplers:
-  flow: {kind: euler}
-  few: {kind: consistency}
-steps: [1]
-prompts: {set: vbench, info: info.json, preset: five-unfiltered}
-benchmarks:
-  vbench: {device: cpu, delegated: [NATIVE]}
-""".replace("NATIVE", ", ".join(known.NATIVE))
-
-
-@pytest.fixture
-def video(tmp_path, monkeypatch, built):
-    """A suite of VBench on the stand-in; the fake model's images pass for videos."""
-    path = tmp_path / "info.json"
-    path.write_text(json.dumps(small_info()))
-    monkeypatch.setattr(prompts, "INFO_SHA256", file_digest(path))
-    monkeypatch.setattr(staging, "SUFFIXES", (".png",))
-    monkeypatch.setattr("rcm_reports.render", lambda report, out: out / "index.html")
-    suite = tmp_path / "video.yaml"
-    suite.write_text(SUITE)
-    return suite
 
 
 def by_hand(run_dir, model):
@@ -113,16 +65,14 @@ def failures_of(run_dir):
     return found
 
 
-def numbers(outcome, model="student"):
-    table = outcome.measurements
-    own = table[(table["benchmark"] == "vbench") & (table["model"] == model)]
-    return own.set_index("metric")
-
-
 def test_all_sixteen_dimensions_and_totals_by_hand(video, tmp_path):
     """By hand; and a report needs neither the environment nor the weights."""
     outcome = rcm_bench.run(str(video), tmp_path / "out")
     assert outcome.whole
+    written = {path.name for path in (tmp_path / "out" / "tables").glob("vbench_*")}
+    ends = ("_eval_results.json", "_full_info.json", ".zip")
+    assert written == {f"vbench_{m}{end}" for m in ("teacher_flow_4", "student_few_1")
+                       for end in ends}  # fmt: skip
     for model in ("teacher", "student"):
         raw = by_hand(tmp_path / "out", model)
         found = numbers(outcome, model)

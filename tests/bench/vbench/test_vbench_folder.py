@@ -1,21 +1,26 @@
 """Folders in VBench's layout: counted, scored by the stand-in, totals, result files."""
 
 import json
+import struct
+from functools import cache
 
 import numpy as np
 import pytest
+from PIL import Image
 from vbench_stand_in import share
 
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 from rcm_bench.statistics.vbench_dimensions import DIMENSIONS, GROUPS, NAMES, totals
 from rcm_bench.statistics.vbench_i2v import I2V_DIMENSIONS, i2v_totals
+from rcm_bench.types import Media
 from rcm_bench.vbench import environment, prompts
 from rcm_bench.vbench.__main__ import main
 from rcm_bench.vbench.dimensions import CUSTOM, I2V
 from rcm_bench.vbench.folder import Asked, score_folder
 from rcm_bench.vbench.results import DimensionResult, read_info, read_results
 from rcm_bench.vbench.summary import normalised, summarise
+from rcm_bench.video_files import encode_video
 
 PRESET = "five-unfiltered"
 I2V_ROWS = [
@@ -30,15 +35,27 @@ I2V_ROWS = [
 ]  # fmt: skip
 
 
+@cache
+def clip(frames=2, side=16, fps=8.0):
+    """A small video of one colour."""
+    array = np.full((frames, side, side, 3), 90, dtype=np.uint8)
+    return encode_video(Media(array=array, nfe=0, fps=fps))
+
+
+def a_video(rng):
+    """The same video with other bytes behind it, which no reader looks at."""
+    return clip() + struct.pack(">I4s", 8 + 32, b"free") + rng.randbytes(32)
+
+
 def make_folder(folder, texts, rng, num=5):
     """Write videos; the first of each text is one that the stand-in's colour does not leave out."""
     folder.mkdir()
     for text in texts:
         for i in range(num):
             path = folder / f"{text}-{i}.mp4"
-            path.write_bytes(rng.randbytes(32))
+            path.write_bytes(a_video(rng))
             while i == 0 and share(path) <= 0.25:
-                path.write_bytes(rng.randbytes(32))
+                path.write_bytes(a_video(rng))
     return folder
 
 
@@ -91,17 +108,54 @@ def test_a_folder_that_lacks_or_holds_more_is_refused_by_name(standard, tmp_path
     with pytest.raises(UserError, match=r"notes.txt: expected videos .* and nothing else"):
         score_folder(folder, tmp_path / "out", asked)
     (folder / "notes.txt").unlink()
-    gone.write_bytes(b"")
-    scored = score_folder(folder, tmp_path / "out", Asked(**{**as_dict(asked),
-                          "dimensions": ("scene", "color")}))  # fmt: skip
-    assert "scene, one-3.mp4: expected a video, got an empty file" in scored.failures["scene"]
-    assert list(scored.results) == ["color"]
     gone.write_bytes(data)
     with pytest.raises(UserError, match="none: no such folder"):
         score_folder(tmp_path / "none", tmp_path / "out", asked)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty: expected videos, got an empty folder"):
         score_folder(tmp_path / "empty", tmp_path / "out", asked)
+
+
+def test_videos_that_cannot_be_scored_are_all_named_before_anything_runs(standard, tmp_path):
+    folder, asked = standard
+    bad = {
+        "scene, one-0.mp4": (b"", "the file is empty"),
+        "scene, one-1.mp4": (clip()[: len(clip()) // 2], "expected an MP4 video; damaged or"),
+        "scene, one-2.mp4": (clip(1), "expected at least 2 frames, got 1"),
+        "scene, one-3.mp4": (clip(side=32), "32x32 px, 2 frames at 8 per second, while 49 of"),
+        "scene, one-4.mp4": (b"hello", "neither a PNG or JPEG image nor an MP4 video"),
+        "color, one-0.mp4": (clip(fps=16.0), "16x16 px, 2 frames at 16 per second, while 49 of"),
+    }
+    for name, (data, _) in bad.items():
+        (folder / name).write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        score_folder(folder, tmp_path / "out", asked)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(bad) and not (tmp_path / "out").exists()
+    for name, (_, why) in bad.items():
+        assert any(f"{name}: {why}" in line for line in lines), (name, lines)
+    kind = {"kind": "custom_input", "dimensions": ("human_action",), "info": None}
+    for name in ("scene, one-0.mp4", "scene, one-1.mp4", "scene, one-2.mp4", "scene, one-4.mp4"):
+        (folder / name).unlink()
+    mixed = score_folder(folder, tmp_path / "out", Asked(**{**as_dict(asked), **kind}))
+    assert not mixed.failures, "videos of any prompts may differ in size"
+
+
+def test_animations_are_read_whole_too(built, tmp_path):
+    frames = [Image.new("L", (16, 16), shade) for shade in (0, 90)]
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    frames[0].save(folder / "a-0.gif", save_all=True, append_images=frames[1:])
+    asked = Asked(kind="custom_input", dimensions=("human_action",), device="cpu", hours=0.1)
+    assert not score_folder(folder, tmp_path / "out", asked).failures
+    frames[0].save(folder / "b-0.gif")
+    (folder / "c-0.gif").write_bytes(b"GIF89a")
+    (folder / "d-0.gif").write_bytes(b"")
+    with pytest.raises(UserError) as caught:
+        score_folder(folder, tmp_path / "out", asked)
+    said = str(caught.value).splitlines()
+    assert ["b-0.gif: expected at least 2 frames, got 1" in said[0], "c-0.gif: not a whole GIF" in
+            said[1], "d-0.gif: the file is empty" in said[2]] == [True] * 3  # fmt: skip
 
 
 def as_dict(asked):
@@ -135,7 +189,7 @@ def test_a_failed_dimension_makes_the_total_missing(standard, tmp_path, capsys):
 
 def test_custom_input_takes_names_as_they_are(built, tmp_path, rng):
     folder = make_folder(tmp_path / "videos", ["my own prompt", "another"], rng, 7)
-    (folder / "without a number.mp4").write_bytes(b"x")
+    (folder / "without a number.mp4").write_bytes(a_video(rng))
     scored = score_folder(folder, tmp_path / "out", Asked(kind="custom_input", device="cpu"))
     assert list(scored.results) == list(CUSTOM) and not scored.totals and not scored.failures
     assert {len(result.videos) for result in scored.results.values()} == {15}
