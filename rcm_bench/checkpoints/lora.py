@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rcm_bench.checkpoints.layouts import diffusers_names
+from rcm_bench.checkpoints.lora_metadata import adapter_alphas
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
 
@@ -17,6 +18,27 @@ _KEY = re.compile(
     r"\.(?:(?P<half>lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.weight|(?P<alpha>alpha))"
 )
 _HALVES = {"lora_A": "A", "lora_down": "A", "lora_B": "B", "lora_up": "B"}
+
+
+def find_lora(name: str | None, folder: Path, place: str) -> Path | None:
+    """Return a LoRA file that is there and whole; None where none is named.
+
+    Args:
+        name: Path relative to the suite's folder or to the working folder.
+        folder: Folder of the suite.
+        place: File, line and model entry, for messages.
+
+    Raises:
+        UserError: There is no such file, it is none of safetensors or damaged, or asks for what is
+            not merged here.
+    """
+    if name is None:
+        return None
+    path = next((p for p in (folder / name, Path(name)) if p.is_file()), None)
+    if path is None or path.suffix != ".safetensors":
+        raise UserError(f"{place}.lora: {name}: expected a .safetensors file that exists")
+    adapter_alphas(path, f"{place}.lora")
+    return path
 
 
 def check_lora(path: Path, family: str, expected: Mapping[str, Sequence[int]], place: str) -> None:
@@ -50,7 +72,11 @@ def check_lora(path: Path, family: str, expected: Mapping[str, Sequence[int]], p
 
 
 def merge_lora(
-    state: "Mapping[str, Tensor]", lora: "Mapping[str, Tensor]", family: str, scale: float
+    state: "Mapping[str, Tensor]",
+    lora: "Mapping[str, Tensor]",
+    family: str,
+    scale: float,
+    alpha: float | None = None,
 ) -> "dict[str, Tensor]":
     """Return a state dict with a checked LoRA merged in; computed in float32.
 
@@ -59,14 +85,16 @@ def merge_lora(
         lora: Tensors of the LoRA file.
         family: ``"wan"`` or ``"cosmos"``.
         scale: Factor on the update.
+        alpha: Of layers without a tensor that says it; the rank by default.
     """
     merged = dict(state)
     for weight, parts in _layers(lora, family, "lora").items():
         down, up = lora[parts["A"]].float(), lora[parts["B"]].float()
         rank = down.shape[0]
-        alpha = float(lora[parts["alpha"]]) if "alpha" in parts else float(rank)
+        default = float(rank) if alpha is None else alpha
+        own = float(lora[parts["alpha"]]) if "alpha" in parts else default
         old = merged[weight]
-        merged[weight] = (old.float() + scale * alpha / rank * (up @ down)).to(old.dtype)
+        merged[weight] = (old.float() + scale * own / rank * (up @ down)).to(old.dtype)
     return merged
 
 

@@ -13,8 +13,6 @@ import torch
 from torch import Tensor
 
 from rcm_bench.canonical import text_digest
-from rcm_bench.checkpoints.files import Checkpoint, read_tensors
-from rcm_bench.checkpoints.lora import check_lora, merge_lora
 from rcm_bench.diffusion import loading, memory
 from rcm_bench.diffusion.decode import autotuned, decode, encode_image
 from rcm_bench.diffusion.grids import guidance_of
@@ -250,16 +248,8 @@ class Engine:
         else:
             state = loading.folder_tensors(root, self.place)
         if weights.lora is not None:
-            lora = Checkpoint(
-                path=weights.lora,
-                format="safetensors",
-                files=(weights.lora,),
-                place=f"{self.place}.lora",
-            )
-            shapes = {name: list(value.shape) for name, value in state.items()}
-            check_lora(weights.lora, family.name, shapes, lora.place)  # not known at every plan
             scale = self._model.settings.lora_scale
-            state = merge_lora(state, read_tensors(lora), family.name, scale)
+            state = loading.with_lora(state, weights.lora, family, scale, f"{self.place}.lora")
         return loading.transformer_of(family, weights.config, state, dtype, second is not None)
 
     def _clock(self) -> float:

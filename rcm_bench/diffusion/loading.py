@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rcm_bench.checkpoints.files import Checkpoint, read_tensors
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
+from rcm_bench.checkpoints.lora import check_lora, merge_lora
+from rcm_bench.checkpoints.lora_metadata import adapter_alphas
 from rcm_bench.checkpoints.second_time import check_told
 from rcm_bench.diffusion.families import VAE, Family
 from rcm_bench.diffusion.quiet import quiet
@@ -226,6 +228,29 @@ def student_tensors(
     check_told(shapes, second_time, where)
     check_fit(expected, shapes, where)
     return {name: value.reshape(expected[name]) for name, value in found.items()}
+
+
+def with_lora(
+    state: "Mapping[str, Tensor]", path: Path, family: Family, scale: float, place: str
+) -> "dict[str, Tensor]":
+    """Return a transformer's tensors with a LoRA file merged in.
+
+    Args:
+        state: Tensors by diffusers' name.
+        path: The file.
+        family: Family of the network.
+        scale: Factor on the update.
+        place: File, line and key, for messages.
+
+    Raises:
+        UserError: It does not fit; at the plan the network's shapes are not always known.
+    """
+    shapes = {name: list(value.shape) for name, value in state.items()}
+    check_lora(path, family.name, shapes, place)
+    alphas = adapter_alphas(path, place)  # a network that is saved alone has no name: ""
+    tensors = read_tensors(Checkpoint(path=path, format="safetensors", files=(path,), place=place))
+    alpha = alphas.get("transformer", alphas.get(""))
+    return merge_lora(state, tensors, family.name, scale, alpha)
 
 
 def free(device: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from rcm_bench.diffusion.halves import in_halves
 from rcm_bench.diffusion.loading import from_folder
+from rcm_bench.diffusion.peer_lora import merge_into
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.types import Media, WorkItem
@@ -137,6 +138,8 @@ class Pipeline:
     def _loaded(self, kind: Any) -> Any:
         settings, root = self._model.settings, self._model.root
         extra: dict[str, Any] = self._networks()
+        if self._model.lora is not None:
+            merge_into(extra, kind, self._model.lora, settings.lora_scale, f"{self._place}.lora")
         if "safety_checker" in inspect.signature(kind.__init__).parameters:
             # It would black out samples: prompts of a benchmark are measured, not published.
             extra |= {"safety_checker": None, "requires_safety_checker": False}

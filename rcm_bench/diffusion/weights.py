@@ -9,7 +9,7 @@ from rcm_bench.canonical import digest_of
 from rcm_bench.checkpoints.files import Checkpoint, find_checkpoint, find_path
 from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
-from rcm_bench.checkpoints.lora import check_lora
+from rcm_bench.checkpoints.lora import check_lora, find_lora
 from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
 from rcm_bench.diffusion.families import Family, parameters
@@ -265,13 +265,8 @@ def _lora(
     context: ModelContext,
     expected: Mapping[str, Sequence[int]],
 ) -> Path | None:
-    if settings.lora is None:
-        return None
     place = f"{context.place}.lora"
-    name = settings.lora
-    path = next((p for p in (context.folder / name, Path(name)) if p.is_file()), None)
-    if path is None or path.suffix != ".safetensors":
-        raise UserError(f"{place}: {name}: expected a .safetensors file that exists")
-    if expected:
+    path = find_lora(settings.lora, context.folder, context.place)
+    if path is not None and expected:
         check_lora(path, family.name, expected, place)
     return path

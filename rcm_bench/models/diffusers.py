@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from rcm_bench.canonical import digest_of
+from rcm_bench.checkpoints.lora import find_lora
 from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.diffusion.pipeline_files import PipelineFiles, find_files
 from rcm_bench.diffusion.settings import Dtype
@@ -63,6 +64,8 @@ class PipelineSettings(Strict):
         default_factory=dict,
         description="Further arguments of the pipeline's call, such as max_sequence_length",
     )
+    lora: Name | None = Field(default=None, description="A .safetensors file of LoRA weights")
+    lora_scale: float = Field(default=1.0, description="Factor on the LoRA's update")
     memory: Literal["resident", "model"] = Field(
         default="resident", description="Weights on the device all the time, or one network a time"
     )
@@ -93,6 +96,7 @@ class Model:
         self.files: PipelineFiles | None = None
         if self.source.root is not None:
             self.files = find_files(self.source.root, settings.variant, place, self.single)
+        self.lora = find_lora(settings.lora, folder, place)
         self._pipeline: Pipeline | None = None
 
     @property
@@ -118,7 +122,13 @@ class Model:
             "pipeline": self.files.pipeline if self.files else None,
             **{key: getattr(self.settings, key) for key in kept},
             "codec": CODEC if self.settings.frames > 1 else None,
+            **self._lora(),
         }
+
+    def _lora(self) -> dict[str, Any]:
+        if self.lora is None:
+            return {}
+        return {"lora": remembered_digest(self.lora), "lora_scale": self.settings.lora_scale}
 
     def card(self) -> dict[str, Any]:
         """Return what is known of the weights' origin."""
