@@ -1,6 +1,8 @@
-"""Power-function averages of weights (Karras et al. 2024, "EDM2"), several lengths at once."""
+"""Averages of weights, several at once: power functions, constant decays, half-lives."""
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor
 
 
+@functools.cache
 def gamma_from_length(length: float) -> float:
     """Return the exponent gamma of a relative length s, the standard deviation of the average.
 
@@ -24,24 +27,93 @@ def gamma_from_length(length: float) -> float:
     return float(roots[np.isreal(roots)].real.max())
 
 
-class PowerEMA:
-    """Averages of parameters with weights proportional to step^gamma.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Power:
+    """Weights proportional to step^gamma (Karras et al. 2024, "EDM2"; NVlabs/rcm, FastGen).
 
-    average_k = beta_k average_(k-1) + (1 - beta_k) theta_k, beta_k = (1 - 1/k)^(gamma + 1), so the
-    first update copies and the length stays the same share of training, however long that is.
+    beta_k = (1 - 1/k)^(gamma + 1), so that the first update copies and the length stays the same
+    share of training, however long that is.
+
+    Attributes:
+        length: Relative length s; see ``gamma_from_length``.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lengths: Sequence[float]) -> None:
+    length: float
+
+    def __post_init__(self) -> None:
+        """Refuse a length without a gamma."""
+        gamma_from_length(self.length)
+
+    def beta(self, step: int) -> float:
+        """Return what is kept of the average at update ``step``, from 1."""
+        return (1 - 1 / step) ** (gamma_from_length(self.length) + 1)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Constant:
+    """A constant decay (MeanFlow 0.9999; Self-Forcing 0.99 from update 200; FastGen).
+
+    Attributes:
+        decay: What is kept of the average at every update.
+        start: Up to this update the average is a copy.
+    """
+
+    decay: float
+    start: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a decay that is no share, and a start before the first update."""
+        if not 0 <= self.decay < 1 or self.start < 1:
+            raise ValueError(
+                f"decay must be in [0, 1) and start at least 1, got {self.decay} and {self.start}"
+            )
+
+    def beta(self, step: int) -> float:
+        """Return what is kept of the average at update ``step``, from 1."""
+        return 0.0 if step <= self.start else self.decay
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HalfLife:
+    """beta_k = 2^(-1 / min(H, rampup k)) (EDM, ECT, FastGen, which count images, not updates).
+
+    Attributes:
+        updates: H, after which half of an update's weight is left.
+        rampup: Largest half-life as a share of the updates so far; None for none.
+    """
+
+    updates: float
+    rampup: float | None = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse half-lives that are not positive."""
+        if self.updates <= 0 or (self.rampup is not None and self.rampup <= 0):
+            raise ValueError(
+                f"updates and rampup must be positive, got {self.updates} and {self.rampup}"
+            )
+
+    def beta(self, step: int) -> float:
+        """Return what is kept of the average at update ``step``, from 1."""
+        limit = self.updates if self.rampup is None else min(self.updates, self.rampup * step)
+        return float(0.5 ** (1 / limit))
+
+
+Law = Power | Constant | HalfLife
+
+
+class Averages:
+    """Averages of parameters: average_k = beta_k average_(k-1) + (1 - beta_k) theta_k."""
+
+    def __init__(self, parameters: Iterable[Tensor], laws: Sequence[Law | float]) -> None:
         """Start averages of parameters.
 
         Args:
             parameters: Parameters to follow, in an order that stays.
-            lengths: Relative lengths s, such as 0.05.
+            laws: One for each average; a number is the length of a power function, such as 0.05.
         """
         self.parameters = list(parameters)
-        self.lengths = tuple(lengths)
-        self.gammas = tuple(gamma_from_length(length) for length in self.lengths)
-        self.averages = [[p.detach().clone() for p in self.parameters] for _ in self.lengths]
+        self.laws = tuple(Power(length=x) if isinstance(x, float) else x for x in laws)
+        self.averages = [[p.detach().clone() for p in self.parameters] for _ in self.laws]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -52,23 +124,22 @@ class PowerEMA:
         """
         if step < 1:
             raise ValueError(f"step counts updates from 1, got {step}")
-        for gamma, average in zip(self.gammas, self.averages, strict=True):
-            beta = (1 - 1 / step) ** (gamma + 1)
-            torch._foreach_lerp_(average, self.parameters, 1 - beta)
+        for law, average in zip(self.laws, self.averages, strict=True):
+            torch._foreach_lerp_(average, self.parameters, 1 - law.beta(step))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return lengths and averages."""
-        return {"lengths": self.lengths, "averages": self.averages}
+        """Return laws and averages."""
+        return {"laws": self.laws, "averages": self.averages}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put averages back.
 
         Raises:
-            ValueError: The lengths differ from those of this object.
+            ValueError: The laws differ from those of this object.
         """
-        if tuple(state["lengths"]) != self.lengths:
-            raise ValueError(f"lengths must be {self.lengths}, got {tuple(state['lengths'])}")
+        if tuple(state["laws"]) != self.laws:
+            raise ValueError(f"laws must be {self.laws}, got {tuple(state['laws'])}")
         for average, saved in zip(self.averages, state["averages"], strict=True):
             for tensor, value in zip(average, saved, strict=True):
                 tensor.copy_(value)

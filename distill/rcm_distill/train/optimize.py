@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from rcm_distill.ema import PowerEMA
+from rcm_distill.ema import Averages, Law
 from rcm_distill.nets.dit import DiT
 from rcm_distill.train.lowered import Lowered
 from rcm_distill.train.networks import TrainingDenoiser, training_denoiser
@@ -24,7 +24,7 @@ class Optimized:
     denoiser: TrainingDenoiser
     settings: Optimizer
     optimizer: torch.optim.AdamW
-    ema: PowerEMA | None
+    ema: Averages | None
     lowered: Lowered | None
     updates: int = 0
 
@@ -33,12 +33,12 @@ class Optimized:
         cls,
         source: DiT,
         settings: Optimizer,
-        lengths: tuple[float, ...],
+        laws: tuple[Law | float, ...],
         recipe: Recipe,
         *,
         compiled: bool,
     ) -> Self:
-        """Copy a network and give it an optimiser and power-function averages."""
+        """Copy a network and give it an optimiser and averages."""
         net = copy.deepcopy(source).requires_grad_(True)
         lowered = Lowered.where_it_pays(net, recipe.precision)
         on_gpu = next(net.parameters()).is_cuda
@@ -63,7 +63,7 @@ class Optimized:
             ),
             settings=settings,
             optimizer=optimizer,
-            ema=PowerEMA(list(net.parameters()), lengths) if lengths else None,
+            ema=Averages(list(net.parameters()), laws) if laws else None,
             lowered=lowered,
         )
 

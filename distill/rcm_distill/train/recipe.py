@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import yaml
 
 from rcm_distill import objectives
+from rcm_distill.ema import Constant, HalfLife, Power
 from rcm_distill.objectives.presets import PRESETS
 
 
@@ -65,7 +66,9 @@ class Recipe:
         critic: Optimiser of the critic, for the methods that have one.
         steps: Iterations in all, students' and critics' together.
         batch_size: Scenes per iteration.
-        ema: Relative lengths of the power-function averages; the first is what is evaluated.
+        ema: Averages, several at once, the first of which is what is evaluated: a number is the
+            relative length of a power function, ``{law: constant, decay: 0.99, start: 200}`` and
+            ``{law: half_life, updates: 500}`` are the others.
         seed: Seed of initialisation, data order and noise.
         precision: ``"bf16"`` runs networks under autocast; tangents stay in float32.
         accumulate: Batches per iteration, whose losses are averaged before a step is taken.
@@ -94,7 +97,7 @@ class Recipe:
     critic: Optimizer | None = None
     steps: int
     batch_size: int
-    ema: tuple[float, ...] = (0.05,)
+    ema: tuple[float | Power | Constant | HalfLife, ...] = (0.05,)
     seed: int = 0
     precision: Literal["bf16", "float32"] = "bf16"
     accumulate: int = 1
@@ -122,6 +125,9 @@ def load_recipe(path: Path) -> Recipe:
         raise ValueError(
             f"{path}: data: num_images must be at least 1, got {recipe.data.num_images}"
         )
+    for length in recipe.ema:
+        if isinstance(length, float):
+            build(Power, {"length": length}, f"{path}: ema")
     for key in ("save_every", "save_seconds", "validate_every"):
         if getattr(recipe, key) < 0:
             raise ValueError(f"{path}: {key} must not be negative, got {getattr(recipe, key)}")
@@ -265,7 +271,9 @@ def _convert_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     choices = tuple(choice for choice in choices if choice is not type(None))
     if len(choices) == 1:
         return _convert(choices[0], value, where)
-    laws = {_snake(choice.__name__): choice for choice in choices}
+    if float in choices and not isinstance(value, Mapping):
+        return _convert(float, value, where)
+    laws = {_snake(choice.__name__): choice for choice in choices if choice is not float}
     if not isinstance(value, Mapping) or "law" not in value:
         raise ValueError(f"{where}: expected a mapping with 'law', one of {', '.join(laws)}")
     law = str(value["law"])

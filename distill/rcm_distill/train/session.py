@@ -3,7 +3,7 @@
 import contextlib
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def _work(training: Training, session: Session, name: str | None) -> Work:
         "seconds": round(training.seconds, 1),
         "hardware": torch.cuda.get_device_name() if session.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
-        "ema": recipe.ema[0] if recipe.ema else None,
+        "ema": asdict(recipe)["ema"][0] if recipe.ema else None,
     }
     return Work(net, At(training.step, training.seconds, student.updates), name, card)
 

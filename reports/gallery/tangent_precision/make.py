@@ -7,7 +7,7 @@ errors.csv, layers.csv and figure.svg beside itself; the README quotes them.
 import contextlib
 import csv
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from rcm_distill.tangent import tangent
 from rcm_distill.tangent_check import MODES, Mode, check_tangent, direction, in_mode
 
 HERE = Path(__file__).parent
+ERRORS = ("network", "t", "precision", "F_error", "tangent_error")
 WEIGHTS = HERE.parents[2] / "rcm_bench" / "weights"
 NUM_TIMES, BATCH, SEED = 7, 2, 20261124
 ENDS = "patch_in and patch_out in fp32"
@@ -64,7 +65,7 @@ def ends_in_fp32(net: DiT) -> Iterator[None]:
             plain = layer.forward
 
             def forward(x: Tensor, plain=plain) -> Tensor:
-                with torch.autocast("cpu", enabled=False):
+                with torch.autocast(x.device.type, enabled=False):
                     return plain(x.float())
 
             layer.forward = forward
@@ -85,16 +86,16 @@ def errors(subject: Subject, x_t: Tensor, times: Tensor, cond: Tensor) -> Iterat
     for name, mode, context in states(net):
         if mode == "bf16 weights":
             net.bfloat16()
-        with context:
+        with context():
             got = tangent(VelocityDenoiser(in_mode(net, mode)), x_t, times, *along, cond)
         yield name, relative(got.F, exact.F), relative(got.dF, exact.dF)
     net.float().load_state_dict(kept)
 
 
-def states(net: DiT) -> list[tuple[str, Mode, contextlib.AbstractContextManager]]:
-    """Return the ways to run a network, "bf16 weights" last."""
-    plain = [(mode, mode, contextlib.nullcontext()) for mode in MODES]
-    low = [(f"{mode}, {ENDS}", mode, ends_in_fp32(net)) for mode in MODES[1:3]]
+def states(net: DiT) -> list[tuple[str, Mode, Callable[[], contextlib.AbstractContextManager]]]:
+    """Return the ways to run a network and what to run it in, "bf16 weights" last."""
+    plain = [(mode, mode, contextlib.nullcontext) for mode in MODES]
+    low = [(f"{mode}, {ENDS}", mode, lambda: ends_in_fp32(net)) for mode in MODES[1:3]]
     return [*plain[:-1], *low, plain[-1]]
 
 
@@ -126,14 +127,14 @@ def main() -> None:
         layers += [
             (subject.name, worst, row.layer, row.output, row.tangent) for row in report.layers
         ]
-    write("errors.csv", ("network", "t", "precision", "F_error", "tangent_error"), rows)
-    write("layers.csv", ("network", "t", "layer", "output_error", "tangent_error"), layers)
+    write(HERE / "errors.csv", ERRORS, rows)
+    write(HERE / "layers.csv", ("network", "t", "layer", "output_error", "tangent_error"), layers)
     draw(rows)
 
 
-def write(name: str, header: tuple[str, ...], rows: list[tuple]) -> None:
+def write(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
     """Write a table, numbers to four digits."""
-    with (HERE / name).open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
         table.writerows([f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in rows)

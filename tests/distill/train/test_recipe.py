@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from rcm_distill.ema import Constant, HalfLife
 from rcm_distill.objectives.presets import preset
 from rcm_distill.train import load_recipe
 from rcm_distill.train.recipe import objective
@@ -58,6 +59,10 @@ def test_a_good_recipe_reads(tmp_path):
         ("steps: 4", "steps: 0", "must be at least 1"),
         ("steps: 4", "steps: 4\naccumulate: 0", "accumulate must be at least 1"),
         ("steps: 4", "steps: 4\nsave_every: -1", "save_every must not be negative, got -1"),
+        ("steps: 4", "steps: 4\nema: [0.5]", r"ema: length must be in \(0, 0.28\), got 0.5"),
+        ("steps: 4", "steps: 4\nema: [a]", r"ema\[0\]: expected float, got 'a'"),
+        ("steps: 4", "steps: 4\nema: [{law: half}]", "unknown law 'half'.*mean 'half_life'"),
+        ("steps: 4", "steps: 4\nema: [{law: constant, decay: 2.0}]", "decay must be in"),
         ("num_images: 8", "num_images: 0", "data: num_images must be at least 1, got 0"),
         ("flow_matching", "scm", "'teacher' is missing: method scm needs one"),
         ("method: flow_matching", "method: rcm\nteacher: t", "'critic' is missing: method rcm"),
@@ -90,6 +95,15 @@ critic: {lr: 1.0e-3}
 steps: 4
 batch_size: 2
 """
+
+
+def test_averages_of_every_law_read(tmp_path):
+    text = (
+        GOOD + "ema: [0.1, {law: constant, decay: 0.99, start: 200}, {law: half_life, updates: 9}]"
+    )
+    assert load_recipe(written(tmp_path, text)).ema == (
+        *(0.1, Constant(decay=0.99, start=200), HalfLife(updates=9.0)),
+    )
 
 
 def test_a_recipe_starts_from_a_preset(tmp_path):

@@ -6,6 +6,7 @@ import torch
 from tiny_recipes import recipe
 
 from rcm_distill import checkpoint
+from rcm_distill.ema import Constant
 from rcm_distill.train import train
 from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.optimize import Optimized
@@ -47,6 +48,7 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
 ):
     """Weights, averages, moments, random numbers and phases all resume."""
     changes = {} if method == "flow_matching" else {"method": method, "teacher": "t"}
+    changes["ema"] = (0.05, Constant(decay=0.9, start=2))
     source = None if method == "flow_matching" else teacher
     whole = train(recipe(**changes), tmp_path / "whole", device="cpu", teacher=source)
     monkeypatch.setattr("rcm_distill.train.trainer.time", Clock())
