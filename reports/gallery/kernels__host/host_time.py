@@ -1,4 +1,4 @@
-"""Time what the host does for one call of the fused kernels, with no GPU: all but the launch itself.
+"""Time what the host does for one call of the fused kernels, with no GPU: all but the launch.
 
     PYTHONPATH=<tree>/kernels python reports/gallery/kernels__host/host_time.py
 
@@ -16,6 +16,7 @@ from rcm_kernels import attention_with_tangent, choice, resources, tuning
 
 
 def up_to_the_launch(kernel, grid):
+    """Prepare a launch as Triton does, and launch nothing."""
     return lambda *args, **options: kernel.run(*args, grid=grid, warmup=True, **options)
 
 
