@@ -1,79 +1,108 @@
-"""First frames for image-to-video: one PNG for each prompt, checked at the plan."""
+"""First frames for image-to-video: one image for each prompt, checked at the plan."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rcm_bench.diffusion.digests import files_digest
 from rcm_bench.diffusion.settings import DiffusionSettings
 from rcm_bench.errors import UserError
-from rcm_bench.types import ModelContext
+from rcm_bench.types import ModelContext, PromptRecord
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Images:
-    """A folder of images named by the prompts' lines: ``00000.png``, ``00001.png``, ...
+    """A folder of images, one for each prompt.
+
+    A prompt set may name its images, as VBench-I2V does; those are scaled to the size. Else they
+    are named by the prompts' lines, ``00000.png``, ``00001.png``, ..., and have it.
 
     Args:
         folder: The folder.
-        size: Height and width that each must have.
+        size: Height and width that each must have, or is scaled to.
         place: For messages.
+        names: Names of the images that the prompt set gives, by prompt.
     """
 
     folder: Path
     size: tuple[int, int]
     place: str
+    names: dict[str, str] = field(default_factory=dict)
 
     def path(self, prompt_id: str) -> Path:
         """Return the file of a prompt; its id begins with its line."""
-        return self.folder / f"{prompt_id.partition('-')[0]}.png"
+        return self.folder / self.names.get(prompt_id, f"{prompt_id.partition('-')[0]}.png")
 
     def digest(self) -> str:
         """Return one digest of all images and their names."""
         from rcm_bench.canonical import digest_of
 
-        files = sorted(self.folder.glob("*.png"))
+        files = sorted(p for p in self.folder.iterdir() if p.suffix.lower() in _SUFFIXES)
         return digest_of([[path.name, files_digest([path])] for path in files])
 
-    def check(self, prompt_ids: Sequence[str]) -> None:
-        """Refuse prompts without an image, and images of another size.
+    def check(self, prompts: Iterable[PromptRecord]) -> None:
+        """Take the names that the prompts give; refuse prompts without an image of the right size.
 
         Raises:
             UserError: Says which.
         """
-        lost = [self.path(p).name for p in prompt_ids if not self.path(p).is_file()]
-        if lost:
+        ids = []
+        for prompt in prompts:
+            ids.append(prompt.prompt_id)
+            if named := _named(prompt.metadata):
+                self.names[prompt.prompt_id] = named
+        paths = {self.path(prompt_id): prompt_id for prompt_id in ids}
+        if lost := [path.name for path in paths if not path.is_file()]:
             raise UserError(
                 f"{self.place}: {self.folder}: expected one image for each prompt, "
                 f"{len(lost)} missing: {', '.join(lost[:5])}"
             )
-        for prompt_id in prompt_ids:
+        for prompt_id in paths.values():
             self.read(prompt_id)
 
     def read(self, prompt_id: str) -> "NDArray[np.uint8]":
         """Return a prompt's image, uint8 of shape (height, width, 3).
 
         Raises:
-            UserError: It is damaged or of another size.
+            UserError: It is damaged, or of another size where the prompt set does not name it.
         """
         from rcm_bench.media import decode
 
-        path = self.path(prompt_id)
+        path, named = self.path(prompt_id), prompt_id in self.names
         try:
-            array = decode(path)
+            array = decode(path) if named else decode(path, ("PNG",))
         except (OSError, ValueError) as fault:
-            raise UserError(f"{self.place}: {path}: expected a PNG image ({fault})") from None
+            kind = "an image" if named else "a PNG image"
+            raise UserError(f"{self.place}: {path}: expected {kind} ({fault})") from None
+        if named:
+            return _scaled(array, self.size)
         if array.shape[:2] != self.size:
             raise UserError(
                 f"{self.place}: {path}: expected {self.size[0]}x{self.size[1]} (height x width), "
                 f"got {array.shape[0]}x{array.shape[1]}"
             )
         return array
+
+
+def _named(metadata: Mapping[str, Any]) -> str | None:
+    return (metadata.get("vbench") or {}).get("image")
+
+
+def _scaled(array: "NDArray[np.uint8]", size: tuple[int, int]) -> "NDArray[np.uint8]":
+    """Scale both sides as diffusers' pipelines do (Lanczos)."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(array)
+    return np.asarray(image.resize(size[::-1], Image.Resampling.LANCZOS))
 
 
 def find_images(settings: DiffusionSettings, pipeline: str, context: ModelContext) -> Images | None:

@@ -146,7 +146,7 @@ class DiffusionModel:
             raise UserError(f"{self._context.place}: sampler {fault}") from None
         self._texts = [seen_by_model(prompt) for prompt in prompts]
         if self.images is not None:
-            self.images.check([prompt.prompt_id for prompt in prompts])
+            self.images.check(prompts)
 
     def load(self, device: str) -> None:
         """Compute the text embeddings that are not there yet; networks come with the first batch.

@@ -79,7 +79,8 @@ class DiffusionSettings(Strict):
     )
     image_folder: Name | None = Field(
         default=None,
-        description="Image-to-video: PNG files named as the prompt's id or its line from 00000",
+        description="Image-to-video: PNG files named by the prompts' lines from 00000.png, or "
+        "VBench-I2V's own images, which are scaled",
     )
     memory: Literal["auto", "resident", "model", "group"] = Field(
         default="auto",

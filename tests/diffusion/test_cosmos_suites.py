@@ -1,6 +1,7 @@
 """The shipped Cosmos-Predict2 suites from plan to report, with tiny random checkpoints."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,13 +10,15 @@ from PIL import Image
 
 import rcm_bench
 from rcm_bench.canonical import file_digest
-from rcm_bench.diffusion import i2v
+from rcm_bench.diffusion import engine
+from rcm_bench.diffusion.decode import encode_image
 from rcm_bench.diffusion.families import COSMOS
+from rcm_bench.errors import UserError
 from rcm_bench.prepare import prepare
 from rcm_bench.store import RunStore
 from rcm_bench.suite_load import load_suite
 from rcm_bench.vbench import prompts
-from rcm_bench.video import read_video
+from rcm_bench.vbench.dimensions import I2V_GROUPS
 
 SMALL = {"resolution": [32, 32], "dtype": "float32", "text_dtype": "float32", "max_tokens": 16}
 PROMPTS = ["a photo of a cat", "two dogs on the beach"]
@@ -30,14 +33,13 @@ def quick(monkeypatch):
 
 def small(name, folder, **changes):
     """Write a shipped suite with tiny sizes; models, samplers and grid stay as they are."""
-    data = load_suite(name, {}).data
+    known = {name: os.environ[name] for name in ["RCM_BENCH_I2V_IMAGES"] if name in os.environ}
+    data = load_suite(name, known).data
     for entry in data["models"].values():
         entry |= SMALL | changes
         entry["steps"] = entry["steps"] and [3]
         if entry.get("frames", 1) > 1:
             entry["frames"] = 5
-        if entry.get("image_folder"):
-            entry["image_folder"] = "i2v/images"
     data |= {"benchmarks": {"latency": {}}, "extends": None, "variables": {}, "published": []}
     data["prompts"] = {"file": "prompts.txt", "samples_per_prompt": 1}
     data["models"] = {
@@ -118,7 +120,7 @@ def repository(tmp_path, monkeypatch):
     """VBench-I2V's files in small: two prompts, two photographs of another size."""
     rows = [
         {"prompt_en": prompt, "image_name": f"{prompt}.jpg", "image_type": "indoor",
-         "dimension": ["i2v_subject"]} for prompt in PROMPTS
+         "dimension": list(I2V_GROUPS[0][1])} for prompt in PROMPTS
     ]  # fmt: skip
     info = tmp_path / "info.json"
     info.write_text(json.dumps(rows))
@@ -130,31 +132,47 @@ def repository(tmp_path, monkeypatch):
     return info, tmp_path / "data"
 
 
-def test_image_to_video_end_to_end(cosmos_video, repository, tmp_path, capsys):
-    """From VBench-I2V's files to its names: each video begins with its own image."""
+def test_image_to_video_end_to_end(cosmos_video, repository, tmp_path, monkeypatch):
+    """On VBench-I2V's own prompts: each video begins with the image that its prompt names."""
     info, images = repository
-    inputs = ["inputs", "--info", str(info), "--images", str(images), "--out"]
-    assert i2v.main([*inputs, str(tmp_path / "i2v"), "--resolution", "32", "32"]) == 0
-    assert (tmp_path / "i2v" / "prompts.txt").read_text() == "".join(f"{p}\n" for p in PROMPTS)
+    monkeypatch.setenv("RCM_BENCH_I2V_IMAGES", str(images))
     student(cosmos_video[1], tmp_path)
     path = small("i2v_cosmos", tmp_path, weights=str(cosmos_video[0]))
+    data = json.loads(path.read_text())
+    data["prompts"] = {"set": "vbench_i2v", "info": str(info), "samples_per_prompt": 1}
+    path.write_text(json.dumps(data))
+    began = []
+
+    def encoded(vae, frame):
+        began.append(frame)
+        return encode_image(vae, frame)
+
+    monkeypatch.setattr(engine, "encode_image", encoded)
+    assert rcm_bench.plan(str(path)).missing == []
     assert rcm_bench.run(str(path), tmp_path / "run").done
-    asked = ["videos", str(tmp_path / "run"), "--model", "student", "--steps", "2", "--out"]
-    assert i2v.main([*asked, str(tmp_path / "videos")]) == 0
-    names = sorted(p.name for p in (tmp_path / "videos").iterdir())
-    assert names == sorted(f"{p}-0.mp4" for p in PROMPTS)
-    for line, shade in ((0, 40), (1, 200)):
-        with Image.open(tmp_path / "i2v" / "images" / f"{line:05d}.png") as image:
-            assert image.size == (32, 32)
-            assert np.abs(np.asarray(image).astype(int) - [shade, 0, 255 - shade]).max() <= 4
-    assert all(len(read_video(tmp_path / "videos" / name).frames) == 5 for name in names)
-    assert "2 prompts and images" in capsys.readouterr().out
-    asked[5] = "3"
-    assert i2v.main([*asked, str(tmp_path / "other")]) == 2
-    said = capsys.readouterr().err
-    assert "unknown cell 'student@3'. Available: student@1, student@2, student@4, teacher@" in said
-    assert i2v.main([*asked, str(tmp_path / "videos")]) == 2
-    assert "expected a folder that does not exist yet" in capsys.readouterr().err
+    videos = list(made(tmp_path / "run"))
+    assert {r["blob"][-4:] for r in videos} == {".mp4"} and len(videos) == 2 * 4
+    assert {frame.shape for frame in began} == {(32, 32, 3)}
+    for shade in (40, 200):
+        own = [f for f in began if np.abs(f.astype(int) - [shade, 0, 255 - shade]).max() <= 4]
+        assert len(own) == len(began) / 2
+    before = [
+        model.identity()["images"] for model in prepare(load_suite(str(path))).models.values()
+    ]
+    Image.new("RGB", (90, 50), (0, 90, 0)).save(images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg")
+    for model, digest in zip(prepare(load_suite(str(path))).models.values(), before, strict=True):
+        assert model.identity()["images"] != digest
     (images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg").unlink()
-    assert i2v.main([*inputs, str(tmp_path / "again")]) == 2
-    assert f"1 missing: {PROMPTS[0]}.jpg" in capsys.readouterr().err
+    with pytest.raises(UserError, match=rf"1 missing: {PROMPTS[0]}\.jpg"):
+        rcm_bench.plan(str(path))
+
+
+def test_the_shipped_suite_scores_vbench_i2v(monkeypatch):
+    monkeypatch.setenv("RCM_BENCH_I2V_IMAGES", "somewhere")
+    suite = load_suite("i2v_cosmos").suite
+    assert suite.prompts.set == "vbench_i2v" and "vbench_i2v" in suite.benchmarks
+    folders = {entry.settings()["image_folder"] for entry in suite.models.values()}
+    assert folders == {"somewhere/crop/16-9"}
+    monkeypatch.delenv("RCM_BENCH_I2V_IMAGES")
+    with pytest.raises(UserError, match="RCM_BENCH_I2V_IMAGES"):
+        load_suite("i2v_cosmos")
