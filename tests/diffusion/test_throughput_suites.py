@@ -1,4 +1,4 @@
-"""The shipped throughput suites from start to report, with tiny networks and the clock of an H100."""
+"""The shipped throughput suites from start to report: tiny networks, the clock of an H100."""
 
 import re
 
