@@ -28,9 +28,7 @@ HERE = Path(__file__).parent
 THEIRS = [step for steps, _ in PAIRS for step in steps]
 MOVING = [step for _, steps in PAIRS for step in steps if STILL not in step]
 STANDING = [step for _, steps in PAIRS for step in steps if step + STILL not in steps]
-COLUMNS = (
-    *("round", "folder", "videos", "way", "processes", "processor_seconds", "wall_seconds"),
-)
+COLUMNS = (*("round", "folder", "videos", "way", "processes", "processor_seconds", "wall_seconds"),)
 
 
 def ways(package, native):
