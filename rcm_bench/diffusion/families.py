@@ -95,6 +95,7 @@ COSMOS = Family(
 
 # Wan2.1's autoencoder, which Cosmos-Predict2 uses too: diffusers' defaults.
 VAE: dict[str, Any] = {"base_dim": 96, "z_dim": 16}
+AUTOENCODER = "AutoencoderKLWan"
 VAE_PARAMETERS = 0.127e9
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcm_bench.checkpoints.files import Checkpoint, read_tensors
-from rcm_bench.checkpoints.fit import check_fit
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora, merge_lora
 from rcm_bench.checkpoints.lora_metadata import adapter_alphas
-from rcm_bench.checkpoints.second_time import check_told
 from rcm_bench.diffusion.families import VAE, Family
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.diffusion.source import part_files
+from rcm_bench.diffusion.student_fit import check_student
 from rcm_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -225,8 +224,7 @@ def student_tensors(
     found = {new: tensors[old] for old, new in names.items()}
     shapes = {name: list(value.shape) for name, value in found.items()}
     where = f"{checkpoint.place}: {checkpoint.path}"
-    check_told(shapes, second_time, where)
-    check_fit(expected, shapes, where)
+    check_student(shapes, expected, family, second_time, where)
     return {name: value.reshape(expected[name]) for name, value in found.items()}
 
 

@@ -54,7 +54,7 @@ class DiffusionModel:
             raise UserError(f"{context.place}.sampler: {fault}") from None
         self.sampler: Any = sampler
         self.weights = resolve(settings, self.family, context, context.pickles)
-        shapes.check_shape(settings, self.weights.config, context.place)
+        shapes.check_shape(settings, self.weights.config, self.weights.pipeline, context.place)
         self.latent_shape = shapes.latent_shape(settings, self.weights.config)
         self.tokens = settings.max_tokens or self.family.max_tokens
         self.images = find_images(settings, self.weights.pipeline, context)

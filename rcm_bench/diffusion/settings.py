@@ -23,7 +23,7 @@ class DiffusionSettings(Strict):
     )
     revision: str | None = Field(
         default=None,
-        pattern="^[0-9a-f]{40}$",
+        json_schema_extra={"pattern": "^[0-9a-f]{40}$"},  # said better where it is used
         description="Commit of the hub id: a pinned one, never a branch",
     )
     architecture: Name | None = Field(

@@ -18,8 +18,16 @@ def latent_shape(settings: DiffusionSettings, config: Mapping[str, Any]) -> Late
     return int(config["out_channels"]), frames, height // SPATIAL, width // SPATIAL
 
 
-def check_shape(settings: DiffusionSettings, config: Mapping[str, Any], place: str) -> None:
+def check_shape(
+    settings: DiffusionSettings, config: Mapping[str, Any], pipeline: str, place: str
+) -> None:
     """Refuse sizes that the networks do not have.
+
+    Args:
+        settings: Of the model entry.
+        config: The transformer's configuration.
+        pipeline: Name of diffusers' pipeline class.
+        place: File, line and model entry, for messages.
 
     Raises:
         UserError: A side, the number of frames or the frame rate is wrong.
@@ -35,6 +43,10 @@ def check_shape(settings: DiffusionSettings, config: Mapping[str, Any], place: s
                 f"{place}.resolution: expected a {name} that is a multiple of {unit}, got {side}; "
                 f"the nearest are {near}"
             )
+    if "TextToImage" in pipeline and settings.frames > 1:
+        raise UserError(
+            f"{place}.frames: {pipeline} makes images: expected 1 frame, got {settings.frames}"
+        )
     if settings.frames % TEMPORAL != 1:
         low = (settings.frames - 1) // TEMPORAL * TEMPORAL + 1
         raise UserError(

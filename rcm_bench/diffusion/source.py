@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.diffusion.families import VAE_PARAMETERS, Family, parameters
+from rcm_bench.diffusion.families import AUTOENCODER, VAE_PARAMETERS, Family, parameters
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _PARTS = ("text_encoder", "transformer", "vae")
+ENCODERS = ("T5EncoderModel", "UMT5EncoderModel")
 _TOKENIZERS = ("tokenizer.json", "spiece.model")
 _SIZES = ("patch_size", "num_attention_heads", "attention_head_dim", "num_layers")
 
@@ -87,17 +89,25 @@ def locate(name: str, revision: str | None, folder: Path, place: str, size: str 
         raise UserError(
             f"{place}.weights: {name}: no such folder, neither in {folder} nor in {Path.cwd()}"
         )
-    if revision is None:
+    snapshots = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
+    if revision is None or not _COMMIT.fullmatch(revision):
+        got = "none" if revision is None else f"'{revision}'"
         raise UserError(
             f"{place}.revision: expected the commit of '{name}' on the hub (40 hexadecimal "
-            "digits), got none; a branch may change under the same name"
+            f"digits), got {got}; a branch may change under the same name{_there(snapshots)}"
         )
-    root = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots" / revision
+    root = snapshots / revision
     if not (root / "model_index.json").is_file():
-        said = f"{name} at {revision[:12]} is not on this machine{size}; get it"
+        said = f"{name} at {revision[:12]} is not on this machine{size}{_there(snapshots)}; get it"
         command = f"hf download {name} --revision {revision} --exclude '*.pt' '*.pth' 'examples/*'"
         return Source(name=name, root=None, missing=f"{said}: {command}", revision=revision)
     return Source(name=name, root=root, revision=revision)
+
+
+def _there(snapshots: Path) -> str:
+    """Say which commits of a hub id are on this machine."""
+    there = sorted(p.name for p in snapshots.glob("*") if (p / "model_index.json").is_file())
+    return f"; on this machine: {', '.join(there)}" if there else ""
 
 
 def hub_cache() -> Path:
@@ -139,10 +149,10 @@ def check_pipeline(root: Path, family: Family, place: str, elsewhere: Collection
     for part in _PARTS:
         config = read_json(root / part / "config.json", place)
         expected = family.transformer if part == "transformer" else None
-        if expected and config.get("_class_name") != expected:
+        named = {"transformer": family.transformer, "vae": AUTOENCODER}.get(part)
+        if named and config.get("_class_name") != named:
             raise UserError(
-                f"{place}.weights: {root / part}: expected {expected}, "
-                f"got {config.get('_class_name')}"
+                f"{place}.weights: {root / part}: expected {named}, got {config.get('_class_name')}"
             )
         needed = (*_SIZES, "in_channels", "out_channels", family.text_width) if expected else ()
         if lacking := [key for key in needed if key not in config]:
@@ -152,6 +162,19 @@ def check_pipeline(root: Path, family: Family, place: str, elsewhere: Collection
             )
         for file in () if part in elsewhere else part_files(root / part, place):
             read_header(file, f"{place}.weights")
+    channels = int(read_json(root / "transformer" / "config.json", place)["out_channels"])
+    own = read_json(root / "vae" / "config.json", place).get("z_dim", channels)
+    if own != channels:
+        raise UserError(
+            f"{place}.weights: {root}: expected an autoencoder of {channels} channels as the "
+            f"transformer has, got z_dim {own}"
+        )
+    encoder = index.get("text_encoder") or [None, None]
+    if encoder[1] not in ENCODERS:
+        raise UserError(
+            f"{place}.weights: {root}: expected a text encoder of class {' or '.join(ENCODERS)}, "
+            f"got {encoder[1]}"
+        )
     if not any((root / "tokenizer" / name).is_file() for name in _TOKENIZERS):
         raise UserError(
             f"{place}.weights: {root / 'tokenizer'}: expected {' or '.join(_TOKENIZERS)}, got none"

@@ -22,6 +22,7 @@ from rcm_bench.diffusion.source import (
     part_files,
     read_json,
 )
+from rcm_bench.diffusion.student_fit import check_config, check_student
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.types import ModelContext
 from rcm_bench.weights_files import read_header
@@ -154,6 +155,8 @@ def resolve(
     else:
         student = find_checkpoint(settings.transformer, context.folder, at, pickles)
         _check_student(student, expected, family, settings)
+        if source.root is not None or settings.architecture is not None:
+            check_config(student.path, config, at)
     return Weights(
         source=source,
         config=config,
@@ -255,8 +258,7 @@ def _check_student(
     prefix, where = settings.prefix, f"{student.place}: {student.path}"
     names = diffusers_names(shapes, family.name, layout_of(shapes, prefix), prefix)
     found = {new: shapes[old] for old, new in names.items()}
-    check_told(found, settings.second_time, where)
-    check_fit(expected, found, where)
+    check_student(found, expected, family, settings.second_time, where)
 
 
 def _lora(

@@ -1,11 +1,12 @@
 """Features for the calibration: no network here has seen a photograph.
 
-Hand features (small pixels), real architectures with random weights (DINOv2, LPIPS's SqueezeNet
-under its learned weights of channels), and hidden activations of the laboratory's own trained
-teacher.
+Hand features (small pixels), real architectures with random weights (DINOv2, CLIP's vision
+transformer, LPIPS's SqueezeNet under its learned weights of channels), and hidden activations of
+the laboratory's own trained teacher.
 """
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 
 from rcm_bench.canonical import file_digest
 from rcm_bench.features import Extractor
+from rcm_bench.features.clip import Settings as ClipSettings
 from rcm_bench.features.dino import Settings as DinoSettings
 from rcm_bench.features.lpips import Settings as LpipsSettings
 from rcm_bench.features.pixels import Settings as PixelSettings
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 WHERE = "calibration"
+_CLIP = "calibration-clip"
 _SIDE = 56
 _NOISE_TIME = 0.3  # share of noise at which the teacher looks at an image
 
@@ -53,6 +56,7 @@ def networks(seed: int) -> Iterator[Network]:
     torch.manual_seed(seed)
     yield Network("DINOv2, random weights", "cosine", _random_dino())
     yield Network("LPIPS, random SqueezeNet", "squared", _random_lpips())
+    yield Network("CLIP, random weights", "cosine", _random_clip())
 
 
 def _random_dino() -> Extractor:
@@ -85,6 +89,22 @@ def _random_lpips() -> Extractor:
         settings = LpipsSettings(
             net="squeeze", weights=str(path), sha256=file_digest(path), size=64, sketch=4096
         )
+        return settings.load(WHERE, "cpu")
+
+
+def _random_clip() -> Extractor:
+    """Save a small CLIP with random weights, and load it as the benchmark would."""
+    import open_clip
+
+    vision = {"image_size": 64, "patch_size": 8, "layers": 6, "width": 192, "head_width": 64}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    config = {"embed_dim": 192, "vision_cfg": vision, "text_cfg": text}
+    with tempfile.TemporaryDirectory() as name:
+        (Path(name) / f"{_CLIP}.json").write_text(json.dumps(config), encoding="utf-8")
+        open_clip.add_model_config(name)
+        path = Path(name) / "clip.pt"
+        torch.save(open_clip.create_model(_CLIP).state_dict(), path)
+        settings = ClipSettings(model=_CLIP, weights=str(path), sha256=file_digest(path))
         return settings.load(WHERE, "cpu")
 
 

@@ -11,7 +11,12 @@ from rcm_reports.links import gallery_link
 from rcm_reports.palette import Style, style_of
 from rcm_reports.published import PublishedLine, published_lines
 
-BENCHMARK_TITLES = {"geneval": "GenEval", "vbench": "VBench", "latency": "Time"}
+BENCHMARK_TITLES = {
+    "geneval": "GenEval",
+    "vbench": "VBench",
+    "vbench_i2v": "VBench-I2V",
+    "latency": "Time",
+}
 TIME_BENCHMARKS = frozenset({"latency", "throughput", "timing"})
 NOT_QUALITY = TIME_BENCHMARKS | {"diversity", "feature_diversity"}
 

@@ -54,8 +54,14 @@ def test_totals_follow_from_their_parts(by_row):
 
 
 def test_totals_without_parts_are_few_and_known(by_row):
+    """One is quoted by others alone; rCM's Table 3 prints totals and no parts of them."""
     bare = by_row[by_row["total"].notna() & by_row["quality"].isna()]
     assert [row[-1] for row in bare.index] == ["Self-Forcing paper, quoted in its issue 92"]
+    others = {name for name in by_row if name.endswith(("total", "overall"))}
+    assert others == {"total", "overall", "t2v_total", "i2v_total"}
+    both = by_row[by_row["t2v_total"].notna() | by_row["i2v_total"].notna()]
+    assert {row[-1] for row in both.index} == {"arXiv 2510.08431v3 Table 3"} and len(both) == 2
+    assert both[["quality", "semantic", "overall", "total"]].isna().all(axis=None)
 
 
 def test_every_number_has_a_source_and_a_known_unit():

@@ -63,7 +63,8 @@ FAULTS = {
         [
             "DIR/tiny.yaml:10: benchmarks.brightnes: unknown benchmark 'brightnes'. Available: "
             "aesthetic, brightness, clip_score, cmmd, detail, diversity, feature_diversity, fid, "
-            "geneval, hpsv2, latency, pick_score, throughput, vbench. Did you mean 'brightness'?"
+            "geneval, hpsv2, latency, pick_score, throughput, vbench, vbench_i2v. "
+            "Did you mean 'brightness'?"
         ],
     ),
     "misspelt sampler": (
@@ -113,8 +114,8 @@ FAULTS = {
     ),
     "unknown prompt set": (
         ("file: prompts.txt", "set: lap, per_task: 2"),
-        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: geneval, lab, vbench. "
-         "Did you mean 'lab'?"],
+        ["DIR/tiny.yaml:9: prompts.set: unknown prompt set 'lap'. Available: geneval, lab, vbench, "
+         "vbench_i2v. Did you mean 'lab'?"],
     ),
     "undeclared variable": (
         ("level: 0.9", "level: '${LEVEL}'"),

@@ -1,8 +1,9 @@
 """Small videos that meet the readers' and the networks' corners; run in the harness's environment.
 
-Usage: python make_videos.py FOLDER (parity | speed | gpu)
+Usage: python make_videos.py FOLDER (parity | speed | full | gpu)
 
-Names are those of prompts of appearance_style, so that all seven dimensions take them.
+Names are those of prompts of appearance_style, so that all seven dimensions take them. ``gpu``:
+the five videos that VBench scores of each prompt.
 """
 
 import sys
@@ -21,7 +22,8 @@ PARITY = (
     (176, 144, 6, 16, 2, 1),
 )
 SPEED = ((256, 160, 17, 16, 2, None),)
-GPU = ((832, 480, 81, 16, 2, None), (832, 480, 81, 16, 0, None))
+FULL = ((832, 480, 9, 16, 2, None),)
+GPU = tuple((832, 480, 81, 16, speed, None) for speed in (2, 0, 3, 0, 1))
 
 
 def textured(width, height, frames, speed, seed):
@@ -59,8 +61,9 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for index, (width, height, frames, rate, speed, matrix) in enumerate(
-        {"parity": PARITY, "speed": SPEED, "gpu": GPU}[sys.argv[2]]
+        {"parity": PARITY, "speed": SPEED, "full": FULL, "gpu": GPU}[sys.argv[2]]
     ):
-        name = f"A beautiful coastal beach in spring, waves lapping on sand, {STYLES[index]}-0.mp4"
+        style, number = (STYLES[0], index) if sys.argv[2] == "gpu" else (STYLES[index], 0)
+        name = f"A beautiful coastal beach in spring, waves lapping on sand, {style}-{number}.mp4"
         pictures = textured(width, height, frames, speed, index)
         write(folder / name, pictures, rate, matrix, "30" if sys.argv[2] == "gpu" else "12")

@@ -38,7 +38,7 @@ PER_VIDEO_SCALE = {"imaging_quality": 100.0}
 
 def style_of(path):
     """Return the style that the prompt in a file's name ends with."""
-    return path.stem.removesuffix("-0").rpartition(", ")[2]
+    return path.stem.rpartition("-")[0].rpartition(", ")[2]
 
 
 def weight_files(folder):

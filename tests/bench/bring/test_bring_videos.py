@@ -11,6 +11,8 @@ from rcm_bench.errors import UserError
 from rcm_bench.finish import open_run
 from rcm_bench.types import Media
 from rcm_bench.vbench import prompts
+from rcm_bench.vbench.dimensions import I2V_GROUPS
+from rcm_bench.video import read_video
 from rcm_bench.video_files import encode_video
 
 SUITE = """\
@@ -67,6 +69,33 @@ def test_videos_are_stored_byte_for_byte(videos, tmp_path):
         assert blob.endswith(".mp4") and run.store.blobs.read(blob) == given.read_bytes()
     identity = run.plan.identities["teacher"]
     assert (identity["resolution"], identity["frames"], identity["fps"]) == ([32, 48], 4, 8.0)
+
+
+def test_videos_scored_twice_give_the_same_tables_and_files(videos, tmp_path, monkeypatch):
+    """In VBench-I2V's set, whose flickering needs neither weights nor the static filter."""
+    rows = [{"prompt_en": text, "dimension": list(I2V_GROUPS[1][1]), "image_name": "a.jpg"}
+            for text in TEXTS]  # fmt: skip
+    info = tmp_path / "i2v.json"
+    info.write_text(json.dumps(rows))
+    monkeypatch.setattr(prompts, "I2V_SHA256", file_digest(info))
+    text = SUITE.replace("set: vbench, info: info.json, preset: five-unfiltered",
+                         "set: vbench_i2v, info: i2v.json")  # fmt: skip
+    own = "vbench_i2v: {dimensions: [temporal_flickering], device: cpu}"
+    videos.write_text(text.replace("brightness: {}", own))
+    found = []
+    for name in ("first", "second"):
+        outcome = rcm_bench.run(str(videos), tmp_path / name)
+        tables = tmp_path / name / "tables"
+        found.append({p.name: p.read_bytes() for p in tables.iterdir() if p.suffix != ".html"})
+        rcm_bench.score(tmp_path / name)
+        found.append({p.name: p.read_bytes() for p in tables.iterdir() if p.suffix != ".html"})
+    assert outcome.whole and found[0] == found[1] == found[2] == found[3]
+    assert len([name for name in found[0] if name.endswith("_eval_results.json")]) == 2
+    own = outcome.measurements.query("metric == 'temporal_flickering'")
+    value = own.set_index("model")["value"]
+    frames = [read_video(p).frames.astype(float) for p in (tmp_path / "teacher").iterdir()]
+    each = [(255 - np.abs(np.diff(f, axis=0)).mean()) / 255 for f in frames]
+    assert value["teacher"] == pytest.approx(np.mean(each), rel=1e-9)
 
 
 def test_what_is_wrong_with_videos_is_said_by_name(videos, tmp_path, clips):
