@@ -57,6 +57,7 @@ def distill(
                 max_seconds=float("inf") if max_seconds is None else max_seconds,
                 validate=Validation(teacher=loaded.teacher is None, sheets=folder / "samples"),
                 progress=show,
+                data=None if loaded.data.file is None else path.parent / loaded.data.file,
             )
         except (ValueError, FloatingPointError) as fault:
             raise UserError(str(fault)) from None

@@ -1,10 +1,11 @@
 """A pool of rendered scenes on one device, from which training batches are drawn."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Generator, Tensor
 
+from rcm_distill.lab.pool_file import Pairs
 from rcm_distill.lab.render import DATA_SCALE, render
 from rcm_distill.lab.world import sample_training
 
@@ -40,6 +41,13 @@ class Pool:
             tokens.append(pairs.tokens)
         self.images = torch.cat(images)
         self.tokens = torch.cat(tokens)
+
+    @classmethod
+    def of(cls, pairs: Pairs, device: torch.device | str = "cpu") -> Self:
+        """Hold pairs that are there already, such as those of a file."""
+        pool = cls.__new__(cls)
+        pool.images, pool.tokens = (part.to(device) for part in pairs)
+        return pool
 
     def __len__(self) -> int:
         """Return how many pairs the pool holds."""

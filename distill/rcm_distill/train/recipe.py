@@ -43,10 +43,28 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Data:
-    """The pre-rendered pool of laboratory scenes that training draws from."""
+    """What training draws from: rendered scenes of the laboratory, or a file of pairs.
 
-    num_images: int
+    Attributes:
+        num_images: How many scenes to render; None where there is a file.
+        seed: Their seed.
+        file: A file of ``rcm_distill.lab.pool_file``, beside the recipe.
+        sha256: Its SHA-256: a path alone does not decide the weights.
+    """
+
+    num_images: int | None = None
     seed: int = 0
+    file: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse no data, two sorts of data, and a file that is not named by its content."""
+        if (self.num_images is None) == (self.file is None):
+            raise ValueError("give either num_images or file")
+        if self.num_images is not None and self.num_images < 1:
+            raise ValueError(f"num_images must be at least 1, got {self.num_images}")
+        if (self.file is None) != (self.sha256 is None):
+            raise ValueError("file and sha256 belong together")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,10 +139,6 @@ def load_recipe(path: Path) -> Recipe:
     recipe: Recipe = build(Recipe, read_values(path, "recipe"), str(path))
     if min(recipe.steps, recipe.batch_size, recipe.accumulate) < 1:
         raise ValueError(f"{path}: steps, batch_size and accumulate must be at least 1")
-    if recipe.data.num_images < 1:
-        raise ValueError(
-            f"{path}: data: num_images must be at least 1, got {recipe.data.num_images}"
-        )
     for length in recipe.ema:
         if isinstance(length, float):
             build(Power, {"length": length}, f"{path}: ema")

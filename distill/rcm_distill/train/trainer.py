@@ -8,11 +8,12 @@ from typing import NamedTuple
 import torch
 
 from rcm_distill.lab.pool import Pool
+from rcm_distill.lab.pool_file import read_pairs
 from rcm_distill.train.graphs import StepGraphs
 from rcm_distill.train.interrupts import Interrupts
 from rcm_distill.train.iteration import descend, is_balanced, rehearse
 from rcm_distill.train.log import Log
-from rcm_distill.train.recipe import Recipe, objective
+from rcm_distill.train.recipe import Data, Recipe, objective
 from rcm_distill.train.session import (
     Progress,
     Session,
@@ -49,6 +50,7 @@ def train(
     validate: Validate | None = None,
     progress: Progress | None = None,
     turn: Turn | None = None,
+    data: Path | None = None,
 ) -> Report:
     """Train until the recipe's steps or the time limit, whichever comes first; resume from ``out``.
 
@@ -69,14 +71,15 @@ def train(
             everything is compiled and left before validation: several processes then train one
             after another, each compiling before its turn and validating after it. What is to be
             validated waits in the folder ``waiting`` of ``out``, where a stop does not lose it.
+        data: The file of pairs; needed where the recipe names one.
 
     Raises:
-        ValueError: The recipe and the folder do not fit together.
+        ValueError: The recipe and the folder do not fit together, or the data are damaged.
         FloatingPointError: More samples were non-finite, or a loss grew further, than the recipe
             tolerates; the state is then in ``stopped.safetensors``, and an earlier one is kept.
         KeyboardInterrupt: SIGINT asked to stop; the state is saved.
     """
-    loss = objective(recipe)
+    loss, pool = objective(recipe), _pool(recipe.data, data, device)
     training = start(recipe, loss, device, teacher)
     if (out / "state.safetensors").exists():
         restore(training, recipe, out / "state.safetensors")
@@ -85,7 +88,7 @@ def train(
     session = Session(
         recipe=recipe,
         loss=loss,
-        pool=Pool(recipe.data.num_images, recipe.data.seed, torch.device(device)),
+        pool=pool,
         log=log,
         out=out,
         device=device,
@@ -108,6 +111,14 @@ def train(
     interrupts.deliver()
     weights, finished = out / f"{recipe.recipe}.safetensors", training.step >= recipe.steps
     return Report(training.step, training.seconds, finished, weights, log.path)
+
+
+def _pool(wanted: Data, path: Path | None, device: str) -> Pool:
+    if wanted.num_images is not None:
+        return Pool(wanted.num_images, wanted.seed, torch.device(device))
+    if path is None:
+        raise ValueError(f"the recipe needs the file of its data, '{wanted.file}'")
+    return Pool.of(read_pairs(path, str(wanted.sha256)), device)
 
 
 def _loop(training: Training, session: Session) -> Interrupts:

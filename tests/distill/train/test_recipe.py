@@ -64,6 +64,9 @@ def test_a_good_recipe_reads(tmp_path):
         ("steps: 4", "steps: 4\nema: [{law: half}]", "unknown law 'half'.*mean 'half_life'"),
         ("steps: 4", "steps: 4\nema: [{law: constant, decay: 2.0}]", "decay must be in"),
         ("num_images: 8", "num_images: 0", "data: num_images must be at least 1, got 0"),
+        ("num_images: 8", "seed: 8", "data: give either num_images or file"),
+        ("num_images: 8", "num_images: 8, file: x, sha256: y", "give either num_images or file"),
+        ("num_images: 8", "file: pairs.safetensors", "file and sha256 belong together"),
         ("flow_matching", "scm", "'teacher' is missing: method scm needs one"),
         ("method: flow_matching", "method: rcm\nteacher: t", "'critic' is missing: method rcm"),
         (
