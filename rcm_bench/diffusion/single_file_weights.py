@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers import pipelines
@@ -119,7 +120,7 @@ def _marks(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
 def _numbers(value: Tensor) -> set[int]:
     if not any(value.stride()):
         return {int(value.flatten()[0])}
-    return {int(number) for number in value.unique()}
+    return {int(number) for number in np.unique(value.numpy())}
 
 
 def read_text_encoders(
