@@ -146,13 +146,14 @@ def read_text_encoders(
             net = _text_encoder(single, kind, marks, config, part, None)
             if net is None:
                 continue
-            state = net.state_dict()
-            lost = [name for name, value in state.items() if value.is_meta]
+            used |= {n for v in net.state_dict().values() if not v.is_meta for n in _numbers(v)}
+            net.tie_weights()  # T5's words are told once or twice
+            lost = [name for name, value in net.state_dict().items() if value.is_meta]
             faults += [f"{part}: {len(lost)} missing: {', '.join(lost[:8])}"] if lost else []
-            used |= {n for v in state.values() if not v.is_meta for n in _numbers(v)}
             if not faults:
                 tensors = {key: file.get_tensor(key) for key in keys}
                 nets[part] = _text_encoder(single, kind, tensors, config, part, dtype)
+                nets[part].tie_weights()
     extra = [key for number, key in enumerate(keys, start=2) if number not in used]
     faults += [f"{len(extra)} unexpected: {', '.join(extra[:8])}"] if extra else []
     if faults:

@@ -203,7 +203,10 @@ SHORT = {"arguments": {"max_sequence_length": 16}}
 def test_a_peer_with_all_its_networks_in_one_file(sd3, tmp_path):
     root, pipe = sd3
     path = tmp_path / "sd3.safetensors"
-    save_file(sd3_file(pipe), path)
+    state = sd3_file(pipe)
+    del state["text_encoders.t5xxl.transformer.encoder.embed_tokens.weight"]
+    kept = {"alphas_cumprod": torch.zeros(2), "text_encoders.clip_l.logit_scale": torch.zeros(())}
+    save_file(state | kept, path)
     config = bare_config(root, tmp_path / "config")
     model = peer_of(path, config=str(config), **SHORT)
     model.load("cpu")
