@@ -52,8 +52,31 @@ class Images:
                 f"{self.place}: {self.folder}: expected one image for each prompt, "
                 f"{len(lost)} missing: {', '.join(lost[:5])}"
             )
-        for prompt_id in prompt_ids:
-            self.read(prompt_id)
+        for path in dict.fromkeys(self.path(p) for p in prompt_ids):
+            self._look(path)
+
+    def _look(self, path: Path) -> None:
+        """Check size and checksums; a thousand images are not unpacked at every plan.
+
+        Raises:
+            UserError: It is no PNG image, damaged or of another size.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(path, formats=("PNG",)) as image:
+                width, height = image.size
+                image.verify()
+        except (OSError, SyntaxError, ValueError) as fault:
+            raise UserError(f"{self.place}: {path}: expected a PNG image ({fault})") from None
+        self._check_size(path, (height, width))
+
+    def _check_size(self, path: Path, size: tuple[int, ...]) -> None:
+        if size != self.size:
+            raise UserError(
+                f"{self.place}: {path}: expected {self.size[0]}x{self.size[1]} (height x width), "
+                f"got {size[0]}x{size[1]}"
+            )
 
     def read(self, prompt_id: str) -> "NDArray[np.uint8]":
         """Return a prompt's image, uint8 of shape (height, width, 3).
@@ -68,11 +91,7 @@ class Images:
             array = decode(path)
         except (OSError, ValueError) as fault:
             raise UserError(f"{self.place}: {path}: expected a PNG image ({fault})") from None
-        if array.shape[:2] != self.size:
-            raise UserError(
-                f"{self.place}: {path}: expected {self.size[0]}x{self.size[1]} (height x width), "
-                f"got {array.shape[0]}x{array.shape[1]}"
-            )
+        self._check_size(path, array.shape[:2])
         return array
 
 
