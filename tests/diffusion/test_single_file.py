@@ -271,16 +271,16 @@ def test_sdxl_in_its_original_names(sdxl, tmp_path):
     head = "conditioner.embedders.1.model.transformer.resblocks."
     changed = {k: v for k, v in state.items() if k != name}
     save_file(changed | {"model.diffusion_model.input_blocks.9.0.surprise": torch.zeros(2)}, path)
-    wrong = peer_said(path, config)
+    wrong = peer_said(path, config, arguments={})
     assert "1 missing: down_blocks.0.resnets.0.conv1.weight" in wrong
     assert "1 unexpected: model.diffusion_model.input_blocks.9.0.surprise" in wrong
     save_file(state | {f"{head}7.ln_1.bias": torch.zeros(2)}, path)
-    assert f"1 unexpected: {head}7.ln_1.bias" in peer_said(path, config)
+    assert f"1 unexpected: {head}7.ln_1.bias" in peer_said(path, config, arguments={})
 
 
-def peer_said(path, config, load=True):
+def peer_said(path, config, load=True, **changes):
     with pytest.raises(UserError) as caught:
-        model = peer_of(path, config=str(config), **SHORT)
+        model = peer_of(path, config=str(config), **{**SHORT, **changes})
         if load:
             model.load("cpu")
     return str(caught.value)
