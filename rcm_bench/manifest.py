@@ -18,7 +18,10 @@ from rcm_bench.store import SCHEMA, frozen_suite, now
 from rcm_bench.suite import Suite
 from rcm_bench.types import Benchmark, Model
 from rcm_bench.unrecorded import UNKNOWN, is_brought, stated
+from rcm_bench.video_files import ABOUT as VIDEO_ABOUT
+from rcm_bench.video_files import CODEC as VIDEO_CODEC
 
+CODEC_ABOUT = {VIDEO_CODEC: f"{VIDEO_CODEC} ({VIDEO_ABOUT})"}
 AGGREGATION = "prompt-clustered-2"
 _SHORT = 12
 _MAX_SLUG = 40
@@ -146,7 +149,9 @@ def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:
 def _codec(plan: Plan) -> Any:
     """Return how samples were written; of those from elsewhere only the files' format is known."""
     found = {
-        name: f"{UNKNOWN} ({' and '.join(i['formats'])} as brought)" if is_brought(i) else CODEC
+        name: f"{UNKNOWN} ({' and '.join(i['formats'])} as brought)"
+        if is_brought(i)
+        else CODEC_ABOUT.get(str(i.get("codec")), CODEC)
         for name, i in plan.identities.items()
     }
     values = list(dict.fromkeys(found.values()))

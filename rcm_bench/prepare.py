@@ -58,7 +58,8 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     _refuse_quality_of_random(loaded, models)
     missing = missing_weights(models)
     check_gates(loaded, benchmarks)
-    prompts = load_prompts(loaded)
+    with _all_told(missing):
+        prompts = load_prompts(loaded)
     if loaded.suite.published:
         from rcm_bench.published_rows import check_published  # pandas, which a plan does not need
 
@@ -84,6 +85,17 @@ def _told(missing: list[str]) -> Iterator[None]:
         if not missing:
             raise
         missing.append(str(fault))
+
+
+@contextmanager
+def _all_told(missing: list[str]) -> Iterator[None]:
+    """Where a plan must end here, say what else is missing: all of it can be got at once."""
+    try:
+        yield
+    except UserError as fault:
+        if not missing:
+            raise
+        raise UserError("\n".join([str(fault), *missing])) from None
 
 
 def _check_models(

@@ -42,9 +42,9 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     """
     from rcm_distill.samplers.times import check_times, consistency_times
 
-    if sampler.times is None and sampler.preset == "fastgen":
-        return _fastgen_times(sampler.sigma_max, steps)
     if sampler.times is None:
+        if sampler.preset == "fastgen":
+            return _fastgen_times(sampler.sigma_max, steps)
         return consistency_times(steps, sampler.sigma_max, sampler.preset)
     if str(steps) not in sampler.times:
         raise ValueError(f"'times' has no grid of {steps} steps, only {', '.join(sampler.times)}")

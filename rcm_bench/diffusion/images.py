@@ -65,8 +65,37 @@ class Images:
                 f"{self.place}: {self.folder}: expected one image for each prompt, "
                 f"{len(lost)} missing: {', '.join(lost[:5])}"
             )
-        for prompt_id in paths.values():
-            self.read(prompt_id)
+        for path, prompt_id in paths.items():
+            self._look(path, named=prompt_id in self.names)
+
+    def _look(self, path: Path, *, named: bool) -> None:
+        """Check size and checksums; a thousand PNG images are not unpacked at every plan.
+
+        Raises:
+            UserError: It is no image, damaged or of another size.
+        """
+        from PIL import Image
+
+        try:
+            with Image.open(path, formats=("PNG", "JPEG") if named else ("PNG",)) as image:
+                width, height = image.size
+                # Only PNG has checksums.
+                image.verify() if image.format == "PNG" else image.load()
+        except (OSError, SyntaxError, ValueError) as fault:
+            raise self._damaged(path, fault, named=named) from None
+        if not named:
+            self._check_size(path, (height, width))
+
+    def _damaged(self, path: Path, fault: Exception, *, named: bool) -> UserError:
+        kind = "an image" if named else "a PNG image"
+        return UserError(f"{self.place}: {path}: expected {kind} ({fault})")
+
+    def _check_size(self, path: Path, size: tuple[int, ...]) -> None:
+        if size != self.size:
+            raise UserError(
+                f"{self.place}: {path}: expected {self.size[0]}x{self.size[1]} (height x width), "
+                f"got {size[0]}x{size[1]}"
+            )
 
     def read(self, prompt_id: str) -> "NDArray[np.uint8]":
         """Return a prompt's image, uint8 of shape (height, width, 3).
@@ -80,15 +109,10 @@ class Images:
         try:
             array = decode(path) if named else decode(path, ("PNG",))
         except (OSError, ValueError) as fault:
-            kind = "an image" if named else "a PNG image"
-            raise UserError(f"{self.place}: {path}: expected {kind} ({fault})") from None
+            raise self._damaged(path, fault, named=named) from None
         if named:
             return _scaled(array, self.size)
-        if array.shape[:2] != self.size:
-            raise UserError(
-                f"{self.place}: {path}: expected {self.size[0]}x{self.size[1]} (height x width), "
-                f"got {array.shape[0]}x{array.shape[1]}"
-            )
+        self._check_size(path, array.shape[:2])
         return array
 
 

@@ -169,9 +169,9 @@ def ratios(rounds: dict[str, list[Took]], num_samples: int = 1) -> dict[str, dic
         longer = _middle([(ours - bare) / num_samples for ours, bare in pairs])
         found[name] = {
             **{"value": value, "low": low, "high": high},
-            "at_most_1_percent_more": outcome_of(
-                *(float("nan") if end is None else end - 1 for end in (low, high)), MOST
-            ),
+            "at_most_1_percent_more": "inconclusive"
+            if low is None or high is None
+            else outcome_of(low - 1, high - 1, MOST),
             "seconds_a_sample_more": dict(zip(("value", "low", "high"), longer, strict=True)),
         }
     return found

@@ -29,6 +29,9 @@ MAIN = "model.diffusion_model."
 NO_WEIGHTS = re.compile(
     r"(.*\.)?(_extra_state|position_ids|accum_\w+)|(.*\.)?pos_embedder\..*|(net\.)?logvar\..*"
     r"|denoiser\.sigmas|model_ema\..*|.*\.logit_scale"
+    # Stable Diffusion's noise schedule, which is the scheduler's here.
+    r"|betas|alphas_cumprod(_prev)?|(log|sqrt)_\w*alphas_cumprod|sqrt_recipm1_alphas_cumprod"
+    r"|posterior_\w+"
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import init_empty_weights
 from diffusers import pipelines
@@ -119,7 +120,7 @@ def _marks(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
 def _numbers(value: Tensor) -> set[int]:
     if not any(value.stride()):
         return {int(value.flatten()[0])}
-    return {int(number) for number in value.unique()}
+    return {int(number) for number in np.unique(value.numpy())}
 
 
 def read_text_encoders(
@@ -145,13 +146,14 @@ def read_text_encoders(
             net = _text_encoder(single, kind, marks, config, part, None)
             if net is None:
                 continue
-            state = net.state_dict()
-            lost = [name for name, value in state.items() if value.is_meta]
+            used |= {n for v in net.state_dict().values() if not v.is_meta for n in _numbers(v)}
+            net.tie_weights()  # T5's words are told once or twice
+            lost = [name for name, value in net.state_dict().items() if value.is_meta]
             faults += [f"{part}: {len(lost)} missing: {', '.join(lost[:8])}"] if lost else []
-            used |= {n for v in state.values() if not v.is_meta for n in _numbers(v)}
             if not faults:
                 tensors = {key: file.get_tensor(key) for key in keys}
                 nets[part] = _text_encoder(single, kind, tensors, config, part, dtype)
+                nets[part].tie_weights()
     extra = [key for number, key in enumerate(keys, start=2) if number not in used]
     faults += [f"{len(extra)} unexpected: {', '.join(extra[:8])}"] if extra else []
     if faults:

@@ -2,12 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import tiny_models
 
 from rcm_bench.diffusion import families, loading, overhead
 from rcm_bench.diffusion.overhead import Took
 from rcm_bench.errors import UserError
+from rcm_bench.media import picture_flags
 
 
 @pytest.fixture
@@ -62,6 +64,20 @@ def test_ratios_are_paired_by_round():
     few = overhead.ratios({name: rows[:5] for name, rows in rounds.items()})
     assert few["sampling"]["low"] is None
     assert few["sampling"]["at_most_1_percent_more"] == "inconclusive"
+
+
+@pytest.mark.parametrize("shape", [(5, 64, 80, 3), (64, 80, 3), (2, 8, 8, 3)])
+def test_a_sample_is_flagged_by_all_of_its_pixels(shape):
+    """Most samples are told by the first of them: a second of work at real size was spent."""
+    plain = np.full(shape, 7, np.uint8)
+    frozen = ["frozen"] if len(shape) == 4 else []
+    assert picture_flags(plain) == ["one_colour", *frozen]
+    last = plain.copy()
+    last.reshape(-1)[-1] = 8
+    assert picture_flags(last) == []
+    if frozen:
+        noise = np.random.default_rng().integers(0, 255, shape[1:], np.uint8)
+        assert picture_flags(np.stack([noise] * shape[0])) == frozen
 
 
 @pytest.mark.parametrize(("suite", "model", "said"), [

@@ -223,3 +223,15 @@ def test_images_for_video(cosmos_video, tmp_path):
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "00000.png")
     with pytest.raises(UserError, match=r"00001\.png: expected a PNG image"):
         model.check(prompts, [1])
+    noise = np.random.default_rng().integers(0, 255, (32, 32, 3), np.uint8)
+    file = tmp_path / "00001.png"
+    Image.fromarray(noise).save(file)
+    model.check(prompts, [1])
+    whole = file.read_bytes()
+    for damaged in (whole[:-300], whole[:200] + b"?" + whole[201:]):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"00001\.png: expected a PNG image"):
+            model.check(prompts, [1])
+    Image.fromarray(noise).save(file, format="JPEG")
+    with pytest.raises(UserError, match=r"00001\.png: expected a PNG image"):
+        model.check(prompts, [1])

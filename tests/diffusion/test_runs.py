@@ -87,6 +87,7 @@ def test_rewritten_prompts_are_paired_by_line_and_recorded(suite, tmp_path):
     said = make_manifest(prepared, {})
     assert said["protocol"]["rewriting"] == "file"
     assert said["protocol"]["negative_prompt"] == ["blurry"]
+    assert said["protocol"]["codec"].startswith("mp4-1 (MP4, H.264 by libx264, crf 12, preset fast")
     store = RunStore.create(tmp_path / "out", said, prepared.plan.prompts)
     store.close()
     lines = (tmp_path / "out" / "prompts.jsonl").read_text()

@@ -203,7 +203,10 @@ SHORT = {"arguments": {"max_sequence_length": 16}}
 def test_a_peer_with_all_its_networks_in_one_file(sd3, tmp_path):
     root, pipe = sd3
     path = tmp_path / "sd3.safetensors"
-    save_file(sd3_file(pipe), path)
+    state = sd3_file(pipe)
+    del state["text_encoders.t5xxl.transformer.encoder.embed_tokens.weight"]
+    kept = {"alphas_cumprod": torch.zeros(2), "text_encoders.clip_l.logit_scale": torch.zeros(())}
+    save_file(state | kept, path)
     config = bare_config(root, tmp_path / "config")
     model = peer_of(path, config=str(config), **SHORT)
     model.load("cpu")
@@ -228,9 +231,56 @@ def test_a_peer_in_its_original_names_with_text_encoder_from_the_folder(tmp_path
     assert (made[0].array == made[1].array).all() and made[0].array.std() > 1
 
 
-def peer_said(path, config, load=True):
+@pytest.fixture(scope="module")
+def sdxl(tmp_path_factory):
+    """SDXL with text encoders of two widths, the second's pooled width as the UNet takes it."""
+    import transformers
+
+    def clip_text(projection, width=None):
+        width = 40 if projection else 24
+        config = transformers.CLIPTextConfig(
+            vocab_size=128, hidden_size=width, intermediate_size=37, num_hidden_layers=2,
+            num_attention_heads=4, projection_dim=32, max_position_embeddings=16, bos_token_id=0,
+            eos_token_id=1, pad_token_id=1,
+        )  # fmt: skip
+        kind = "CLIPTextModelWithProjection" if projection else "CLIPTextModel"
+        return getattr(transformers, kind)(config).eval()
+
+    folder = tmp_path_factory.mktemp("sdxl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_pipelines, "clip_text", clip_text)
+        return folder, tiny_pipelines.save("sdxl", folder)
+
+
+def test_sdxl_in_its_original_names(sdxl, tmp_path):
+    """Everything joined, split and renumbered as its single files have it."""
+    import original_sdxl
+
+    root, pipe = sdxl
+    path, config = tmp_path / "sdxl.safetensors", bare_config(root, tmp_path / "config")
+    state = original_sdxl.file_of(pipe)
+    fixed = {"conditioner.embedders.0.transformer.text_model.embeddings.position_ids":
+             torch.arange(16)[None], "denoiser.sigmas": torch.zeros(3)}  # fmt: skip
+    save_file(state | fixed, path)
+    made = []
+    for model in (peer_of(path, config=str(config)), peer_of(root)):
+        model.load("cpu")
+        made += model.generate([item()])
+    assert (made[0].array == made[1].array).all() and made[0].array.std() > 1
+    name = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
+    head = "conditioner.embedders.1.model.transformer.resblocks."
+    changed = {k: v for k, v in state.items() if k != name}
+    save_file(changed | {"model.diffusion_model.input_blocks.9.0.surprise": torch.zeros(2)}, path)
+    wrong = peer_said(path, config, arguments={})
+    assert "1 missing: down_blocks.0.resnets.0.conv1.weight" in wrong
+    assert "1 unexpected: model.diffusion_model.input_blocks.9.0.surprise" in wrong
+    save_file(state | {f"{head}7.ln_1.bias": torch.zeros(2)}, path)
+    assert f"1 unexpected: {head}7.ln_1.bias" in peer_said(path, config, arguments={})
+
+
+def peer_said(path, config, load=True, **changes):
     with pytest.raises(UserError) as caught:
-        model = peer_of(path, config=str(config), **SHORT)
+        model = peer_of(path, config=str(config), **{**SHORT, **changes})
         if load:
             model.load("cpu")
     return str(caught.value)

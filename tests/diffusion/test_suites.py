@@ -84,6 +84,19 @@ def test_vbench_with_its_prompts(name, tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+def test_a_plan_that_ends_at_its_prompts_says_what_else_is_missing(tmp_path, monkeypatch):
+    """VBench's environment, the weights and the student: they are got side by side."""
+    monkeypatch.setenv("RCM_BENCH_CACHE", str(tmp_path))
+    for name, hub in (("vbench_wan", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
+                      ("vbench_cosmos", "nvidia/Cosmos-Predict2-2B-Video2World")):  # fmt: skip
+        with pytest.raises(UserError) as caught:
+            rcm_bench.plan(name)
+        environment, weights, student = str(caught.value).splitlines()
+        assert "python -m rcm_bench.vbench build" in environment
+        assert weights.startswith(f"{hub} at ") and "get it: hf download" in weights
+        assert "models.student.transformer: rcm-" in student
+
+
 def test_a_plan_needs_neither_torch_nor_diffusers():
     code = (
         "import sys, rcm_bench; rcm_bench.plan('throughput_wan');"
