@@ -46,7 +46,7 @@ class Power:
 
     def beta(self, step: int) -> float:
         """Return what is kept of the average at update ``step``, from 1."""
-        return (1 - 1 / step) ** (gamma_from_length(self.length) + 1)
+        return float((1 - 1 / step) ** (gamma_from_length(self.length) + 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,14 +45,14 @@ def main(arguments: Sequence[str]) -> int:
     from rcm_bench.errors import UserError
     from rcm_bench.method_study import steps
     from rcm_bench.method_study.driver import Machine
-    from rcm_bench.method_study.study import load_study
+    from rcm_bench.method_study.study import bind, load_study
 
     try:
         study = load_study(asked.study)
         if asked.plan:
             print("\n".join(steps.plan(study)))
             return DONE
-        asked.out.mkdir(parents=True, exist_ok=True)
+        bind(study, asked.out)
         machine = Machine(asked.devices, asked.per_device, deadline)
         if not asked.as_it_is and not steps.train(study, asked.out, machine):
             print("the session is over: call again with the same folder to go on")

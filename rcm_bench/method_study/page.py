@@ -99,7 +99,7 @@ def readme(
         verdicts: Who converged.
         found: Answers ``"at equal compute"`` and ``"at equal updates"``.
         measured: Sums per prompt; empty where nothing is trained.
-        trials: Name and state of every trial of the search.
+        trials: Method and state of every trial of the search.
         snapshot: Student updates of the copies.
     """
     prompts = max((len(each.strata) for each in measured.values()), default=0)
@@ -131,18 +131,17 @@ def readme(
 
 def _missing(trained: Sequence[Trained], trials: Sequence[tuple[str, str]]) -> list[str]:
     """Say what has not run, where anything has not."""
-    absent = [name for name, state in trials if state == "not run"]
     lines = []
-    if absent:
-        done = f"{len(trials) - len(absent)} of {len(trials)} trials of the search have run"
-        lines.append(f"- {done}. Not run: {', '.join(absent)}.")
+    if any(state == "not run" for _, state in trials):
+        counts = []
+        for method in dict.fromkeys(name for name, _ in trials):
+            own = [state for name, state in trials if name == method]
+            counts.append(f"{method} {sum(state != 'not run' for state in own)} of {len(own)}")
+        lines.append(f"- Trials of the search that have run: {', '.join(counts)}.")
     waiting = [one.name for one in trained if one.state == "not run"]
     if waiting:
         done = f"{len(trained) - len(waiting)} of {len(trained)} trainings have run"
         lines.append(f"- {done}. Not run: {', '.join(waiting)}.")
-    unknown = dict.fromkeys(one.method for one in trained if not one.searched)
-    if unknown:
-        lines.append(f"- The search has not ended for {', '.join(unknown)}: nothing is chosen.")
     if not lines:
         return []
     return [

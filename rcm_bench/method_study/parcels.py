@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rcm_bench.method_study.study import STUDY, check_digest
 from rcm_bench.method_study.trainings import Training
 from rcm_bench.method_study.turns import DIVERGED, RECORD
 
@@ -63,6 +64,7 @@ def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOS
     manifest = {
         "parts": len(parts),
         "sha256": hashlib.sha256(data).hexdigest(),
+        "study": (out / STUDY).read_text(encoding="utf-8").strip(),
         "trainings": list(chosen),
         "left": left,
     }
@@ -81,7 +83,7 @@ def unpack(folder: Path, out: Path) -> list[str]:
         Names of the trainings in it.
 
     Raises:
-        ValueError: The parcel is not whole.
+        ValueError: The parcel is not whole, or of another study.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -94,6 +96,7 @@ def unpack(folder: Path, out: Path) -> list[str]:
     data = b"".join(name.read_bytes() for name in names)
     if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
         raise ValueError(f"{folder}: the parcel is damaged: its sha256 is not the manifest's")
+    check_digest(str(manifest["study"]), out)
     found = []
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         for member in tar.getmembers():
@@ -129,9 +132,10 @@ def lighten(out: Path, folder: Path) -> None:
         (there / AT_HOME).touch()
         for path in kept:
             shutil.copy(path, there)
-    if (out / "chosen.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(out / "chosen.json", folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (STUDY, "chosen.json"):
+        if (out / name).exists():
+            shutil.copy(out / name, folder)
 
 
 def _is_settled(own: Path) -> bool:

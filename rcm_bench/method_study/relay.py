@@ -62,10 +62,10 @@ def main(arguments: Sequence[str]) -> int:
 def _run(asked: argparse.Namespace, begun: float) -> int:
     from rcm_bench.method_study import parcels, steps
     from rcm_bench.method_study.driver import Machine
-    from rcm_bench.method_study.study import load_study
+    from rcm_bench.method_study.study import bind, load_study
 
     study = load_study(asked.study)
-    asked.out.mkdir(parents=True, exist_ok=True)
+    bind(study, asked.out)
     machine = Machine(
         devices=asked.devices,
         per_device=asked.at_once,

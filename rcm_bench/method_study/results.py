@@ -121,7 +121,7 @@ def report(study: Study, out: Path, run: Path | None, folder: Path) -> None:
         verdicts,
         found,
         measured,
-        trials=[(trial.name, _state(out, trial)) for trial in search(study)],
+        trials=[(trial.method, _state(out, trial)) for trial in search(study)],
         snapshot=equal_updates(study),
     )
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -1,7 +1,9 @@
 """A study's file: methods, search spaces, budgets and rules, fixed before the first training."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -126,6 +128,38 @@ class Study:
         """Return one method."""
         found: Method = build(Method, self.methods[name], f"methods.{name}")
         return found
+
+
+STUDY = "study.sha256"
+"""In the folder of a study: which study its trainings belong to."""
+
+
+def bind(study: Study, out: Path) -> None:
+    """Tie a folder to a study: what is fixed before the first training stays so.
+
+    Raises:
+        ValueError: The folder holds trainings of a study with other values.
+    """
+    text = json.dumps(asdict(study), sort_keys=True)
+    check_digest(hashlib.sha256(text.encode()).hexdigest(), out)
+
+
+def check_digest(digest: str, out: Path) -> None:
+    """Note in a folder which study it is of, the first time; later refuse another.
+
+    Raises:
+        ValueError: It is of another.
+    """
+    path = out / STUDY
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        path.write_text(digest + "\n", encoding="utf-8")
+    elif (found := path.read_text(encoding="utf-8").strip()) != digest:
+        raise ValueError(
+            f"{out}: holds trainings of another study ({STUDY}: {found[:8]}, this one is "
+            f"{digest[:8]}): spaces, budgets and rules are fixed before the first; take another "
+            "folder, or change the study's file back"
+        )
 
 
 def load_study(path: Path) -> Study:

@@ -52,7 +52,7 @@ class Consistency:
         c: Constant of the normalisation.
         method: How dF/dt is taken.
         weighting: ``"none"`` or ``"inverse_sigma"``, the prior weight 1 / tan t of sCM.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
         learned_weight: Whether the student's own ``log_weight`` evens the loss out over t.
     """
 

@@ -41,7 +41,7 @@ class DistributionMatching:
         guidance_form: What the scale means.
         normaliser: Mean |G - x0_teacher| ``"per_sample"`` (DMD2, rCM) or over the ``"batch"``
             (FastVideo).
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
 
     times: TimeLaw

@@ -5,7 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Reduction = Literal["sum", "mean"]
+Reduction = Literal["sum", "mean", "mean_of_sums"]
+"""Over elements and samples: sums (NVlabs/rcm at 5b41aa9), means (DMD2, FastGen's DMD2 and sCM), or
+the mean over samples of sums over elements (NVlabs/rcm at 20207e5, MeanFlow)."""
 
 
 def finite_samples(*tensors: Tensor) -> Tensor:
@@ -30,7 +32,7 @@ def reduce_squares(
     Args:
         error: Errors (B, ...).
         kept_B: Which samples count (B,), bool.
-        reduction: ``"sum"`` over elements and samples; ``"mean"`` over both.
+        reduction: See ``Reduction``.
         weight_B: Weight of each sample's squares (B,).
     """
     squares_B = squares(error, kept_B, reduction, weight_B)
@@ -45,11 +47,11 @@ def squares(
     Args:
         error: Errors (B, ...).
         kept_B: Which samples count (B,), bool; the others have 0.
-        reduction: ``"sum"`` or ``"mean"`` over elements.
+        reduction: ``"mean"`` is a mean over elements, the others are sums.
         weight_B: Weight of each sample's squares (B,).
     """
     error = torch.where(per_sample(kept_B, error), error, torch.zeros_like(error))
     squares_B = error.square().flatten(1).sum(1)
     if weight_B is not None:
         squares_B = squares_B * weight_B
-    return squares_B if reduction == "sum" else squares_B / error[0].numel()
+    return squares_B / error[0].numel() if reduction == "mean" else squares_B

@@ -42,7 +42,7 @@ class Objective:
         weight: Factor of the loss.
         teacher_guidance: Guidance scale of the teacher.
         guidance_form: What the scale means.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
 
     num_steps: int = 48

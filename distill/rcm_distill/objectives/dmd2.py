@@ -33,7 +33,7 @@ class Objective:
         teacher_guidance: Guidance scale of the teacher.
         guidance_form: What the scale means.
         normaliser: ``"per_sample"`` or ``"batch"``.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
         gan_weight: Weight of the student's GAN term; 0 needs no data and no discriminator.
         gan_critic_weight: Weight of the discriminator's term in the critic's loss.
         gan_times: Distribution of the times at which the discriminator looks.

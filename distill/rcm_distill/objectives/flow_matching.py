@@ -50,7 +50,7 @@ def flow_matching_term(
         t_B: TrigFlow times (B,).
         cond: Condition per sample.
         velocity: Which velocity's error is squared.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
     cos_t, sin_t = trig(t_B, like=x0)
     F = denoiser(cos_t * x0 + sin_t * eps, t_B, cond).F
@@ -71,7 +71,7 @@ class Objective:
         times: Distribution of t.
         label_dropout: Probability with which a sample's condition is replaced by ``batch.uncond``.
         velocity: Which velocity's error is squared.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
 
     times: TimeLaw = LogitNormal()

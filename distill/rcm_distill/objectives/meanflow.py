@@ -63,7 +63,7 @@ class Objective:
         method: How du/dt is taken.
         teacher_guidance: Guidance scale of the teacher.
         guidance_form: What the scale means.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
 
     times: TimeLaw = LogitNormal(mean=-0.4, std=1.0)

@@ -64,11 +64,11 @@ PRESETS: dict[str, Preset] = {
             times_G=LogNormal(P_mean=-0.8, P_std=1.6, num_frames=20),
             warm_up="rcm@20207e5",
             guidance_form="c + s(c - u)",
+            reduction="mean_of_sums",
         ),
         "NVlabs/rcm, rcm/models/t2v_model_distill_rcm.py; the 20 frames of its first Wan "
         "configuration, at 97578b7",
-        "mean over the samples of a device, of which Wan's configuration has one; distribution "
-        "matching starts one iteration later",
+        "distribution matching starts one iteration later there",
     ),
     "rcm@5b41aa9 dcm": _preset(
         dcm, dcm.Objective(teacher_guidance=5.0), "NVlabs/rcm, rcm/models/t2v_model_distill_rcm.py"
@@ -115,9 +115,10 @@ PRESETS: dict[str, Preset] = {
             norm_constant=10.0,
             method="finite_difference",
             teacher_guidance=3.0,
+            reduction="mean_of_sums",
         ),
         f"{_FASTGEN}, WanT2V/config_mf.py and mean_flow.py",
-        "difference step 1e-3 in TrigFlow's t, there 5e-3 in t_rf; sum over a batch, there mean",
+        "difference step 1e-3 in TrigFlow's t, there 5e-3 in t_rf",
     ),
     "dmd2 sdxl": _preset(
         dmd2,
@@ -146,7 +147,7 @@ PRESETS: dict[str, Preset] = {
     ),
     "meanflow paper": _preset(
         meanflow,
-        meanflow.Objective(velocity="data"),
+        meanflow.Objective(velocity="data", reduction="mean_of_sums"),
         "2505.13447 and its authors' meanflow.py at d70cb55",
         "no guidance inside the target and no label dropout",
     ),

@@ -52,7 +52,7 @@ class Objective:
         teacher_guidance: Guidance scale of the teacher in both terms.
         guidance_form: What the scale means.
         normaliser: ``"per_sample"`` or ``"batch"``.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
     """
 
     scm_weight: float = 100.0

@@ -39,7 +39,7 @@ class Objective:
         weighting: ``"none"`` or ``"inverse_sigma"``, the prior weight 1 / tan t.
         teacher_guidance: Guidance scale of the teacher.
         guidance_form: What the scale means.
-        reduction: ``"sum"`` or ``"mean"`` over elements and samples.
+        reduction: ``"sum"``, ``"mean"`` or ``"mean_of_sums"`` over elements and samples.
         learned_weight: Whether a learned w(t) evens the loss out over t; needs a student with one.
     """
 

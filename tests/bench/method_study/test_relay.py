@@ -10,6 +10,7 @@ import time
 import pytest
 
 from rcm_bench.method_study import parcels, relay
+from rcm_bench.method_study.study import check_digest
 from rcm_bench.method_study.trainings import Training
 from rcm_bench.method_study.turns import TooLateError, turn
 
@@ -46,7 +47,8 @@ def training(name, stage="final"):
     return Training(name, "m", stage, {}, 1)
 
 
-def settle(out, name, weights=0, failed=False):
+def settle(out, name, weights=0, failed=False, study="a study"):
+    check_digest(study, out)
     folder = out / "trainings" / name
     folder.mkdir(parents=True)
     (folder / "validation.jsonl").write_text(f'{{"step": 1, "of": "{name}"}}\n')
@@ -110,6 +112,19 @@ def test_a_taking_that_was_cut_off_is_made_good(tmp_path):
     (torn / "a.safetensors").write_bytes(b"at home")
     parcels.unpack(box, home)
     assert (torn / "a.safetensors").read_bytes() == b"at home", "what is whole is left alone"
+
+
+def test_a_parcel_of_another_study_is_refused(tmp_path, capsys):
+    """Changed budgets between two machines must not meet in one folder."""
+    home, light, box = (tmp_path / name for name in ("home", "light", "box"))
+    settle(home, "a", weights=100)
+    parcels.lighten(home, light)
+    assert (light / "study.sha256").read_text() == "a study\n"
+    settle(tmp_path / "away", "b", weights=100, study="another study")
+    parcels.pack(tmp_path / "away", [training("b")], box)
+    assert relay.main(["take", str(box), str(home), "--light", str(light)]) == 2
+    assert "holds trainings of another study" in capsys.readouterr().err
+    assert not (home / "trainings" / "b").exists()
 
 
 def test_a_damaged_parcel_is_refused(tmp_path, capsys):

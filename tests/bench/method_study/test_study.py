@@ -1,5 +1,6 @@
 """A study's file, its trainings, what they cost, and who counts as converged."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import yaml
 from rcm_bench.method_study import progress
 from rcm_bench.method_study.progress import judge
 from rcm_bench.method_study.steps import chosen_so_far, known, plan, seconds
-from rcm_bench.method_study.study import Rule, load_study
+from rcm_bench.method_study.study import Rule, bind, load_study
 from rcm_bench.method_study.trainings import (
     cost,
     equal_updates,
@@ -216,6 +217,13 @@ def test_copies_at_equal_updates_are_reached_whatever_is_chosen(study):
             least.append(int(found.iterations(study.budget.final) * found.updates))
     assert updates == min(least)
     assert min(least) < max(least)
+
+
+def test_a_folder_is_of_one_study(study, tmp_path):
+    bind(study, tmp_path)
+    bind(load_study(STUDY), tmp_path)
+    with pytest.raises(ValueError, match="holds trainings of another study"):
+        bind(dataclasses.replace(study, validations=study.validations + 1), tmp_path)
 
 
 def test_what_is_left_of_a_training_is_what_counts(study, tmp_path):

@@ -147,7 +147,7 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
     assert main(as_it_is) == 4
     page = (report / "README.md").read_text()
     assert "This study is not finished" in page
-    assert "- 0 of 5 trials of the search have run. Not run: rcm-trial0, scm-trial0" in page
+    assert "have run: rcm 0 of 1, scm 0 of 1, dmd2 0 of 1, meanflow 0 of 1" in page
     # A machine that stays is stopped, killed without a parcel, and called again.
     code, said = call(0, 0, 30, "--stays")
     assert code == 4
@@ -199,6 +199,34 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
         curve = [row["step"] for row in rows(folder / "validation.jsonl")]
         assert {steps // 2, steps} <= set(curve), "no validation is lost"
         assert curve == sorted(set(curve))
+
+
+def test_the_page_says_what_has_not_run(tmp_path, capsys):
+    """Nothing is trained or sampled: a search that ended, one that diverged, and the rest."""
+    out, folder = tmp_path / "out", tmp_path / "page"
+    for name in [f"rcm-trial{n}" for n in range(6)] + ["scm-trial0"]:
+        own = out / "trainings" / name
+        own.mkdir(parents=True)
+        (own / "validation.jsonl").write_text(
+            json.dumps({"step": 9, "seconds": 1.0, "student_updates": 9, "geneval_1_steps": 0.5})
+        )
+        (own / "done.json").write_text(json.dumps({"steps": 9, "steps_planned": 9}))
+    seed = out / "trainings" / "rcm-seed11"
+    seed.mkdir()
+    (seed / "diverged.txt").write_text("step 7: it diverged\n")
+    assert main([str(STUDY), str(out), "--as-it-is", "--report", str(folder)]) == 4
+    assert "the study is not finished" in capsys.readouterr().out
+    page = (folder / "README.md").read_text()
+    assert "run: rcm 6 of 6, scm 1 of 6, dmd2 0 of 6, meanflow 0 of 6, dcm 0 of 6." in page
+    assert "- 1 of 14 trainings have run. Not run: scm-seed11, dmd2-seed11, rcm-seed12" in page
+    assert "| rcm | unconverged: a training diverged: step 7: it diverged |" in page
+    assert "| dmd2 | not judged: 0 of 3 trainings have run |" in page
+    assert "| rcm-seed11 | lr 0.0001, student_update_freq 2 | 0 |" in page
+    assert "| scm-seed11 | nothing yet | not run |" in page
+    searched = pd.read_csv(folder / "search.csv")
+    assert searched["chosen"].sum() == 1
+    assert searched["state"].value_counts().to_dict() == {"not run": 23, "done": 7}
+    assert searched.loc[searched["state"] == "not run", "accuracy"].isna().all()
 
 
 def test_a_wrong_study_is_said(tmp_path, capsys):

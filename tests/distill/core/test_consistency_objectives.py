@@ -137,7 +137,7 @@ def test_rms_size_with_mean_does_not_depend_on_the_dimension(randn, rng):
     torch.testing.assert_close(found[0], found[1], rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "mean_of_sums"])
 def test_non_finite_samples_are_left_out_and_counted(randn, rand_t, reduction):
     objective = replace(scm.Objective(), tangent_warmup=0, weighting="none", reduction=reduction)
     x_t, t, mean_std = randn(8, 3), rand_t(8), parameters(0.0, 0.9)

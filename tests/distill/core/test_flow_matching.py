@@ -16,7 +16,10 @@ def test_loss_is_the_error_of_the_velocity(randn, rand_t):
     t_rf = rf_from_trig(t)[:, None]
     v = net((1 - t_rf) * x0 + t_rf * eps, t_rf[:, 0], None)
     squares = (v - (eps - x0)).square()
-    for reduction, expected in (("sum", squares.sum()), ("mean", squares.mean())):
+    for reduction, expected in (
+        *(("sum", squares.sum()), ("mean", squares.mean())),
+        ("mean_of_sums", squares.flatten(1).sum(1).mean()),
+    ):
         got = flow_matching_term(
             VelocityDenoiser(net), x0, eps, t, None, velocity="rectified_flow", reduction=reduction
         )

@@ -1,5 +1,6 @@
 import csv
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,10 +8,10 @@ from tiny_recipes import recipe
 
 from rcm_distill import checkpoint
 from rcm_distill.ema import Constant
-from rcm_distill.train import train
+from rcm_distill.train import train, trainer
 from rcm_distill.train.balance import gradient_balance
 from rcm_distill.train.optimize import Optimized
-from rcm_distill.train.recipe import Optimizer
+from rcm_distill.train.recipe import Optimizer, methods
 from rcm_distill.train.state import load_state
 
 
@@ -67,6 +68,16 @@ def test_an_interrupted_training_ends_where_a_whole_one_does(
     for name in one:
         assert one[name].numpy().tobytes() == two[name].numpy().tobytes(), name
     assert facts | {"seconds": 0} == others | {"seconds": 0}
+
+
+def test_the_trainer_knows_no_method_by_name():
+    """Nothing in the folder of the trainer branches on the name of a method."""
+    folder = Path(trainer.__file__).parent
+    for path in folder.glob("*.py"):
+        for name in methods():
+            assert f'"{name}"' not in path.read_text(), f"{path.name} knows {name}"
+    lines = [len((folder / f"{n}.py").read_text().splitlines()) for n in ("trainer", "iteration")]
+    assert sum(lines) < 300
 
 
 def test_accumulated_batches_are_one_step_on_their_mean_loss(tmp_path, monkeypatch):

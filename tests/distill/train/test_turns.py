@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 
 import pytest
@@ -138,6 +139,10 @@ def test_a_stop_while_training_leaves_validation_to_the_next_session(tmp_path, m
     }
     assert load_state(tmp_path / "state.safetensors")[1]["step"] == 3
     monkeypatch.setattr(Optimized, "count", count)
+    shutil.copytree(tmp_path, tmp_path / "at-once")
+    train(recipe, tmp_path / "at-once", device="cpu", validate=validate, max_seconds=0.0)
+    assert validated == [2, 3], "what waits of a step after the state is not of this training"
+    validated.clear()
     once = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         with monkeypatch.context() as patch:
