@@ -1,13 +1,21 @@
-"""What VBench of text to video and VBench-I2V share: their metrics in words, and their scorers."""
+"""What VBench of text to video and VBench-I2V share: metrics in words, scorers, files, sums."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
-    from rcm_bench.types import Scorer
+    from pathlib import Path
+
+    import pandas as pd
+
+    from rcm_bench.bring.scored import ScoredElsewhere
+    from rcm_bench.measured import Failures, Measured
+    from rcm_bench.tables import RunTables
+    from rcm_bench.types import PromptRecord, Scorer
     from rcm_bench.vbench.jobs import Kind
+    from rcm_bench.vbench.measures import Mode
 
 ABOUT: Mapping[str, str] = {
     "subject_consistency": "DINO similarity of frames to the first and the one before.",
@@ -81,52 +89,122 @@ def _note(dimension: str) -> str:
     return " By the package vbench; unverified: no real weights have run here." if only else ""
 
 
-def make_scorers(
-    asked: Sequence[str],
-    delegated: Sequence[str],
-    *,
-    kind: "Kind",
-    weights: Mapping[str, str],
-    device: str,
-    hours: float,
-    aspect: str | None = None,
-) -> "list[Scorer]":
-    """Return one scorer for all native dimensions and one for each delegated one.
+class VideoBenchmark:
+    """What a benchmark of VBench's dimensions does, whichever edition; fields are its own."""
 
-    Args:
-        asked: All dimensions.
-        delegated: Those of the package.
-        kind: The package's mode, or ``"i2v"``.
-        weights: SHA-256 of weight files.
-        device: Torch device.
-        hours: Time limit of a delegated dimension.
-        aspect: Aspect ratio of VBench-I2V's images.
-    """
-    from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
-    from rcm_bench.scorers.vbench_native import Scorer as Native
+    __slots__ = ()
+    name: ClassVar[str]
+    every: ClassVar[tuple[str, ...]]
+    """All dimensions, in VBench's order."""
+    if TYPE_CHECKING:
+        device: str
+        hours: float
+        weights: dict[str, str]
+        results: "ScoredElsewhere | None"
 
-    native = tuple(name for name in asked if name not in delegated)
-    made: list[Scorer] = []
-    if native:
-        made.append(Native(dimensions=native, weights=weights, device=device, mode=kind))
-    for name in delegated:
-        own = Delegated(
-            dimension=name, mode=kind, device=device, hours=hours, weights=weights, aspect=aspect
-        )
-        made.append(own)
-    return made
+        @property
+        def dimensions(self) -> tuple[str, ...] | None:
+            """What is scored; None for all."""
 
+        @property
+        def delegated(self) -> tuple[str, ...]:
+            """What the package computes beside what only it can."""
 
-def check_weights_names(weights: Mapping[str, str], dimensions: Sequence[str], where: str) -> None:
-    """Refuse a digest of a file that no dimension reads.
+        def kind(self) -> "Kind":
+            """Return the package's mode, or ``"i2v"``."""
 
-    Raises:
-        UserError: Names the file, and the nearest that there is.
-    """
-    from rcm_bench.errors import unknown_name
-    from rcm_bench.vbench.dimensions import WEIGHTS
+    def asked(self) -> tuple[str, ...]:
+        """Return the dimensions to be scored, in VBench's order."""
+        chosen = self.every if self.dimensions is None else self.dimensions
+        return tuple(name for name in self.every if name in chosen)
 
-    known = [path for name in dimensions for path in WEIGHTS[name]]
-    for path in weights:
-        if path not in known:
-            raise unknown_name(f"{where}.weights", "file", path, known)
+    def delegates(self) -> tuple[str, ...]:
+        """Return those that the package computes."""
+        if self.results is not None:
+            return ()
+        return tuple(n for n in self.asked() if n in ONLY_PACKAGE or n in self.delegated)
+
+    def takes_results(self) -> tuple[str, ...] | None:
+        """Return what is wanted of scores that were made elsewhere; None where none are taken."""
+        return self.asked() if self.results is not None else None
+
+    def check_available(self, where: str) -> None:
+        """Refuse weights and dimensions that are not there.
+
+        Args:
+            where: File and key of the benchmark, for messages.
+
+        Raises:
+            UserError: A file's digest is of no file here, or the package cannot compute something.
+        """
+        from rcm_bench.errors import unknown_name
+        from rcm_bench.vbench.dimensions import WEIGHTS
+        from rcm_bench.vbench.run import check_available
+
+        known = [path for name in self.every for path in WEIGHTS[name]]
+        for path in self.weights:
+            if path not in known:
+                raise unknown_name(f"{where}.weights", "file", path, known)
+        for name in self.delegates():
+            check_available(name)
+        for scorer in self.scorers():
+            # The native one holds its weights to their digests.
+            getattr(scorer, "check", lambda: None)()
+
+    def scorer(self) -> "Scorer | None":
+        """Return the first of the scorers."""
+        made = self.scorers()
+        return made[0] if made else None
+
+    def scorers(self) -> "list[Scorer]":
+        """Return one for all native dimensions and one for each delegated one, or for results."""
+        if self.results is not None:
+            from rcm_bench.scorers.results import Scorer as Results
+
+            return [Results(layout=self.name, about=self.results, metrics=self.asked())]
+        from rcm_bench.scorers.vbench_delegated import Scorer as Delegated
+        from rcm_bench.scorers.vbench_native import Scorer as Native
+
+        delegated, kind = self.delegates(), self.kind()
+        native = tuple(name for name in self.asked() if name not in delegated)
+        shared: dict[str, Any] = {"mode": kind, "device": self.device, "weights": self.weights}
+        aspect = getattr(self, "aspect", None)
+        made: list[Scorer] = [Native(dimensions=native, **shared)] if native else []
+        for name in delegated:
+            made.append(Delegated(dimension=name, hours=self.hours, aspect=aspect, **shared))
+        return made
+
+    def export(self, tables: "RunTables", prompts: "Sequence[PromptRecord]", out: "Path") -> None:
+        """Write VBench's own result files of each cell, and the archive for its leaderboard.
+
+        Args:
+            tables: Samples and scores of the run.
+            prompts: Its prompts.
+            out: Folder of the run's tables.
+        """
+        from rcm_bench.vbench.editions import EDITIONS
+        from rcm_bench.vbench.export import write_cells
+
+        if self.kind() != "custom_input":
+            own = EDITIONS[self.name]
+            write_cells(tables.samples, tables.scores, prompts, own, self.asked(), self.name, out)
+
+    def measure(
+        self,
+        samples: "pd.DataFrame",
+        scores: "pd.DataFrame",
+        *,
+        failures: "Failures" = "exclude_and_flag",
+    ) -> "dict[str, Measured]":
+        """Sum every dimension per prompt, and the totals of them.
+
+        Args:
+            samples: The samples table.
+            scores: The scores table.
+            failures: Has no meaning here: what is missing is never zero, and takes the Total along.
+        """
+        from rcm_bench.vbench.editions import EDITIONS
+        from rcm_bench.vbench.measures import measure
+
+        mode: Mode = "custom_input" if self.kind() == "custom_input" else "vbench_standard"
+        return measure(samples, scores, self.asked(), mode=mode, edition=EDITIONS[self.name])

@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict
 
-from rcm_bench.benchmarks._vbench import ONLY_PACKAGE, check_weights_names, infos, make_scorers
+from rcm_bench.benchmarks._vbench import VideoBenchmark, infos
 from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
-
-    from rcm_bench.measured import Failures, Measured
-    from rcm_bench.tables import RunTables
-    from rcm_bench.types import PromptRecord, Scorer
+    from rcm_bench.types import PromptRecord
+    from rcm_bench.vbench.jobs import Kind
 
 Dimension = Literal[
     "subject_consistency",
@@ -49,7 +44,7 @@ _TOTALS = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Benchmark:
+class Benchmark(VideoBenchmark):
     """VBench.
 
     Args:
@@ -73,23 +68,12 @@ class Benchmark:
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
     name: ClassVar[str] = "vbench"
+    every: ClassVar[tuple[str, ...]] = get_args(Dimension)
     metrics: ClassVar[Mapping[str, MetricInfo]] = infos(_TOTALS, get_args(Dimension), {})
 
-    def asked(self) -> tuple[str, ...]:
-        """Return the dimensions to be scored, in VBench's order."""
-        every = get_args(Dimension)
-        chosen = every if self.dimensions is None else self.dimensions
-        return tuple(name for name in every if name in chosen)
-
-    def delegates(self) -> tuple[str, ...]:
-        """Return those that the package computes."""
-        if self.results is not None:
-            return ()
-        return tuple(n for n in self.asked() if n in ONLY_PACKAGE or n in self.delegated)
-
-    def takes_results(self) -> tuple[str, ...] | None:
-        """Return what is wanted of scores that were made elsewhere; None where none are taken."""
-        return self.asked() if self.results is not None else None
+    def kind(self) -> "Kind":
+        """Return the package's mode."""
+        return self.mode
 
     def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.
@@ -105,9 +89,7 @@ class Benchmark:
         from rcm_bench.errors import UserError
         from rcm_bench.vbench.dimensions import CUSTOM
         from rcm_bench.vbench.editions import is_of
-        from rcm_bench.vbench.run import check_available
 
-        check_weights_names(self.weights, get_args(Dimension), where)
         foreign = [name for name in self.asked() if name not in CUSTOM]
         if self.mode == "custom_input" and foreign:
             raise UserError(
@@ -121,61 +103,4 @@ class Benchmark:
                 f"{where}: is scored on VBench's own prompts; give "
                 "'prompts: {set: vbench}', or 'mode: custom_input' for others"
             )
-        for name in self.delegates():
-            check_available(name)
-        for scorer in self.scorers():
-            # The native one holds its weights to their digests.
-            getattr(scorer, "check", lambda: None)()
-
-    def scorer(self) -> "Scorer | None":
-        """Return the first of the scorers."""
-        made = self.scorers()
-        return made[0] if made else None
-
-    def scorers(self) -> "list[Scorer]":
-        """Return one for all native dimensions and one for each delegated one, or for results."""
-        if self.results is not None:
-            from rcm_bench.scorers.results import Scorer as Results
-
-            return [Results(layout=self.name, about=self.results, metrics=self.asked())]
-        return make_scorers(
-            self.asked(),
-            self.delegates(),
-            kind=self.mode,
-            weights=self.weights,
-            device=self.device,
-            hours=self.hours,
-        )
-
-    def export(self, tables: "RunTables", prompts: "Sequence[PromptRecord]", out: "Path") -> None:
-        """Write VBench's own result files of each cell, and the archive for its leaderboard.
-
-        Args:
-            tables: Samples and scores of the run.
-            prompts: Its prompts.
-            out: Folder of the run's tables.
-        """
-        if self.mode == "vbench_standard":
-            from rcm_bench.vbench.editions import TEXT
-            from rcm_bench.vbench.export import write_cells
-
-            asked = self.asked()
-            write_cells(tables.samples, tables.scores, prompts, TEXT, asked, self.name, out)
-
-    def measure(
-        self,
-        samples: "pd.DataFrame",
-        scores: "pd.DataFrame",
-        *,
-        failures: "Failures" = "exclude_and_flag",
-    ) -> "dict[str, Measured]":
-        """Sum every dimension per prompt, and the totals of them.
-
-        Args:
-            samples: The samples table.
-            scores: The scores table.
-            failures: Has no meaning here: what is missing is never zero, and takes the Total along.
-        """
-        from rcm_bench.vbench.measures import measure
-
-        return measure(samples, scores, self.asked(), mode=self.mode)
+        self.check_available(where)

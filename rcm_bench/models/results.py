@@ -70,7 +70,8 @@ class Model(BroughtModel):
         place = f"{self._context.place}.file"
         layout = self.settings.layout
         if layout in EDITIONS and not all(is_of(layout, p.metadata) for p in prompts):
-            raise UserError(f"{place}: results of {layout} need 'prompts: {{set: {layout}}}'")
+            whose = "VBench" if layout == "vbench" else "VBench-I2V"
+            raise UserError(f"{place}: {whose}'s results need 'prompts: {{set: {layout}}}'")
         faults: list[str] = []
         paths = find_paths(self.settings.file, steps, self._context.folder, place)
         for count, path in paths.items():

@@ -10,6 +10,8 @@ T2V = tuple(DIMENSIONS)
 I2V = (*I2V_DIMENSIONS, "temporal_flickering")
 """The ten of image to video; flickering is scored but enters no total."""
 ALL = tuple(dict.fromkeys((*T2V, *I2V)))
+I2V_OWN = tuple(name for name in I2V if name not in T2V)
+"""What VBench-I2V alone has; only the package can compute it."""
 I2V_GROUPS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (
         246,

@@ -17,7 +17,7 @@ from typing import Any
 from rcm_bench.canonical import file_digest
 from rcm_bench.diffusion.digests import cache_folder
 from rcm_bench.errors import UserError
-from rcm_bench.vbench.dimensions import DELEGATED, T2V, WEIGHTS
+from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V, WEIGHTS
 from rcm_bench.vbench.prompts import INFO_NAME
 
 VERSION = "0.1.5"
@@ -26,6 +26,7 @@ WHERE = "RCM_BENCH_VBENCH"
 BUILD = "python -m rcm_bench.vbench build"
 DETECTRON = "detectron2@git+https://github.com/facebookresearch/detectron2.git"
 MARKER = "rcm_bench.json"
+_PROBE = "python -m rcm_bench.vbench probe"
 _TAIL = 2000
 
 
@@ -137,7 +138,7 @@ def probe(root: Path) -> Environment:
     """Try to import every dimension in an environment, and mark it as whole."""
     environment = Environment(root=root, faults={})
     modules = {name: f"vbench.{name}" for name in T2V}
-    for name in ("i2v_subject", "i2v_background", "camera_motion"):
+    for name in I2V_OWN:
         modules[name] = f"vbench2_beta_i2v.{name}"
     job, result = root / "probe.json", root / "probe-result.json"
     job.write_text(json.dumps({"kind": "probe", "modules": modules, "result": str(result)}))
@@ -199,7 +200,7 @@ def findings() -> list[Finding]:
         return [Finding(name="VBench", good=False, found=str(fault).split(";")[0], mend=BUILD)]
     about = f"vbench {VERSION} in {environment.root}"
     found = [Finding(name="VBench", good=True, found=about)]
-    return found + [_dimension(name, environment) for name in DELEGATED]
+    return found + [_dimension(name, environment) for name in (*DELEGATED, *I2V_OWN)]
 
 
 def _dimension(name: str, environment: Environment) -> Finding:
@@ -212,7 +213,12 @@ def _dimension(name: str, environment: Environment) -> Finding:
         if "detectron2" in fault:
             python = environment.python
             mend = f"{python} -m pip install --no-build-isolation '{DETECTRON}'"
-            mend += " && python -m rcm_bench.vbench probe"
+            mend += f" && {_PROBE}"
+        elif "dreamsim" in fault:
+            mend = f"{environment.python} -m pip install dreamsim==0.2.1 && {_PROBE}"
+        elif "third_party" in fault:
+            place = environment.package.parent / "vbench2_beta_i2v"
+            mend = f"put vbench2_beta_i2v/third_party of VBench's repository into {place}; {_PROBE}"
         else:
             mend = BUILD
     elif missing:

@@ -11,24 +11,30 @@ import rcm_bench
 from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.__main__ import main
-from rcm_bench.vbench.dimensions import DELEGATED, T2V
+from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V
 
 
 def test_doctor_names_what_is_missing_and_the_command_that_mends_it(built, monkeypatch, tmp_path):
     checks = {c.name: c for c in rcm_bench.doctor()}
     assert checks["VBench"].good and str(built.root) in checks["VBench"].found
-    for name in DELEGATED:
+    for name in (*DELEGATED, *I2V_OWN):
         own = checks[f"VBench {name}"]
         assert own.good and own.optional
         assert "unverified: no real weights have run here" in own.found
     (environment.weights_folder() / "amt_model" / "amt-s.pth").unlink()
-    faults = {"scene": "ModuleNotFoundError: x", "color": "No module named 'detectron2'"}
+    faults = {"scene": "ModuleNotFoundError: x", "color": "No module named 'detectron2'",
+              "i2v_background": "No module named 'dreamsim'",
+              "camera_motion": "No module named 'vbench2_beta_i2v.third_party'"}  # fmt: skip
     (built.root / environment.MARKER).write_text(json.dumps({"faults": faults}))
     found = {f.name: f for f in environment.findings()}
     assert not found["VBench motion_smoothness"].good
     assert "amt-s.pth" in found["VBench motion_smoothness"].mend
     assert found["VBench scene"].mend == environment.BUILD
     assert "detectron2@git" in found["VBench color"].mend
+    assert (
+        "pip install dreamsim==0.2.1 && python -m rcm_bench" in found["VBench i2v_background"].mend
+    )
+    assert "third_party of VBench's repository" in found["VBench camera_motion"].mend
     monkeypatch.setenv("RCM_BENCH_VBENCH", str(tmp_path / "none"))
     (only,) = environment.findings()
     assert not only.good and only.mend == "python -m rcm_bench.vbench build"

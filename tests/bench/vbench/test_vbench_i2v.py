@@ -190,7 +190,7 @@ def test_what_cannot_run_is_refused_by_name(image, tmp_path):
 def test_results_of_another_benchmark_are_refused(image, tmp_path):
     suite = tmp_path / "again.yaml"
     suite.write_text(BROUGHT.replace("layout: vbench_i2v", "layout: vbench"))
-    with pytest.raises(UserError, match=r"results of vbench need 'prompts: \{set: vbench\}'"):
+    with pytest.raises(UserError, match=r"VBench's results need 'prompts: \{set: vbench\}'"):
         rcm_bench.plan(str(suite))
     path = tmp_path / "out" / "tables" / "vbench_i2v_teacher_flow_4_eval_results.json"
     path.parent.mkdir(parents=True)
