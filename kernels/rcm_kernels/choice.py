@@ -1,6 +1,7 @@
 """Which implementation runs a call, and why the fast one may not."""
 
 import os
+from functools import cache
 from typing import Literal
 
 import torch
@@ -61,5 +62,26 @@ def _why_not_here(device: torch.device) -> str | None:
             return f"the GPU must be of compute capability 8.0 or later, got {capability}"
         return None
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
-        return None
+        return why_not_interpreted()
     return f"it needs CUDA tensors, or TRITON_INTERPRET=1 to interpret it on the CPU, got {device}"
+
+
+@cache
+def why_not_interpreted() -> str | None:
+    """Say why the kernels cannot be interpreted here: before 3.7 Triton needs NumPy before 2.4."""
+    try:
+        import triton
+    except ImportError:
+        return "Triton is not installed"
+    import numpy as np
+
+    if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7):
+        return None
+    try:
+        int(np.ones(1))  # as it reads the bounds of a loop
+    except TypeError:
+        return (
+            f"the interpreter of Triton {triton.__version__} needs NumPy before 2.4, got "
+            f"{np.__version__}: pip install 'numpy<2.4'"
+        )
+    return None

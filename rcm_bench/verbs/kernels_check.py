@@ -85,11 +85,15 @@ def run_check(seed: int) -> Checked:
     """Check every path that this machine can run."""
     device = choose_device()
     from rcm_bench.environment import environment, installed
+    from rcm_kernels.choice import why_not_interpreted
 
     ran, not_run = [], []
     impls = [impl for impl in IMPLS if impl != "triton" or find_spec("triton")]
     if "triton" not in impls:
         not_run.append("triton: it is not installed, mend it with `pip install triton`")
+    elif device == "cpu" and (fault := why_not_interpreted()):
+        impls.remove("triton")
+        not_run.append(f"triton: {fault}")
     if device == "cpu" and "triton" in impls:
         ran.append("triton, interpreted on the CPU")
         not_run.append("triton compiled: there is no GPU; checked by the same command on one")

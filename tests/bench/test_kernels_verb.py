@@ -247,3 +247,13 @@ def test_the_table_of_the_gpu_holds_what_is_promised():
     case = next(c for c in cases if c.mode == "forward+tangent" and c.S == 8192)
     assert case.flops == 12 * 1 * 12 * 8192**2 * 128
     assert {"cuDNN", "FlashAttention-2", "jvp-flash-attention"} <= contenders("cuda", None).keys()
+
+
+def test_a_check_without_an_interpreter_is_incomplete_and_says_why(monkeypatch):
+    monkeypatch.setattr("rcm_kernels.choice.why_not_interpreted", lambda: "NumPy is too new")
+    monkeypatch.setattr(check_module, "choose_device", lambda: "cpu")
+    monkeypatch.setattr(check_module, "find_spec", lambda name: True)
+    monkeypatch.setattr(check_module, "_results", lambda impls, seed, device: list(impls))
+    found = check_module.run_check(7)
+    assert found.results == ["reference"] and found.incomplete
+    assert found.not_run == ["triton: NumPy is too new"]

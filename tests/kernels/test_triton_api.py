@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from rcm_kernels import attention, attention_with_tangent, fused
+from rcm_kernels import attention, attention_with_tangent, choice, fused
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
@@ -158,3 +158,23 @@ def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
         output, _ = by_function(primals, draw(rng), "auto")
         assert launched
     torch.testing.assert_close(plain, output, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    ("version", "reads", "fault"),
+    [
+        ("3.6.0", False, "the interpreter of Triton 3.6.0 needs NumPy before 2.4, got "),
+        ("3.6.0", True, None),
+        ("3.7.0", False, None),
+    ],
+)
+def test_a_numpy_that_breaks_the_interpreter_is_named(monkeypatch, version, reads, fault):
+    import numpy as np
+    import triton
+
+    monkeypatch.setattr(triton, "__version__", version)
+    monkeypatch.setattr(
+        np, "ones", (lambda n: 1) if reads else (lambda n: [])
+    )  # int([]): TypeError
+    found = choice.why_not_interpreted.__wrapped__()
+    assert found is None if fault is None else found.startswith(fault)
