@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.canonical import digest_of
+from rcm_bench.checkpoints.lora_metadata import adapter_alphas
 from rcm_bench.diffusion import shapes
 from rcm_bench.diffusion.families import Family
 from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
@@ -83,9 +84,17 @@ class DiffusionModel:
             "images": self.images.digest() if self.images else None,
             "codec": CODEC if self.settings.frames > 1 else None,
             **self._scheduler(),
+            **self._alphas(),
             **({"second_time": self.settings.second_time} if self.settings.second_time else {}),
             **kernels(self.settings),
         }
+
+    def _alphas(self) -> dict[str, Any]:
+        """Return what a LoRA file's header says of alpha: it was not read once."""
+        if self.weights.lora is None:
+            return {}
+        alphas = adapter_alphas(self.weights.lora, f"{self._context.place}.lora")
+        return {"lora_alpha": alphas} if alphas else {}
 
     def _scheduler(self) -> dict[str, Any]:
         """Return the settings of the folder's own scheduler, where the sampler is that."""

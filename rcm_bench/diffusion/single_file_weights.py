@@ -118,9 +118,11 @@ def _marks(shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
 
 
 def _numbers(value: Tensor) -> set[int]:
-    if not any(value.stride()):
-        return {int(value.flatten()[0])}
-    return {int(number) for number in np.unique(value.numpy())}
+    """Return the numbers along each axis: what is joined is joined along one."""
+    array = value.numpy()
+    axes = range(array.ndim)
+    lines = [array[tuple(slice(None) if a == axis else 0 for a in axes)] for axis in axes]
+    return {int(number) for line in lines or [array] for number in np.unique(line)}
 
 
 def read_text_encoders(

@@ -209,6 +209,7 @@ def test_alpha_of_the_header_counts_for_wan_too(prefix, wan, tmp_path, monkeypat
         model = own_of("wan", root, RcmSampler(kind="rcm"), lora=path)
         found.append(latents_of(model, [item(steps=1)], monkeypatch)[0])
         monkeypatch.undo()
+        assert ("lora_alpha" in model.identity()) == (name == "header"), "samples made without it"
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 

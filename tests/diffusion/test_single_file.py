@@ -310,6 +310,53 @@ def test_what_does_not_fit_a_peer_is_listed(sd3, tmp_path):
     assert "text_encoder_3: expected one .safetensors file" in peer_said(path, config, load=False)
 
 
+def flux_shapes(width=3072):
+    """Original names and shapes of FLUX.1 with one block of each kind, at its real width."""
+    linear = {
+        "img_in": (width, 64), "txt_in": (width, 4096), "final_layer.linear": (64, width),
+        "final_layer.adaLN_modulation.1": (2 * width, width),
+        "single_blocks.0.linear1": (7 * width, width),
+        "single_blocks.0.linear2": (width, 5 * width),
+        "single_blocks.0.modulation.lin": (3 * width, width),
+    }  # fmt: skip
+    for name, inside in (("time", 256), ("guidance", 256), ("vector", 768)):
+        linear |= {f"{name}_in.in_layer": (width, inside), f"{name}_in.out_layer": (width, width)}
+    scales = ["single_blocks.0.norm.query_norm.scale", "single_blocks.0.norm.key_norm.scale"]
+    for side in ("img", "txt"):
+        head = f"double_blocks.0.{side}"
+        linear |= {f"{head}_mod.lin": (6 * width, width), f"{head}_attn.qkv": (3 * width, width),
+                   f"{head}_attn.proj": (width, width), f"{head}_mlp.0": (4 * width, width),
+                   f"{head}_mlp.2": (width, 4 * width)}  # fmt: skip
+        scales += [f"{head}_attn.norm.query_norm.scale", f"{head}_attn.norm.key_norm.scale"]
+    shapes = {name: [128] for name in scales}
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": list(shape), f"{name}.bias": [shape[0]]}
+    return shapes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_fluxs_original_names_at_its_width(prefix, tmp_path):
+    """Its converter knows one width alone: names and shapes, without weights."""
+    import diffusers
+
+    from rcm_bench.checkpoints.fit import check_fit
+    from rcm_bench.diffusion.single_file import SingleFile
+    from rcm_bench.diffusion.single_file_weights import _converted
+
+    config = {"num_layers": 1, "num_single_layers": 1, "guidance_embeds": True}
+    with torch.device("meta"):
+        net = diffusers.FluxTransformer2DModel(**config)
+    expected = {name: list(value.shape) for name, value in net.state_dict().items()}
+    single = SingleFile(path=tmp_path, names={}, place="x")
+    shapes = {prefix + name: shape for name, shape in flux_shapes().items()}
+    kind = diffusers.FluxTransformer2DModel
+    check_fit(expected, _converted(single, kind, dict(net.config), shapes), "x")
+    other = shapes | {f"{prefix}double_blocks.0.surprise": [2]}
+    with pytest.raises(UserError, match=r"1 unexpected: .*double_blocks\.0\.surprise"):
+        check_fit(expected, _converted(single, kind, dict(net.config), other), "x")
+
+
 def test_a_pipeline_that_diffusers_reads_from_no_single_file(tmp_path):
     """SANA's text encoder is none that diffusers looks for; its tensors would be dropped."""
     pipe = tiny_pipelines.save("sana", tmp_path / "sana")
