@@ -1,11 +1,12 @@
 """VBench-I2V's images as the first frames that models of image to video take.
 
-A model's ``image_folder`` holds one PNG for each prompt by its place in the set, ``00000.png`` and so
-on, of the size of its videos. VBench-I2V's crops have the aspect ratio that is nearest, not that
+A model's ``image_folder`` holds one PNG for each prompt by its place in the set, ``00000.png`` and
+so on, of the size of its videos. VBench-I2V's crops have the aspect ratio that is nearest, not that
 size: they are cut to the size's own ratio around their centre, then resized (Lanczos, by Pillow).
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,18 +46,20 @@ def write_first_frames(
     check_images([str(row.image) for row in kept], aspect, "first-frames")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: expected a new or an empty folder")
-    out.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.tmp")  # whole or not there
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     first: dict[str, Path] = {}
-    written = []
-    for place, row in enumerate(kept):
-        name, path = str(row.image), out / f"{place:05d}.png"
-        if name in first:
-            _again(first[name], path)
+    names = [f"{place:05d}.png" for place in range(len(kept))]
+    for row, name in zip(kept, names, strict=True):
+        image, path = str(row.image), temporary / name
+        if image in first:
+            _again(first[image], path)
         else:
-            _frame(images_folder() / "crop" / aspect / name, size).save(path, format="PNG")
-            first[name] = path
-        written.append(path)
-    return written
+            _frame(images_folder() / "crop" / aspect / image, size).save(path, format="PNG")
+            first[image] = path
+    os.replace(temporary, out)
+    return [out / name for name in names]
 
 
 def _frame(path: Path, size: tuple[int, int]) -> Any:

@@ -23,8 +23,11 @@ SIZE = (16, 32)
 
 @pytest.fixture
 def info(tmp_path, monkeypatch):
-    rows = [{"prompt_en": f"prompt {i}", "dimension": list(names), "image_name": name}
-            for i, ((_, names), name) in enumerate(zip(I2V_GROUPS, NAMES, strict=True))]  # fmt: skip
+    groups = [list(names) for _, names in I2V_GROUPS]
+    rows = [
+        {"prompt_en": f"prompt {i}", "dimension": groups[i], "image_name": name}
+        for i, name in enumerate(NAMES)
+    ]
     path = tmp_path / "i2v.json"
     path.write_text(json.dumps(rows))
     monkeypatch.setattr(prompts, "I2V_SHA256", file_digest(path))
@@ -72,5 +75,8 @@ def test_what_cannot_be_written_is_refused_by_name(info, tmp_path):
     (tmp_path / "images/crop/16-9/b.jpg").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"b.jpg: not a whole image"):
         write_first_frames(info, "16-9", SIZE, out)
+    assert not out.exists()
+    out.mkdir()
+    (out / "mine.png").write_bytes(whole)
     with pytest.raises(UserError, match="frames: expected a new or an empty folder"):
         write_first_frames(info, "16-9", SIZE, out)
