@@ -13,6 +13,7 @@ from rcm_bench.vbench.environment import weights_folder
 
 WHERE = "RCM_BENCH_I2V_IMAGES"
 """Environment variable that names the folder holding ``crop``."""
+ASPECTS = ("1-1", "8-5", "7-4", "16-9")
 _SHOWN = 3
 
 
