@@ -28,6 +28,12 @@ if TYPE_CHECKING:
 _EMBEDDED = ("FluxPipeline", "SanaSprintPipeline")
 _SECONDS = 0.1  # of one evaluation, a guess for the plan: nobody has measured these pipelines here
 _BYTES_PER_PIXEL = 1.6
+# Of all networks, text encoders included; rough, for a plan of a pipeline that is missing.
+_PARAMETERS = {
+    "stabilityai/stable-diffusion-xl-base-1.0": 3.5e9,
+    "stabilityai/stable-diffusion-3.5-medium": 8.1e9,
+    "black-forest-labs/FLUX.1-schnell": 16.9e9,
+}
 Argument = str | int | float | bool | None | list[float] | list[int] | list[str]
 
 
@@ -92,7 +98,9 @@ class Model:
         place, folder = context.place, context.folder
         self.single = find_single(settings.weights, settings.config, folder, place)
         name = settings.config or settings.weights
-        self.source: Source = locate(name, settings.revision, folder, place)
+        count = _PARAMETERS.get(name)
+        size = f" (about {2 * count / 1e9:.0f} GB as bfloat16)" if count else ""
+        self.source: Source = locate(name, settings.revision, folder, place, size)
         self.files: PipelineFiles | None = None
         if self.source.root is not None:
             self.files = find_files(self.source.root, settings.variant, place, self.single)
