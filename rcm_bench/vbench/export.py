@@ -1,9 +1,8 @@
 """VBench's own result files out of a run: what its scripts and its leaderboard read.
 
 For every cell ``vbench_<model>_<sampler>_<steps>`` and ``_eval_results.json``, ``_full_info.json``,
-and where all dimensions are whole, with five videos of each prompt, the archive ``.zip``: the script
-of the leaderboard counts a dimension that is not in it as 0. A dimension that lacks a score is in no
-file.
+and where all dimensions are whole, with five videos of each prompt, ``.zip``: the leaderboard's own
+script counts a dimension that is not in the archive as 0. What lacks a score is in no file.
 """
 
 import math
