@@ -1,4 +1,4 @@
-"""``python -m rcm_bench.vbench``: the package's environment, folders scored by it, first frames."""
+"""``python -m rcm_bench.vbench``: the package's environment, and folders scored by the package."""
 
 import argparse
 import sys
@@ -8,7 +8,6 @@ from rcm_bench.console import cell
 from rcm_bench.errors import UserError
 from rcm_bench.exit_codes import INCOMPLETE
 from rcm_bench.vbench import environment
-from rcm_bench.vbench.first_frames import write_first_frames
 from rcm_bench.vbench.folder import Asked, Scored, score_folder
 from rcm_bench.vbench.i2v_images import ASPECTS
 from rcm_bench.vbench.jobs import HOURS, Outcome
@@ -21,11 +20,6 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.verb == "evaluate":
             return _evaluate(given)
-        if given.verb == "first-frames":
-            size = (given.size[0], given.size[1])
-            made = write_first_frames(given.info, given.aspect, size, given.out, given.dimension)
-            print(f"{len(made)} images in {given.out}")
-            return 0
         if given.verb == "build":
             print(f"Building in {environment.home()}: about 7 GB, some minutes", flush=True)
             built = environment.build()
@@ -44,14 +38,6 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("build", help="build the environment of the package vbench")
     verbs.add_parser("probe", help="look again at which dimensions it can import")
-    frames = verbs.add_parser("first-frames", help="VBench-I2V's images as a model takes them")
-    frames.add_argument("--info", type=Path, required=True, help="VBench-I2V's file of prompts")
-    frames.add_argument("--aspect", required=True, choices=ASPECTS, help="which crops")
-    frames.add_argument("--size", type=int, nargs=2, required=True, metavar=("HEIGHT", "WIDTH"))
-    frames.add_argument("--out", type=Path, required=True, help="the model's image_folder")
-    frames.add_argument(
-        "--dimension", nargs="+", default=[], metavar="NAME", help="as in the suite"
-    )
     own = verbs.add_parser("evaluate", help="score a folder of videos by the package")
     own.add_argument("videos", type=Path, help="folder of {prompt}-{i}.mp4")
     own.add_argument("--out", type=Path, required=True, help="results, logs, VBench's own files")

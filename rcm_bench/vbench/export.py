@@ -1,8 +1,8 @@
 """VBench's own result files out of a run: what its scripts and its leaderboard read.
 
 For every cell ``vbench_<model>_<sampler>_<steps>`` and ``_eval_results.json``, ``_full_info.json``,
-and where all dimensions are whole the archive ``.zip``: the leaderboard's script counts a dimension
-that is not in it as 0. A dimension that lacks a score is in no file.
+and where all dimensions are whole, with five videos of each prompt, ``.zip``: the leaderboard's own
+script counts a dimension that is not in the archive as 0. What lacks a score is in no file.
 """
 
 import math
@@ -25,6 +25,8 @@ _DECISIONS = ("dynamic_degree", "human_action")
 """VBench writes these as true and false."""
 _COUNTED = ("object_class", "multiple_objects", "scene")
 _SUFFIX = ".mp4"
+VIDEOS = 5
+"""Videos of each prompt that VBench scores; a pilot of fewer is nothing for its leaderboard."""
 CAMERA = "camera_motion"
 _MOTIONS = {
     "camera pans left": "pan_left",
@@ -71,7 +73,10 @@ def write_cells(
             found = _result(name, own, edition)
             if found is not None:
                 results[name] = found
-        written += _write(out, stem, results, _info(prompts, planned, edition, results), edition)
+        whole = set(results) == set(edition.dimensions)
+        official = planned.groupby("prompt_id").size().min() >= VIDEOS
+        info = _info(prompts, planned, edition, results)
+        written += _write(out, stem, results, info, packed=whole and bool(official))
     return written
 
 
@@ -80,18 +85,18 @@ def _write(
     stem: str,
     results: Mapping[str, DimensionResult],
     info: Sequence[InfoRow],
-    edition: Edition,
+    *,
+    packed: bool,
 ) -> list[Path]:
     files = [out / f"{stem}{end}" for end in (EVAL_SUFFIX, INFO_SUFFIX, ".zip")]
-    whole = set(results) == set(edition.dimensions)
-    wanted = files if whole else files[:2] if results else []
+    wanted = files if packed else files[:2] if results else []
     for path in files:
         if path not in wanted:
             path.unlink(missing_ok=True)
     if results:
         write_results(files[0], results)
         write_info(files[1], info)
-    if whole:
+    if packed:
         archive(files[2], files[:2])
     return wanted
 

@@ -4,7 +4,7 @@ Usage: python whole.py VIDEOS CACHE_FOLDER OUT (cpu | cuda) ROUNDS PACKAGE_PYTHO
 
 Three ways, in turn, round after round, over the seven dimensions and the static filter:
 
-    package, a process for each   as this harness runs the package, and as its README's loop does:
+    package, a process for each   as this harness runs the package, and as its own evaluate.sh does:
                                   every dimension imports, loads and decodes for itself
     package, one process          all dimensions in one call: imports are shared
     native                        one process, with the digests' check; "still": if nothing moved

@@ -1,18 +1,23 @@
 """A study on machines that keep nothing: turns, parcels, and what comes home."""
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from rcm_bench.method_study import parcels, relay
+from rcm_bench.method_study import parcels, relay, steps
 from rcm_bench.method_study.study import check_digest
 from rcm_bench.method_study.trainings import Training
 from rcm_bench.method_study.turns import TooLateError, turn
+
+STUDY = Path(__file__).parents[3] / "suites" / "recipes" / "search" / "methods.yaml"
 
 
 def test_one_training_at_a_time_has_the_device(tmp_path):
@@ -52,7 +57,8 @@ def settle(out, name, weights=0, failed=False, study="a study"):
     folder = out / "trainings" / name
     folder.mkdir(parents=True)
     (folder / "validation.jsonl").write_text(f'{{"step": 1, "of": "{name}"}}\n')
-    (folder / ("diverged.txt" if failed else "done.json")).write_text("{}\n")
+    record = '{"steps": 1, "steps_planned": 1}\n'
+    (folder / ("diverged.txt" if failed else "done.json")).write_text(record)
     for tail in ("", "-9-updates"):
         (folder / f"{name}{tail}.safetensors").write_bytes(os.urandom(weights))
     (folder / "state.safetensors").write_bytes(os.urandom(10_000))
@@ -125,6 +131,41 @@ def test_a_parcel_of_another_study_is_refused(tmp_path, capsys):
     assert relay.main(["take", str(box), str(home), "--light", str(light)]) == 2
     assert "holds trainings of another study" in capsys.readouterr().err
     assert not (home / "trainings" / "b").exists()
+
+
+@pytest.mark.parametrize("end", [SystemExit(143), ValueError("a wrong recipe")])
+def test_whatever_ends_a_call_what_is_finished_is_packed(tmp_path, monkeypatch, end):
+    away, box = tmp_path / "away", tmp_path / "box"
+
+    def train(study, out, machine):
+        settle(out, "rcm-trial0", study=(out / "study.sha256").read_text().strip())
+        raise end
+
+    monkeypatch.setattr(steps, "train", train)
+    run = ["run", str(STUDY), str(away), "--seconds", "60", "--into", str(box)]
+    with contextlib.suppress(SystemExit):
+        assert relay.main(run) == 2
+    assert parcels.unpack(box, tmp_path / "home") == ["rcm-trial0"]
+
+
+def test_sigterm_ends_a_call_by_its_end_of_session(tmp_path):
+    """What was started is stopped too, and the parcel is written."""
+    away, box = tmp_path / "away", tmp_path / "box"
+    code = (
+        "import sys, time; from rcm_bench.method_study import relay, steps; "
+        "from rcm_bench.method_study.ending import run_command; "
+        "steps.train = lambda *_: (print('training', flush=True), time.sleep(60)); "
+        "run_command(relay.main)"
+    )
+    run = ["run", str(STUDY), str(away), "--seconds", "60", "--into", str(box)]
+    call = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *run], stdout=subprocess.PIPE, text=True
+    )
+    with call:
+        assert call.stdout.readline() == "training\n"
+        call.terminate()
+        assert call.wait(30) == 128 + signal.SIGTERM
+    assert parcels.unpack(box, tmp_path / "home") == []
 
 
 def test_a_damaged_parcel_is_refused(tmp_path, capsys):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from rcm_bench.vbench.dimensions import NATIVE
 
-TABLE = Path(__file__).parents[3] / "reports/gallery/vbench_parity/parity.csv"
+GALLERY = Path(__file__).parents[3] / "reports/gallery/vbench_parity"
+TABLE = GALLERY / "parity.csv"
 TOLERANCE = 1e-4
 
 
@@ -22,3 +23,20 @@ def test_every_native_dimension_equals_the_package_in_the_committed_table():
         assert difference <= TOLERANCE, row
     flows = [row for row in rows if row["what"] == "flow, largest speed in px"]
     assert len(flows) == 4 and all(float(row["package"]) > 1 for row in flows)
+
+
+def test_the_pages_times_of_whole_evaluations_are_those_of_the_committed_table():
+    with (GALLERY / "whole_cpu.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    page = (GALLERY / "README.md").read_text(encoding="utf-8")
+    ways = ("package, a process for each", "package, one process", "native", "native, still")
+    for folder in ("speed", "full"):
+        found = {r["way"]: float(r["processor_seconds"]) for r in rows if r["folder"] == folder}
+        (line,) = [
+            each for each in page.splitlines() if each.endswith("|") and f"`{folder}`" in each
+        ]
+        cells = [cell.strip(" *") for cell in line.split("|")[2:-1]]
+        apart, one, own, still = (found[way] for way in ways)
+        assert [cells[i] for i in (0, 1, 2, 4)] == [f"{s:.1f}" for s in (apart, one, own, still)]
+        assert cells[3] == f"{apart / own:.1f}, {one / own:.1f}"
+        assert cells[5] == f"{apart / still:.1f}, {one / still:.1f}"

@@ -116,6 +116,13 @@ def test_what_lacks_a_score_is_in_no_file_and_the_archive_goes(prompts, tmp_path
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_pilot_of_fewer_videos_has_files_and_no_archive(prompts, tmp_path):
+    samples, scores = scored(prompts, np.random.default_rng())
+    few = samples[samples["seed_index"] < 4]
+    written = write(few, scores[scores["item_id"].isin(few["item_id"])], prompts, tmp_path / "out")
+    assert len(written) == 2 and set(read_results(written[0])) == set(NAMES)
+
+
 def test_a_subset_has_files_and_no_archive(prompts, tmp_path):
     samples, scores = scored(prompts, np.random.default_rng())
     written = write(samples, scores, prompts, tmp_path / "out", ("color", "scene"))

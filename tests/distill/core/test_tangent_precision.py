@@ -26,14 +26,14 @@ def scripts(monkeypatch):
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["lab-scm", "lab-rcm", "lab-teacher"])
 def test_fp16_tangents_of_trained_networks_stay_below_a_tenth(scripts, name):
-    """At a drawn time and on drawn scenes; the worst of the table is 0.033, of bf16 0.32."""
+    """At a drawn time and on drawn scenes; the worst seen is 0.033, of bf16 0.40."""
     make, _ = scripts
     rng = torch.Generator().manual_seed(secrets.randbits(40))
     subject = next(s for s in make.subjects() if s.name == name)
-    x0, cond = Pool(64, secrets.randbits(30)).batch(2, rng)
+    x0, cond = Pool(64, secrets.randbits(30)).batch(4, rng)
     t = 0.01 + (math.pi / 2 - 0.02) * torch.rand((), generator=rng).item()
     x_t = math.cos(t) * x0 + math.sin(t) * torch.randn(x0.shape, generator=rng)
-    found = {row[0]: row[2] for row in make.errors(subject, x_t, torch.full((2,), t), cond)}
+    found = {row[0]: row[2] for row in make.errors(subject, x_t, torch.full((4,), t), cond)}
     assert found["fp16 autocast"] < 0.1, (t, found)
     assert found["fp32"] < 1e-3 * max(1.0, found["bf16 autocast"])
     assert found["fp16 autocast"] < found["bf16 autocast"], (t, found)
