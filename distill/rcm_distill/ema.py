@@ -75,7 +75,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HalfLife:
-    """beta_k = 2^(-1 / min(H, rampup k)) (EDM, ECT, FastGen, which count images, not updates).
+    """beta_k = 2^(-1 / min(H, rampup k)) (EDM, FastGen, which count images, not updates).
 
     Attributes:
         updates: H, after which half of an update's weight is left.

@@ -20,8 +20,8 @@ class TrainingDenoiser:
 
     Plain calls run the compiled network under autocast. In mixed precision tangents run under fp16
     autocast, whose ten bits of mantissa are those of TF32: that of a bf16 network is wrong by more
-    than its size near noise (rCM, Figure 11), on the laboratory's networks by up to 0.40; in fp16
-    by 0.033 at most (reports/gallery/tangent_precision). They have no gradients to scale.
+    than its size near noise (rCM, Figure 11), on the laboratory's networks by up to 0.41; in fp16
+    by 0.036 at most (reports/gallery/tangent_precision). They have no gradients to scale.
     """
 
     forward: Callable[..., Tensor]
