@@ -194,8 +194,9 @@ def test_a_hub_id_needs_a_commit(tmp_path):
         entry()
     model = entry(revision="0" * 40)
     (missing,) = model.missing()
-    assert missing.startswith(f"{hub} at 000000000000 is not on this machine (about 16 GB")
-    assert "; get it: hf download" in missing
+    assert missing.startswith(
+        f"{hub} at 000000000000 is not on this machine (about 16 GB as bfloat16); get it: hf downlo"
+    )
     assert model.evaluations(28) == 56 and model.card()["revision"] == "0" * 40
     with pytest.raises(UserError, match="is not on this machine"):
         model.load("cpu")
