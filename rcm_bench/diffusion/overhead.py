@@ -119,10 +119,11 @@ def measure(
     model.load(device)
     items = [i for i in prepared.plan.items if i.prompt_id == prepared.plan.items[0].prompt_id]
     parts = _parts(model, items[0])  # type: ignore[arg-type]
+    manifest = make_manifest(prepared, environment(device))
     turns: dict[str, Callable[[], tuple[Took, list[Any]]]] = {
         "bare": lambda: _bare(parts, items, None),
         "bare_writing": lambda: _bare(parts, items, model.settings.fps),  # type: ignore[attr-defined]
-        "harness": lambda: _harness(prepared, items, device),
+        "harness": lambda: _harness(prepared, manifest, items, device),
     }
     made = {name: turn()[1] for name, turn in turns.items()}
     alike = min(_alike(a, b) for a, b in zip(made["bare"], made["harness"], strict=True))
@@ -233,12 +234,11 @@ class _Watched:
 
 
 def _harness(
-    prepared: Prepared, items: Sequence[WorkItem], device: str
+    prepared: Prepared, manifest: dict[str, Any], items: Sequence[WorkItem], device: str
 ) -> "tuple[Took, list[NDArray[np.uint8]]]":
     plan = prepared.plan
     watched = {name: _Watched(model) for name, model in prepared.models.items()}
     with tempfile.TemporaryDirectory() as folder:
-        manifest = make_manifest(prepared, environment(device))
         store = RunStore.create(Path(folder) / "run", manifest, plan.prompts)
         name = device_name(device)
         try:
