@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from statistics import median
 
 from rcm_bench.vbench.dimensions import NATIVE
 
@@ -31,12 +32,14 @@ def test_the_pages_times_of_whole_evaluations_are_those_of_the_committed_table()
     page = (GALLERY / "README.md").read_text(encoding="utf-8")
     ways = ("package, a process for each", "package, one process", "native", "native, still")
     for folder in ("speed", "full"):
-        found = {r["way"]: float(r["processor_seconds"]) for r in rows if r["folder"] == folder}
+        found: dict[str, list[float]] = {}
+        for row in (row for row in rows if row["folder"] == folder):
+            found.setdefault(row["way"], []).append(float(row["processor_seconds"]))
         (line,) = [
             each for each in page.splitlines() if each.endswith("|") and f"`{folder}`" in each
         ]
         cells = [cell.strip(" *") for cell in line.split("|")[2:-1]]
-        apart, one, own, still = (found[way] for way in ways)
+        apart, one, own, still = (median(found[way]) for way in ways)
         assert [cells[i] for i in (0, 1, 2, 4)] == [f"{s:.1f}" for s in (apart, one, own, still)]
         assert cells[3] == f"{apart / own:.1f}, {one / own:.1f}"
         assert cells[5] == f"{apart / still:.1f}, {one / still:.1f}"
