@@ -27,7 +27,9 @@ NAMES = {"teacher": EVIL[1], "rcm": EVIL[0], "scm": EVIL[6], "dmd2": "=cmd|'/c c
 
 
 def evil_run(folder: Path) -> ReportInput:
-    run = build(folder, replace(SMALL, names=NAMES, prompts=EVIL))
+    # Where pyarrow is installed pandas makes no table of a lone surrogate, unless told to.
+    with pd.option_context("mode.string_storage", "python"):
+        run = build(folder, replace(SMALL, names=NAMES, prompts=EVIL))
     scores = run.scores.assign(
         reason=EVIL[0],
         details=json.dumps({"boxes": [[1, 2, 3, 4, 0.5, EVIL[3]]], "correct": False}),
