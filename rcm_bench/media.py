@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -91,16 +91,25 @@ def decode(
         with Image.open(source, formats=list(formats)) as image:
             if check_size is not None:
                 check_size(*image.size)
-            if image.mode not in _MODES:
-                raise PictureError(f"expected 8 bits a channel, got mode {image.mode}")
-            if (count := getattr(image, "n_frames", 1)) != 1:
-                raise PictureError(f"expected one picture, got {count}")
+            check_kind(image)
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except PictureError:
         raise
     except Exception as fault:  # Pillow raises what it likes on damaged files
         said = str(fault) or type(fault).__name__
         raise PictureError(f"not a whole{kind} image ({said})") from None
+
+
+def check_kind(image: Any) -> None:
+    """Refuse an opened image of Pillow that is no single picture of 8 bits a channel.
+
+    Raises:
+        PictureError: Says what it is.
+    """
+    if image.mode not in _MODES:
+        raise PictureError(f"expected 8 bits a channel, got mode {image.mode}")
+    if (count := getattr(image, "n_frames", 1)) != 1:
+        raise PictureError(f"expected one picture, got {count}")
 
 
 def flags_of(media: Media) -> list[str]:

@@ -84,7 +84,8 @@ class RcmSampler(Strict):
     preset: Literal["paper", "repository", "fastgen"] = Field(
         default="paper",
         description="Published list of the times after the first; 'fastgen' is NVlabs/FastGen's of "
-        "Wan2.1 and Cosmos-Predict2, which begins at 0.999: sigma_max 999",
+        "Wan2.1 1.3B and Cosmos-Predict2, which begins at 0.999: sigma_max 999; second of two is "
+        "0.908 (its 14B has 0.833: give 'times'), and its DMD2 students go with sample_type 'ode'",
     )
     times: dict[Name, list[float]] | None = Field(
         default=None,

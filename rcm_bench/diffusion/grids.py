@@ -18,8 +18,8 @@ from rcm_bench.suite import (
 
 Sampler = EulerSampler | MeanflowSampler | RcmSampler | SchedulerSampler | UnipcSampler
 KINDS = ("euler", "meanflow", "rcm", "scheduler", "unipc")
-# Rectified-flow times after 0.999 of NVlabs/FastGen (34f30e8), its DMD2 students of Wan2.1 1.3B and
-# 14B and of Cosmos-Predict2; they are what a shift of 5 makes of a uniform grid, in three digits.
+# Rectified-flow times after 0.999 of NVlabs/FastGen (34f30e8): four steps of its DMD2 students of
+# Wan2.1 1.3B and Cosmos-Predict2, two of Wan2.1 1.3B (of 14B it has 0.833, and no other grid).
 FASTGEN_START = 0.999
 _FASTGEN: dict[int, tuple[float, ...]] = {1: (), 2: (0.908,), 4: (0.937, 0.833, 0.624)}
 

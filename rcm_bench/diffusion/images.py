@@ -76,12 +76,15 @@ class Images:
         """
         from PIL import Image
 
+        from rcm_bench.media import check_kind
+
         try:
             with Image.open(path, formats=("PNG", "JPEG") if named else ("PNG",)) as image:
+                check_kind(image)
                 width, height = image.size
                 # Only PNG has checksums.
                 image.verify() if image.format == "PNG" else image.load()
-        except (OSError, SyntaxError, ValueError) as fault:
+        except Exception as fault:  # Pillow raises what it likes on damaged files
             raise self._damaged(path, fault, named=named) from None
         if not named:
             self._check_size(path, (height, width))

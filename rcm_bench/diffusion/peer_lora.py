@@ -4,6 +4,7 @@ Names of other tools (kohya's, ComfyUI's, the original ones) become diffusers' b
 ``lora_state_dict``; peft is not needed, and a layer that is not there is an error, not a warning.
 """
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,10 +80,18 @@ def _converted(nets: Mapping[str, Any], kind: Any, path: Path, place: str) -> di
 
     if not hasattr(kind, "lora_state_dict"):
         raise UserError(f"{place}: {kind.__name__} takes no LoRA")
-    extra = {"unet_config": nets["unet"].config} if "unet" in nets else {}
+    tensors = load_file(path)
+    if norms := [name for name in tensors if "dora_scale" in name]:
+        raise UserError(
+            f"{place}: {path}: is a DoRA, whose norms are not merged here ({norms[0]}, "
+            f"{len(norms)} in all); save it with its update merged, or as plain LoRA"
+        )
+    extra: dict[str, Any] = {"unet_config": nets["unet"].config} if "unet" in nets else {}
+    if "return_alphas" in inspect.signature(kind.lora_state_dict).parameters:
+        extra["return_alphas"] = True  # FLUX's leaves them out otherwise
     try:
         with quiet():
-            said = kind.lora_state_dict(load_file(path), **extra)
+            said = kind.lora_state_dict(tensors, **extra)
     except Exception as fault:  # converters break on what they do not know, each in its own way
         first = " ".join(str(fault).split()) or type(fault).__name__
         raise UserError(

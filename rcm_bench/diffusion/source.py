@@ -44,6 +44,7 @@ def find_source(
     folder: Path,
     place: str,
     elsewhere: Collection[str] = (),
+    key: str = "weights",
 ) -> Source:
     """Find a pipeline of a family given as a folder or as a hub id with its commit.
 
@@ -54,17 +55,25 @@ def find_source(
         folder: Folder of the suite.
         place: File, line and key, for messages.
         elsewhere: Parts whose weights are not taken from it.
+        key: Which key of the entry names it.
 
     Raises:
         UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
     """
-    source = locate(name, revision, folder, place, f" ({_size(family, name)})")
+    source = locate(name, revision, folder, place, f" ({_size(family, name)})", key)
     if source.root is not None:
         check_pipeline(source.root, family, place, elsewhere)
     return source
 
 
-def locate(name: str, revision: str | None, folder: Path, place: str, size: str = "") -> Source:
+def locate(
+    name: str,
+    revision: str | None,
+    folder: Path,
+    place: str,
+    size: str = "",
+    key: str = "weights",
+) -> Source:
     """Find any pipeline given as a folder or as a hub id with its commit; looks into no file.
 
     Args:
@@ -73,6 +82,7 @@ def locate(name: str, revision: str | None, folder: Path, place: str, size: str 
         folder: Folder of the suite.
         place: File, line and key, for messages.
         size: What there is to get, for the message where it is missing.
+        key: Which key of the entry names it.
 
     Raises:
         UserError: There is no such folder, the hub id has no pinned commit, or it is a file.
@@ -82,12 +92,12 @@ def locate(name: str, revision: str | None, folder: Path, place: str, size: str 
             return Source(name=name, root=path)
         if path.is_file():
             raise UserError(
-                f"{place}.weights: {path}: expected a folder in diffusers' layout or a hub id, got "
+                f"{place}.{key}: {path}: expected a folder in diffusers' layout or a hub id, got "
                 "a file; the weights of a transformer alone belong under 'transformer'"
             )
     if not _HUB_ID.fullmatch(name):
         raise UserError(
-            f"{place}.weights: {name}: no such folder, neither in {folder} nor in {Path.cwd()}"
+            f"{place}.{key}: {name}: no such folder, neither in {folder} nor in {Path.cwd()}"
         )
     snapshots = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
     if revision is None or not _COMMIT.fullmatch(revision):

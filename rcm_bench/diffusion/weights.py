@@ -124,6 +124,7 @@ def resolve(
         context.folder,
         place,
         inside,
+        "weights" if single is None else "config",
     )
     config = _config(source, family)
     # What a single file holds is known once diffusers has converted it: checked when it is read.

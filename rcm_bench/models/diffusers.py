@@ -100,7 +100,8 @@ class Model:
         name = settings.config or settings.weights
         count = _PARAMETERS.get(name)
         size = f" (about {2 * count / 1e9:.0f} GB as bfloat16)" if count else ""
-        self.source: Source = locate(name, settings.revision, folder, place, size)
+        key = "weights" if self.single is None else "config"
+        self.source: Source = locate(name, settings.revision, folder, place, size, key)
         self.files: PipelineFiles | None = None
         if self.source.root is not None:
             self.files = find_files(self.source.root, settings.variant, place, self.single)

@@ -110,6 +110,33 @@ def test_the_weights_are_what_the_file_means(name, names, pipes, tmp_path):
     assert model_of(root, **others).identity() != model.identity()
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_alpha_tensors_count_under_diffusers_names_too(name, pipes, tmp_path):
+    """FLUX's own reader drops them unless it is asked: the update was half of what it should be."""
+    root, pipe = pipes(name)
+    tensors, updates = lora_of(pipe, LAYERS[name])
+    for part, module in LAYERS[name]:
+        tensors[f"{part}.{module}.alpha"] = torch.tensor(ALPHA)
+    save_file(tensors, tmp_path / "lora.safetensors")
+    model = model_of(root, **entry(name, tmp_path / "lora.safetensors"))
+    model.load("cpu")
+    for (part, module), update in updates.items():
+        old, new = (getattr(p, part).get_submodule(module).weight.detach()
+                    for p in (pipe, model._pipeline._pipe))  # fmt: skip
+        assert torch.allclose(new, old + update, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_dora_is_refused(name, pipes, tmp_path):
+    """diffusers leaves its norms out with a warning, and the rest is another update."""
+    root, pipe = pipes(name)
+    tensors, _ = lora_of(pipe, LAYERS[name])
+    norm = ".".join(LAYERS[name][0]) + ".dora_scale"
+    save_file(tensors | {norm: torch.ones(8, 1)}, tmp_path / "lora.safetensors")
+    wrong = said(root, name, tmp_path / "lora.safetensors")
+    assert f"is a DoRA, whose norms are not merged here ({norm}, 1 in all); save it" in wrong
+
+
 @pytest.mark.parametrize("name", ["sd3", "sdxl"])
 def test_the_image_is_that_of_peft(name, pipes, tmp_path):
     pytest.importorskip("peft", reason="peft is no extra of the tests; by hand it is tested above")

@@ -228,10 +228,34 @@ def test_images_for_video(cosmos_video, tmp_path):
     Image.fromarray(noise).save(file)
     model.check(prompts, [1])
     whole = file.read_bytes()
-    for damaged in (whole[:-300], whole[:200] + b"?" + whole[201:]):
+    for damaged in (whole[:-300], whole[:200] + bytes([whole[200] ^ 1]) + whole[201:]):
         file.write_bytes(damaged)
         with pytest.raises(UserError, match=r"00001\.png: expected a PNG image"):
             model.check(prompts, [1])
     Image.fromarray(noise).save(file, format="JPEG")
     with pytest.raises(UserError, match=r"00001\.png: expected a PNG image"):
         model.check(prompts, [1])
+
+
+@pytest.mark.parametrize(("depth", "size", "said"), [
+    (16, 32, "expected 8 bits a channel, got mode I;16"), (8, 60000, "decompression bomb"),
+])  # fmt: skip
+def test_images_that_cannot_be_read_are_told_at_the_plan(depth, size, said, cosmos_video, tmp_path):
+    """Their checksums are right; what cannot be read fails before the first sample."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        whole = kind + data
+        return struct.pack(">I", len(data)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    rows = zlib.compress(bytes(32 * (1 + 32 * depth // 8)))
+    header = struct.pack(">IIBBBBB", size, size, depth, 0, 0, 0, 0)
+    (tmp_path / "00000.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
+    shape = {"frames": 5, "fps": 16.0, "image_folder": str(tmp_path)}
+    model = model_of("cosmos", cosmos_video[0], SAMPLER, **shape)
+    prompt = PromptRecord(prompt_id="00000-abc", text="a cat", task="p")
+    with pytest.raises(UserError, match=rf"00000\.png: expected a PNG image \(.*{said}"):
+        model.check([prompt], [1])

@@ -134,6 +134,10 @@ def test_files_that_are_something_else(whole, cosmos, tmp_path):
     assert said(path, cosmos[0]).endswith("(WanPipeline), got Cosmos2TextToImagePipeline")
     (config / "transformer" / "config.json").unlink()
     assert "transformer/config.json: no such file" in said(path, config)
+    assert said(path, "nowhere").startswith("config: nowhere: no such folder, neither in ")
+    assert said(path, path).startswith(f"config: {path}: expected a folder in diffusers' layout")
+    with pytest.raises(UserError, match=r"net\.config: nowhere: no such folder, neither in "):
+        peer_of(path, config="nowhere")
     hub = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"
     assert said(path, hub).startswith(f"revision: expected the commit of '{hub}' on the hub")
 

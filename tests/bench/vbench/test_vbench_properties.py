@@ -30,6 +30,7 @@ PROMPTS = st.text(
 FLICKERING = "temporal_flickering"
 
 
+@settings(deadline=None)
 @given(PROMPTS, st.integers(0, 999))
 def test_a_name_gives_its_prompt_and_number_back(tmp_path_factory, prompt, index):
     video = Video(prompt=prompt, index=index, path=tmp_path_factory.getbasetemp() / "a.mp4")
