@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
         return INCOMPLETE
     except subprocess.CalledProcessError as fault:
         print(f"the measurement ended with code {fault.returncode}", file=sys.stderr)
-        return INCOMPLETE
+        return USER if fault.returncode == USER else INCOMPLETE
     except (ValueError, UserError) as fault:
         print(fault, file=sys.stderr)
         return USER

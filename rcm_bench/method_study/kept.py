@@ -6,6 +6,7 @@ record that it left, and what was measured of it counts only as long as that is 
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from rcm_bench.statistics import Clusters
 FILE = "measured.npz"
 _FIELDS = ("numerator", "denominator", "strata", "within", "seeds")
 _ABOUT = "about"
+# RuntimeError: one flipped bit says that a part is encrypted, or (NotImplementedError) packed anew.
+_DAMAGE = (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error, RuntimeError)
 
 
 def keep(out: Path, protocol: Mapping[str, Any], measured: Measured) -> None:
@@ -44,7 +47,7 @@ def keep(out: Path, protocol: Mapping[str, Any], measured: Measured) -> None:
     arrays[_ABOUT] = np.array(json.dumps(about))
     part = out / f"{FILE}.part"
     with part.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        np.savez_compressed(file, **arrays)  # before NumPy 2.2 any other keyword is an array too
     part.replace(out / FILE)
 
 
@@ -65,7 +68,7 @@ def kept(out: Path, protocol: Mapping[str, Any]) -> Measured:
                 if name != _ABOUT:
                     metric, model, steps, field = name.split("/")
                     fields.setdefault((metric, model, int(steps)), {})[field] = file[name]
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as fault:
+    except _DAMAGE as fault:
         raise ValueError(f"{path}: damaged: {fault}") from None
     if about["protocol"] != _digest(protocol):
         raise ValueError(

@@ -54,7 +54,9 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
             weights = weights_of(out, training, copy)
             if not weights.exists():
                 raise ValueError(
-                    f"{weights}: missing, but {training.name} is done: take the parcel that has it"
+                    f"{weights}: missing, but {training.name} is done: take the parcel that has it "
+                    f"again, or delete the folder {training.name} here and in the light copy, and "
+                    "it is trained again"
                 )
             models[training.name + tail] = {
                 "kind": "lab",

@@ -263,9 +263,11 @@ def _trainings(trained: Sequence[Trained]) -> list[str]:
         cells = [one.name, chosen if one.searched else "nothing yet"]
         if one.state == "not run":
             cells += ["not run", *["-"] * 4]
+        elif one.failed is not None:
+            why = f"diverged: {one.failed}".replace("|", "/")
+            cells += ["-", f"{one.passes:.2f}", "-", why, one.hardware]
         else:
-            seconds = f"{one.seconds:.0f}" if one.failed is None else f"diverged: {one.failed}"
             cells += [f"{one.steps:,}", f"{one.passes:.2f}", f"{one.updates:,}"]
-            cells += [seconds.replace("|", "/"), one.hardware]
+            cells += [f"{one.seconds:.0f}", one.hardware]
         lines.append(_line(cells))
     return lines

@@ -27,12 +27,30 @@ def compiled(*names):
         pytest.skip("this Triton comes without ptxas: nothing can be compiled without a GPU")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return worst(rows)
+
+
+def worst(rows):
+    """A kernel that is launched more than once counts by its worst launch, number by number."""
     found = {}
-    for row in rows:  # a kernel that is launched more than once counts by its worst launch
-        before = found.setdefault((row["what"], row["kernel"]), row)
-        for key in ("spilled_bytes", "serialized", "shared_bytes", "loop_spills"):
+    for row in rows:
+        before = found.setdefault((row["what"], row["kernel"]), dict(row))
+        for key in ("spilled_bytes", "serialized", "shared_bytes"):
             before[key] = max(before[key], row[key])
+        before["loop_spills"] = max(before["loop_spills"], row["loop_spills"], key=sum)
+        before["num_loops"] = min(before.get("num_loops", 99), len(row["loop_spills"]))
     return found
+
+
+def test_the_worst_launch_counts():
+    """Lists of loops are compared by their sums: [2, 9] is worse than [3, 0]."""
+    rest = {"what": "w", "kernel": "k", "serialized": False, "shared_bytes": 1}
+    one = rest | {"spilled_bytes": 8, "loop_spills": [3, 0]}
+    two = rest | {"spilled_bytes": 4, "loop_spills": [2, 9]}
+    for rows in ([one, two], [two, one]):
+        found = worst(rows)["w", "k"]
+        assert (found["spilled_bytes"], found["loop_spills"]) == (8, [2, 9])
+    assert worst([one, rest | {"spilled_bytes": 0, "loop_spills": []}])["w", "k"]["num_loops"] == 0
 
 
 FORWARD = ("forward 64", "forward 128", "forward 128 causal", "forward 128 plain")
@@ -53,6 +71,7 @@ def test_the_forward_kernel_gets_no_worse(what):
     found = compiled(*FORWARD)[what, "attention_forward"]
     spilled, in_loops = SPILLED[what]
     assert found["spilled_bytes"] <= spilled
+    assert found["num_loops"] == 2  # all keys visible, and some hidden
     assert sum(found["loop_spills"]) <= in_loops
     assert not found["serialized"]
     assert found["num_wgmma"] > 0 and found["num_tma"] > 0
@@ -86,6 +105,7 @@ def test_the_backward_kernels_get_no_worse(what, kernel):
     found = compiled("backward 128", "backward 128 plain")[what, kernel]
     spilled, in_loops, serialized = BACKWARD[what, kernel]
     assert found["spilled_bytes"] <= spilled
+    assert found["num_loops"] > 0  # none found is not none spilled
     assert sum(found["loop_spills"]) <= in_loops
     assert found["serialized"] <= serialized
     assert found["shared_bytes"] <= 227 * 1024

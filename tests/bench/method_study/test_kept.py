@@ -92,6 +92,42 @@ def test_another_protocol_is_refused(study, other):
         kept.kept(out, protocol(SUITE | other))
 
 
+def test_an_older_numpy_writes_the_same_arrays(study, monkeypatch):
+    """Before 2.2 ``savez_compressed`` knew no option: every keyword became an array."""
+    out, measured = study
+    save = np.savez_compressed
+
+    def older(file, **arrays):
+        save(file, **{name: np.asarray(value) for name, value in arrays.items()})
+        assert {name.count("/") for name in arrays} == {0, 3}
+        assert [name for name in arrays if "/" not in name] == ["about"]
+
+    monkeypatch.setattr(np, "savez_compressed", older)
+    kept.keep(out, protocol(SUITE), measured)
+    assert kept.kept(out, protocol(SUITE)).keys() == measured.keys()
+
+
+def test_a_flipped_bit_anywhere_changes_nothing_or_is_refused(study):
+    """The stream, the archive's tables, its flags: each breaks in a way of its own."""
+    out, measured = study
+    whole, rng = (out / kept.FILE).read_bytes(), np.random.default_rng()
+    refused = 0
+    for place in rng.integers(0, len(whole), 100):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        (out / kept.FILE).write_bytes(damaged)
+        try:
+            found = kept.kept(out, protocol(SUITE))
+        except ValueError as fault:
+            assert kept.FILE in str(fault)
+            refused += 1
+        else:
+            assert found.keys() == measured.keys()
+            for cell, own in measured.items():
+                same(found[cell], own)
+    assert refused > 0
+
+
 def test_a_damaged_file_is_refused(study):
     out, _ = study
     data = (out / kept.FILE).read_bytes()

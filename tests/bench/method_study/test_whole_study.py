@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from rcm_bench.method_study import driver, relay
+from rcm_bench.method_study import driver, relay, results
 from rcm_bench.method_study.__main__ import main
 from rcm_distill.train import Recipe, train
 from rcm_distill.train.recipe import Data, Optimizer
@@ -221,12 +221,43 @@ def test_the_page_says_what_has_not_run(tmp_path, capsys):
     assert "- 1 of 14 trainings have run. Not run: scm-seed11, dmd2-seed11, rcm-seed12" in page
     assert "| rcm | unconverged: a training diverged: step 7: it diverged |" in page
     assert "| dmd2 | not judged: 0 of 3 trainings have run |" in page
-    assert "| rcm-seed11 | lr 0.0001, student_update_freq 2 | 0 |" in page
+    row = next(line for line in page.splitlines() if line.startswith("| rcm-seed11 | lr 0.0001"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2::2] == ["-", "-", "-"], "how far it came is not known: no iterations are not 0"
+    assert cells[5] == "diverged: step 7: it diverged"
     assert "| scm-seed11 | nothing yet | not run |" in page
     searched = pd.read_csv(folder / "search.csv")
     assert searched["chosen"].sum() == 1
     assert searched["state"].value_counts().to_dict() == {"not run": 23, "done": 7}
     assert searched.loc[searched["state"] == "not run", "accuracy"].isna().all()
+
+
+@pytest.mark.parametrize(("ended", "code"), [(2, 2), (4, 4), (70, 4), (-9, 4)])
+def test_a_measurement_that_no_session_mends_is_the_users(tmp_path, monkeypatch, ended, code):
+    """Who calls again until the study is done must not go on for ever."""
+    suite = tmp_path / "measure.yaml", tmp_path / "run"
+    monkeypatch.setattr(results, "measurement", lambda study, out: suite)
+    stand_in = tmp_path / "python"
+    stand_in.write_text(f"#!/bin/sh\n{'kill -KILL $$' if ended < 0 else f'exit {ended}'}\n")
+    stand_in.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(stand_in))
+    assert main([str(STUDY), str(tmp_path / "out"), "--as-it-is"]) == code
+
+
+def test_weights_that_are_gone_are_named_with_the_way_out(tmp_path, capsys):
+    """A record without weights that were never measured: a fresh workplace may have that."""
+    out = tmp_path / "out"
+    for name in [f"rcm-trial{n}" for n in range(6)] + ["rcm-seed11"]:
+        own = out / "trainings" / name
+        own.mkdir(parents=True)
+        (own / "validation.jsonl").write_text(
+            json.dumps({"step": 9, "seconds": 1.0, "student_updates": 9, "geneval_1_steps": 0.5})
+        )
+        (own / "done.json").write_text(json.dumps({"steps": 9, "steps_planned": 9}))
+    assert main([str(STUDY), str(out), "--as-it-is"]) == 2
+    said = capsys.readouterr().err
+    assert "rcm-seed11.safetensors: missing, but rcm-seed11 is done" in said
+    assert "delete the folder rcm-seed11 here and in the light copy" in said
 
 
 def test_a_wrong_study_is_said(tmp_path, capsys):
