@@ -185,6 +185,10 @@ def test_what_does_not_fit_is_listed(pipes, tmp_path):
     wrong = said(root, "sd3", path)
     assert "transformer.transformer_blocks.7.attn.to_q (no such layer)" in wrong
     assert "transformer.transformer_blocks.0.attn.to_q ((32, 3) by (3, 33), expected (32, " in wrong
+    save_file(tensors | {f"{head[:-5]}alpha": torch.zeros(2),
+                         f"{head}A.default.weight": torch.zeros(3, 32)}, path)  # fmt: skip
+    wrong = said(root, "sd3", path)
+    assert f"{head[:-5]}alpha (expected one number)" in wrong and "weight (comes twice)" in wrong
     del tensors[f"{head}B.weight"]
     save_file(tensors | {"transformer.surprise": torch.zeros(2)}, path)
     wrong = said(root, "sd3", path)
