@@ -97,9 +97,10 @@ def test_a_plan_that_ends_at_its_prompts_says_what_else_is_missing(tmp_path, mon
         assert "models.student.transformer: rcm-" in student
 
 
-def test_a_plan_needs_neither_torch_nor_diffusers():
+@pytest.mark.parametrize("name", ["throughput_wan", "geneval_peers"])
+def test_a_plan_needs_neither_torch_nor_diffusers(name):
     code = (
-        "import sys, rcm_bench; rcm_bench.plan('throughput_wan');"
+        f"import sys, rcm_bench; rcm_bench.plan('{name}');"
         "sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
