@@ -12,6 +12,7 @@ from tiny_models import item, nearly_all
 from tiny_models import model_of as own_of
 
 from rcm_bench.checkpoints.lora import find_lora
+from rcm_bench.diffusion.peer_lora import merge_into
 from rcm_bench.errors import UserError
 from rcm_bench.suite import RcmSampler
 
@@ -217,8 +218,9 @@ def test_files_that_are_something_else(pipes, tmp_path):
     assert "truncated or damaged" in said(root, "sd3", path, load=False)
     root, pipe = pipes("anyflow")
     save_file({"transformer.x.lora_A.weight": torch.zeros(3, 3)}, path)
-    wrong = said(root, "ltx", path, arguments=SHORT)
-    assert "transformer.x" in wrong or "takes no LoRA" in wrong
+    assert "transformer.x (one half only)" in said(root, "ltx", path, arguments=SHORT)
+    with pytest.raises(UserError, match="x.yaml:3: Plain takes no LoRA"):
+        merge_into({}, type("Plain", (), {}), path, 1.0, "x.yaml:3")
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])
