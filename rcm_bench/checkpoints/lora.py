@@ -4,6 +4,7 @@ Step-distilled ones of Wan2.1 also hold whole differences, of weights and norms 
 biases (``.diff_b``): W <- W + scale D.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,6 +78,8 @@ def _fault(found: Mapping[str, list[int]], expected: Sequence[int] | None) -> st
     if expected is None:
         return "no such layer"
     whole = tuple(expected)
+    if math.prod(found.get("alpha", ())) != 1:
+        return f"an alpha of {tuple(found['alpha'])}, expected one number"
     if halves:
         if min(len(found["A"]), len(found["B"])) < 2:
             return f"{_times(found['B'])} by {_times(found['A'])}, expected {whole}"
@@ -151,5 +154,8 @@ def _layers(
             leaf = ""  # a tensor of its own
         (weight,) = diffusers_names([f"{module}{leaf}"], family, "original").values()
         part = "alpha" if match["alpha"] else "diff" if match["diff"] else _HALVES[match["half"]]
-        layers.setdefault(weight, {})[part] = name
+        own = layers.setdefault(weight, {})
+        if part in own:
+            raise UserError(f"{where}: expected one tensor, got '{own[part]}' and '{name}'")
+        own[part] = name
     return layers

@@ -57,7 +57,7 @@ def check_files(settings: Mask2FormerSettings, where: str) -> None:
     Raises:
         UserError: A package or a file is missing.
     """
-    if find_spec("transformers") is None:  # importing it takes a second
+    if find_spec("transformers") is None:  # importing it would take half of a plan's time
         raise UserError(f"GenEval's detector needs transformers: {EXTRA}")
     if settings.revision is None:
         for path in _paths(settings):

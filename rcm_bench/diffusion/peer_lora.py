@@ -112,7 +112,11 @@ def _layers(state: Mapping[str, Tensor]) -> tuple[dict[Layer, dict[str, Tensor]]
             faults.append(f"{name} (no LoRA tensor)")
             continue
         half = "alpha" if match["alpha"] else _HALVES.get(match["half"], "B")
-        layers.setdefault((match["part"], match["module"]), {})[half] = tensor
+        own = layers.setdefault((match["part"], match["module"]), {})
+        if half in own or (half == "alpha" and tensor.numel() != 1):
+            faults.append(f"{name} ({'comes twice' if half in own else 'expected one number'})")
+        else:
+            own[half] = tensor
     return layers, faults
 
 

@@ -4,6 +4,7 @@ And those of VBench-I2V: ``{set: vbench_i2v, info: ...}``; each is of an image, 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rcm_bench.errors import UserError, unknown_name
@@ -49,7 +50,7 @@ def suite_metadata(loaded: LoadedSuite) -> list[dict[str, Any]]:
     rows = _rows(loaded)
     rewritten = None
     if entry.rewritten is not None:
-        path = loaded.folder("prompts", "rewritten") / entry.rewritten
+        path = _found(loaded, "rewritten", entry.rewritten)
         rewritten = read_rewritten(path, rows, preset)
     if entry.samples_per_prompt != preset.videos:
         preset = with_videos(preset, entry.samples_per_prompt)
@@ -64,7 +65,7 @@ def suite_metadata(loaded: LoadedSuite) -> list[dict[str, Any]]:
 def _rows(loaded: LoadedSuite) -> list[Row]:
     """Read the file of prompts that a suite names, or the package's own."""
     entry = loaded.suite.prompts
-    info = None if entry.info is None else loaded.folder("prompts", "info") / entry.info
+    info = None if entry.info is None else _found(loaded, "info", entry.info)
     if entry.set != "vbench_i2v":
         return read_rows(environment.find().info if info is None else info)
     if info is None:
@@ -73,6 +74,22 @@ def _rows(loaded: LoadedSuite) -> list[Row]:
             "as 'info'; the package does not ship it"
         )
     return read_i2v_rows(info)
+
+
+def _found(loaded: LoadedSuite, key: str, name: str) -> Path:
+    """Return a file beside the suite, or else of the working folder, as weights are found.
+
+    Raises:
+        UserError: It is in neither.
+    """
+    folder = loaded.folder("prompts", key)
+    for path in (folder / name, Path(name)):
+        if path.is_file():
+            return path
+    raise UserError(
+        f"{loaded.place('prompts', key)}: {name}: no such file, neither in {folder} nor in "
+        f"{Path.cwd()}; VBench's repository has it"
+    )
 
 
 def _scored_for(rows: list[Row], chosen: Sequence[str], loaded: LoadedSuite) -> list[Row]:

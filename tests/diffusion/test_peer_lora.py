@@ -12,6 +12,7 @@ from tiny_models import item, nearly_all
 from tiny_models import model_of as own_of
 
 from rcm_bench.checkpoints.lora import find_lora
+from rcm_bench.diffusion.peer_lora import merge_into
 from rcm_bench.errors import UserError
 from rcm_bench.suite import RcmSampler
 
@@ -185,6 +186,10 @@ def test_what_does_not_fit_is_listed(pipes, tmp_path):
     wrong = said(root, "sd3", path)
     assert "transformer.transformer_blocks.7.attn.to_q (no such layer)" in wrong
     assert "transformer.transformer_blocks.0.attn.to_q ((32, 3) by (3, 33), expected (32, " in wrong
+    save_file(tensors | {f"{head[:-5]}alpha": torch.zeros(2),
+                         f"{head}A.default.weight": torch.zeros(3, 32)}, path)  # fmt: skip
+    wrong = said(root, "sd3", path)
+    assert f"{head[:-5]}alpha (expected one number)" in wrong and "weight (comes twice)" in wrong
     del tensors[f"{head}B.weight"]
     save_file(tensors | {"transformer.surprise": torch.zeros(2)}, path)
     wrong = said(root, "sd3", path)
@@ -213,8 +218,9 @@ def test_files_that_are_something_else(pipes, tmp_path):
     assert "truncated or damaged" in said(root, "sd3", path, load=False)
     root, pipe = pipes("anyflow")
     save_file({"transformer.x.lora_A.weight": torch.zeros(3, 3)}, path)
-    wrong = said(root, "ltx", path, arguments=SHORT)
-    assert "transformer.x" in wrong or "takes no LoRA" in wrong
+    assert "transformer.x (one half only)" in said(root, "ltx", path, arguments=SHORT)
+    with pytest.raises(UserError, match="x.yaml:3: Plain takes no LoRA"):
+        merge_into({}, type("Plain", (), {}), path, 1.0, "x.yaml:3")
 
 
 @pytest.mark.parametrize("prefix", ["transformer.", ""])

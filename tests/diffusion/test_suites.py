@@ -97,7 +97,7 @@ def test_a_plan_that_ends_at_its_prompts_says_what_else_is_missing(tmp_path, mon
         assert "models.student.transformer: rcm-" in student
 
 
-@pytest.mark.parametrize("name", ["throughput_wan", "geneval_cosmos"])
+@pytest.mark.parametrize("name", ["throughput_wan", "geneval_cosmos", "geneval_peers"])
 def test_a_plan_needs_neither_torch_nor_diffusers(name):
     code = (
         f"import sys, rcm_bench; rcm_bench.plan('{name}');"

@@ -75,6 +75,12 @@ def test_the_merged_network(names, wan, tmp_path, monkeypatch):
     ({"blocks.0.cross_attn.k.alpha": torch.zeros(())}, r"to_k\.weight \(one half only\)"),
     ({"blocks.0.cross_attn.k.lora_A.weight": torch.zeros(3),
       "blocks.0.cross_attn.k.lora_B.weight": torch.zeros(24, 3)}, r"\(24x3 by 3, expected \(24, "),
+    ({"blocks.0.cross_attn.k.lora_A.weight": torch.zeros(3, 24),
+      "blocks.0.cross_attn.k.lora_B.weight": torch.zeros(24, 3),
+      "blocks.0.cross_attn.k.alpha": torch.zeros(3)}, r"an alpha of \(3,\), expected one number"),
+    ({"blocks.0.cross_attn.k.diff_b": torch.zeros(24),
+      "lora_unet_blocks_0_cross_attn_k.diff_b": torch.zeros(24)},
+     r"expected one tensor, got 'blocks.*diff_b' and 'lora_unet_blocks_0_cross_attn_k\.diff_b'"),
     ({"lora_unet_blocks_0_surprise.lora_A.weight": torch.zeros(3, 3),
       "lora_unet_blocks_0_surprise.lora_B.weight": torch.zeros(3, 3)}, r"surprise.* \(no such"),
 ])  # fmt: skip

@@ -97,7 +97,9 @@ def test_parts_of_another_kind(family, folders, said, tmp_path):
     )
     wrong = changed(copy / "model_index.json", text_encoder=["transformers", "CLIPTextModel"])
     assert "expected a text encoder of class T5EncoderModel or UMT5EncoderModel, got CLIP" in wrong
-    assert "expected " in changed(copy / "transformer" / "config.json", _class_name="FluxTransf")
+    wrong = changed(copy / "transformer" / "config.json", _class_name="FluxTransf")
+    kind = {"wan": "WanTransformer3DModel", "cosmos": "CosmosTransformer3DModel"}[family]
+    assert f"copy/transformer: expected {kind}, got FluxTransf" in wrong
 
 
 @both

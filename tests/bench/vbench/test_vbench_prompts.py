@@ -185,8 +185,11 @@ def test_the_protocol_names_preset_seeds_and_rewriting(small, suite):
         ("preset: vbemch", "unknown VBench preset 'vbemch'.* Did you mean 'vbench'"),
         ("preset: long", "preset 'long' is VBench-Long, which is not run here"),
         ("preset: gpt-4o", r"tiny.yaml:9: prompts.preset: preset 'gpt-4o' needs the rewritten"),
-        ("rewritten: none.txt", "none.txt: no such file"),
-        ("info: none.json", "none.json: no such file"),
+        (
+            "rewritten: none.txt",
+            "tiny.yaml:9: prompts.rewritten: none.txt: no such file, neither in",
+        ),
+        ("info: none.json", "tiny.yaml:9: prompts.info: none.json: no such file, neither in"),
         ("dimensions: [colour]", "prompts.dimensions: unknown VBench dimension 'colour'.* 'color'"),
     ],
 )
@@ -197,6 +200,16 @@ def test_faults_of_a_suite_name_their_place(changed, message, small, suite):
     path = suite(**{next(iter(TINY)): text})
     with pytest.raises(UserError, match=message):
         prepare(load_suite(str(path), {}))
+
+
+def test_a_shipped_suite_finds_files_in_the_working_folder(small, suite, tmp_path, monkeypatch):
+    """As it finds weights there: ``INFO=info.json`` beside a suite in the wheel."""
+    path = suite(**{next(iter(TINY)): "prompts: {set: vbench, info: info.json}"})
+    digests = {prepare(load_suite(str(path), {})).plan.digest()}
+    (tmp_path / "here").mkdir()
+    small.rename(tmp_path / "here" / "info.json")
+    monkeypatch.chdir(tmp_path / "here")
+    assert {prepare(load_suite(str(path), {})).plan.digest()} == digests
 
 
 def test_without_its_environment_the_command_that_builds_it_is_named(suite, tmp_path, monkeypatch):
