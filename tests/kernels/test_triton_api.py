@@ -201,6 +201,15 @@ def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
     torch.testing.assert_close(plain, output, **CLOSE)
 
 
+@pytest.mark.parametrize(("there", "fault"), [(True, None), (False, "Triton is not installed")])
+def test_a_gpu_without_triton_cannot_run_them(monkeypatch, there, fault):
+    """So that ``auto`` takes the reference there, and ``triton`` says why not."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(choice, "find_spec", lambda name: "found" if there else None)
+    monkeypatch.setattr(choice, "_has_triton", choice._has_triton.__wrapped__)
+    assert choice._why_not_here(torch.device("cuda")) == fault
+
+
 @pytest.mark.parametrize(
     ("version", "reads", "fault"),
     [
