@@ -2,6 +2,7 @@
 
 import os
 from functools import cache
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 Impl = Literal["auto", "reference", "triton"]
 
 NOT_IN_A_TRACE = "torch.compile does not trace it (wrap the call in torch.compiler.disable)"
+NOT_INSTALLED = "Triton is not installed"
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 
 
@@ -60,20 +62,24 @@ def _why_not_here(device: torch.device) -> str | None:
         capability = torch.cuda.get_device_capability(device)
         if capability < (8, 0):
             return f"the GPU must be of compute capability 8.0 or later, got {capability}"
-        return None
+        return None if _has_triton() else NOT_INSTALLED
     if device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1":
         return why_not_interpreted()
     return f"it needs CUDA tensors, or TRITON_INTERPRET=1 to interpret it on the CPU, got {device}"
 
 
 @cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+@cache
 def why_not_interpreted() -> str | None:
     """Say why the kernels cannot be interpreted here: before 3.7 Triton needs NumPy before 2.4."""
-    try:
-        import triton
-    except ImportError:
-        return "Triton is not installed"
+    if not _has_triton():
+        return NOT_INSTALLED
     import numpy as np
+    import triton
 
     if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 7):
         return None

@@ -112,10 +112,9 @@ class TritonFunction(Function):
     @staticmethod
     def backward(ctx: Any, grad_output: Any, grad_tangent: Any, *_: Any) -> Any:
         """Return the six gradients."""
-        refuse_inside_a_level(tuple(ctx.saved_tensors[3:6]))
-        grads = _TritonGradients.apply(
-            *ctx.saved_tensors, grad_output, grad_tangent, ctx.scale, ctx.is_causal
-        )
+        saved = ctx.saved_tensors  # once: activation checkpointing refuses a second reading
+        refuse_inside_a_level(tuple(saved[3:6]))
+        grads = _TritonGradients.apply(*saved, grad_output, grad_tangent, ctx.scale, ctx.is_causal)
         return (*grads, None, None, None)
 
     @staticmethod

@@ -77,13 +77,13 @@ def _run(arguments: list[str], words: Sequence[TextIO], advance: Callable[[], ob
     """Run a process for each share, count the lines of all, and return how they ended."""
     read, write = os.pipe()
     command = [sys.executable, "-m", "rcm_kernels.precompile"]
-    workers = [
-        subprocess.Popen([*command, str(share), *arguments], stdout=write, stderr=file)
-        for share, file in enumerate(words)
-    ]
-    os.close(write)
+    workers: list[subprocess.Popen[bytes]] = []
     try:
         with open(read, encoding="utf-8") as done:  # ends when the last process does
+            with open(write, "wb") as said:
+                for share, file in enumerate(words):
+                    own = [*command, str(share), *arguments]
+                    workers.append(subprocess.Popen(own, stdout=said, stderr=file))
             for _ in done:
                 advance()
         return [worker.wait() for worker in workers]

@@ -56,6 +56,25 @@ def test_a_process_that_fails_is_named_by_its_last_words(monkeypatch):
     assert len(done) == 3
 
 
+def test_processes_end_where_one_cannot_be_started(monkeypatch, tmp_path):
+    """No memory for the third: the first two are not left behind, nor is the pipe."""
+    replace_workers(monkeypatch, "import time; time.sleep(60)")
+    popen, started = precompile.subprocess.Popen, []
+
+    def failing(command, **options):
+        if len(started) == 2:
+            raise OSError(12, "Cannot allocate memory")
+        started.append(popen(command, **options))
+        return started[-1]
+
+    monkeypatch.setattr(precompile.subprocess, "Popen", failing)
+    files = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        precompile.precompile(50, lambda: None)
+    assert [worker.poll() for worker in started] == [-9, -9]
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
 def test_no_more_processes_than_cases(monkeypatch):
     replace_workers(monkeypatch, "print(1)")
     done = []
@@ -64,7 +83,9 @@ def test_no_more_processes_than_cases(monkeypatch):
 
 
 def compiled_in(folder):
-    return {path.name for path in folder.rglob("*.cubin")}, sum(1 for _ in folder.rglob("*.cubin"))
+    """What lies in a cache, and when it was written: what is compiled anew is written anew."""
+    found = list(folder.rglob("*.cubin"))
+    return {path.name for path in found}, {path: path.stat().st_mtime_ns for path in found}
 
 
 @pytest.mark.long
@@ -83,9 +104,9 @@ def test_what_was_compiled_is_found_by_another_process(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         assert len(done.stdout.splitlines()) == 2
         seen.append(compiled_in(tmp_path))
-    names, number = seen[0]
+    names, files = seen[0]
     assert {"attention_forward.cubin", "query_gradients.cubin", "key_gradients.cubin"} <= names
-    assert seen[1] == (names, number)
+    assert seen[1] == (names, files)
 
 
 @pytest.mark.gpu
@@ -97,14 +118,14 @@ def test_a_launch_finds_what_was_compiled_ahead(tmp_path, monkeypatch):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     cases = [c for c in cases_for("cuda", "triton") if c.D == 64 and c.dtype == torch.bfloat16][:2]
     assert list(precompile.compile_cases(cases, "cuda")) == cases
-    names, number = compiled_in(tmp_path)
-    assert number > 0
+    names, files = compiled_in(tmp_path)
+    assert files
     functions = partial(attention, impl="triton"), partial(attention_with_tangent, impl="triton")
     for case in cases:
         inputs = draw(case, torch.Generator().manual_seed(1), "cuda")
         candidate_results(Candidate("triton", *functions), case, inputs)
     torch.cuda.synchronize()
-    assert compiled_in(tmp_path) == (names, number)
+    assert compiled_in(tmp_path) == (names, files)
 
 
 def test_a_check_says_what_was_not_compiled_ahead(monkeypatch, capsys):

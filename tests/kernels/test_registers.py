@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton", reason="Triton is not installed")
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+TRITON = ".".join(triton.__version__.split(".")[:2])
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 ROOT = Path(__file__).parents[2]
 
@@ -90,24 +91,24 @@ def test_the_gluon_kernel_keeps_everything_of_its_loops_in_registers(what):
     assert found["shared_bytes"] <= 227 * 1024
 
 
-# Bytes spilled per thread, instructions that spill in the loops, and whether wgmma is serialised,
-# with Triton 3.8: may only become less. 3.6 serialises the gradient of keys.
+# Bytes spilled per thread and instructions that spill in the loops, with Triton 3.8: may only get
+# less; and which older Triton serialises wgmma.
 BACKWARD = {
-    ("backward 128", "query_gradients"): (368, 26, False),
-    ("backward 128", "key_gradients"): (84, 8, False),
-    ("backward 128 plain", "query_gradients"): (0, 0, False),
-    ("backward 128 plain", "key_gradients"): (0, 0, False),
+    ("backward 128", "query_gradients"): (368, 26, ()),
+    ("backward 128", "key_gradients"): (84, 8, ("3.6",)),
+    ("backward 128 plain", "query_gradients"): (0, 0, ()),
+    ("backward 128 plain", "key_gradients"): (0, 0, ()),
 }
 
 
 @pytest.mark.parametrize(("what", "kernel"), BACKWARD)
 def test_the_backward_kernels_get_no_worse(what, kernel):
     found = compiled("backward 128", "backward 128 plain")[what, kernel]
-    spilled, in_loops, serialized = BACKWARD[what, kernel]
+    spilled, in_loops, serialized_by = BACKWARD[what, kernel]
     assert found["spilled_bytes"] <= spilled
     assert found["num_loops"] > 0  # none found is not none spilled
     assert sum(found["loop_spills"]) <= in_loops
-    assert found["serialized"] <= serialized
+    assert found["serialized"] == (TRITON in serialized_by)
     assert found["shared_bytes"] <= 227 * 1024
 
 

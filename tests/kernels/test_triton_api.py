@@ -81,6 +81,47 @@ def test_without_a_gradient_to_come_no_autograd_function_is_built(rng, way, mode
     torch.testing.assert_close(list(found), [x.detach() for x in needed], rtol=0, atol=0)
 
 
+def test_pytorch_s_checkpoint_gives_the_same_gradients(rng):
+    """It lets a backward read what was saved only once."""
+    from torch.utils.checkpoint import checkpoint
+
+    leaves = [*draw(rng, requires_grad=True), *draw(rng, requires_grad=True)]
+
+    def run(*tensors):
+        return explicit(tensors[:3], tensors[3:], "triton")
+
+    def gradients(result):
+        sum(x.square().sum() for x in result).backward()
+        found = [x.grad for x in leaves]
+        for leaf in leaves:
+            leaf.grad = None
+        return found
+
+    kept = gradients(run(*leaves))
+    again = gradients(checkpoint(run, *leaves, use_reentrant=False))
+    torch.testing.assert_close(again, kept, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_no_mode_without_gradients_loses_a_tangent(rng, mode):
+    primals, tangents = draw(rng, requires_grad=True), draw(rng, requires_grad=True)
+    expected = explicit(primals, tangents, "triton")
+    with mode(), torch.autocast(torch.device(DEVICE).type, dtype=torch.bfloat16):
+        found = explicit(primals, tangents, "triton")
+    torch.testing.assert_close(found, tuple(x.detach() for x in expected), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("way", "only"), [(by_level, 0), (explicit, 2)])
+def test_a_tangent_alone_that_requires_a_gradient_gets_it(rng, way, only):
+    primals, tangents = draw(rng), draw(rng)
+    tangents[only].requires_grad_()
+    (found,) = torch.autograd.grad(way(primals, tangents, "triton")[1].sum(), tangents[only])
+    exact = wide(tangents)
+    result = explicit(wide(primals), exact, "reference")[1]
+    (expected,) = torch.autograd.grad(result.sum(), exact[only])
+    torch.testing.assert_close(found.double(), expected, **CLOSE)
+
+
 def test_plain_calls_and_torch_func_grad(rng):
     primals = draw(rng, requires_grad=True)
     grads = torch.autograd.grad(attend(*primals).square().sum(), primals)
@@ -158,6 +199,15 @@ def test_without_tangents_auto_is_pytorch_s_own(rng, monkeypatch):
         output, _ = by_function(primals, draw(rng), "auto")
         assert launched
     torch.testing.assert_close(plain, output, **CLOSE)
+
+
+@pytest.mark.parametrize(("there", "fault"), [(True, None), (False, "Triton is not installed")])
+def test_a_gpu_without_triton_cannot_run_them(monkeypatch, there, fault):
+    """So that ``auto`` takes the reference there, and ``triton`` says why not."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    monkeypatch.setattr(choice, "find_spec", lambda name: "found" if there else None)
+    monkeypatch.setattr(choice, "_has_triton", choice._has_triton.__wrapped__)
+    assert choice._why_not_here(torch.device("cuda")) == fault
 
 
 @pytest.mark.parametrize(
