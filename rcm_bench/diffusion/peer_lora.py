@@ -53,11 +53,11 @@ def merge_into(nets: Mapping[str, Any], kind: Any, path: Path, scale: float, pla
             faults.append(f"{name} (no such layer)")
         else:
             down, up = found["A"].float(), found["B"].float()
-            rank, other = down.shape[0], up.shape[1]
-            if rank != other or [len(up), *down.shape[1:]] != list(weight.shape):
+            if not _fits(up, down, weight):
                 shapes = f"{tuple(up.shape)} by {tuple(down.shape)}"
                 faults.append(f"{name} ({shapes}, expected {tuple(weight.shape)})")
                 continue
+            rank = len(down)
             alpha = float(found["alpha"]) if "alpha" in found else alphas.get(part, float(rank))
             product = (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
             updates[part, module] = scale * alpha / rank * product
@@ -72,6 +72,13 @@ def merge_into(nets: Mapping[str, Any], kind: Any, path: Path, scale: float, pla
             weight = _weight(nets, part, module)
             assert weight is not None, "found above"
             weight.copy_((weight.float() + update).to(weight.dtype))
+
+
+def _fits(up: Tensor, down: Tensor, weight: Tensor) -> bool:
+    """Say whether B A has the weight's shape; of a convolution B is one of 1 by 1."""
+    if min(up.ndim, down.ndim) < 2 or up.shape[1] != len(down) or any(n != 1 for n in up.shape[2:]):
+        return False
+    return [len(up), *down.shape[1:]] == list(weight.shape)
 
 
 def _converted(nets: Mapping[str, Any], kind: Any, path: Path, place: str) -> dict[str, Tensor]:

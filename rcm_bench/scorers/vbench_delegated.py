@@ -111,11 +111,12 @@ class Scorer:
 
     def _check_weights(self) -> None:
         found = weights_digests(self.dimension)
+        benchmark = "vbench_i2v" if self.mode == "i2v" else "vbench"
         for name, pinned in self.settings()["weights"].items():
             if pinned not in ("not pinned", found[name]):
                 raise UserError(
-                    f"benchmarks.vbench.weights: {environment.weights_folder() / name}: expected "
-                    f"SHA-256 {pinned[:16]}, got {found[name][:16]}"
+                    f"benchmarks.{benchmark}.weights: {environment.weights_folder() / name}: "
+                    f"expected SHA-256 {pinned[:16]}, got {found[name][:16]}"
                 )
 
     def job(self, samples: Sequence[SampleRef]) -> Job:

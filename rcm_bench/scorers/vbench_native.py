@@ -65,7 +65,9 @@ class Scorer:
     @cached_property
     def files(self) -> WeightFiles:
         """The weight files."""
-        return WeightFiles(folder=self.folder or weights_folder(), digests=self.weights)
+        folder = self.folder or weights_folder()
+        benchmark = "vbench_i2v" if self.mode == "i2v" else "vbench"
+        return WeightFiles(folder=folder, digests=self.weights, benchmark=benchmark)
 
     @cached_property
     def _networks(self) -> "Networks":

@@ -186,6 +186,12 @@ def test_what_does_not_fit_is_listed(pipes, tmp_path):
     wrong = said(root, "sd3", path)
     assert "transformer.transformer_blocks.7.attn.to_q (no such layer)" in wrong
     assert "transformer.transformer_blocks.0.attn.to_q ((32, 3) by (3, 33), expected (32, " in wrong
+    for up, down in ((torch.zeros(32), torch.zeros(3, 32)), (torch.zeros(32, 3), torch.zeros(3)),
+                     (torch.zeros(32, 3, 2, 2), torch.zeros(3, 32))):  # fmt: skip
+        save_file(tensors | {f"{head}A.weight": down, f"{head}B.weight": up}, path)
+        assert f"{tuple(up.shape)} by {tuple(down.shape)}, expected (32, " in said(
+            root, "sd3", path
+        )
     save_file(tensors | {f"{head[:-5]}alpha": torch.zeros(2),
                          f"{head}A.default.weight": torch.zeros(3, 32)}, path)  # fmt: skip
     wrong = said(root, "sd3", path)

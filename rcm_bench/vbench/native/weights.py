@@ -48,10 +48,12 @@ class WeightFiles:
     Args:
         folder: Folder laid out as the package's cache.
         digests: SHA-256 by name below the folder.
+        benchmark: Whose key names them, for messages.
     """
 
     folder: Path
     digests: Mapping[str, str] = field(default_factory=dict)
+    benchmark: str = "vbench"
 
     def digest(self, name: str) -> str | None:
         """Return the digest that a file must have; None if nobody names one."""
@@ -95,7 +97,7 @@ class WeightFiles:
         if expected is None:
             raise UserError(
                 f"{path}: no digest is named for it. If the file is the one you mean, add under "
-                f"benchmarks.vbench.weights: {{{name}: {found}}}"
+                f"benchmarks.{self.benchmark}.weights: {{{name}: {found}}}"
             )
         if found != expected:
             raise UserError(f"{path}: expected SHA-256 {expected}, got {found}")

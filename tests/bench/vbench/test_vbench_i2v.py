@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -214,3 +215,21 @@ def test_the_benchmark_names_what_vbench_i2v_has():
     assert [s.dimension for s in delegated] == list(Benchmark().delegates())
     (only,) = Benchmark(dimensions=("temporal_flickering",)).scorers()
     assert only.needed() == (), "all videos are scored, without the static filter"
+
+
+def test_messages_of_weights_name_the_benchmarks_own_key(built, tmp_path, monkeypatch):
+    from rcm_bench.vbench.dimensions import WEIGHTS
+
+    native, *delegated = Benchmark(device="cpu").scorers()
+    name = native.needed()[-1]
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(type(native.files), "digest", lambda self, name: None)
+    with pytest.raises(UserError, match=r"add under benchmarks\.vbench_i2v\.weights: \{"):
+        replace(native, folder=tmp_path).files.check(name)
+    smooth = next(s for s in delegated if s.dimension == "motion_smoothness")
+    pinned = dict.fromkeys(WEIGHTS["motion_smoothness"], "0" * 64)
+    with pytest.raises(
+        UserError, match=r"^benchmarks\.vbench_i2v\.weights: .*: expected SHA-256 0"
+    ):
+        replace(smooth, weights=pinned)._check_weights()
