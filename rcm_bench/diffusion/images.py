@@ -30,23 +30,30 @@ class Images:
         size: Height and width that each must have, or is scaled to.
         place: For messages.
         names: Names of the images that the prompt set gives, by prompt.
+        lines: Texts of the prompts whose image goes by their line, by prompt.
     """
 
     folder: Path
     size: tuple[int, int]
     place: str
     names: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, str] = field(default_factory=dict)
 
     def path(self, prompt_id: str) -> Path:
         """Return the file of a prompt; its id begins with its line."""
         return self.folder / self.names.get(prompt_id, f"{prompt_id.partition('-')[0]}.png")
 
     def digest(self) -> str:
-        """Return one digest of all images and their names."""
+        """Return one digest of all images, their names, and which prompt goes by which line.
+
+        A prompt set that names its images is held to its own digest.
+        """
         from rcm_bench.canonical import digest_of
 
         files = sorted(p for p in self.folder.iterdir() if p.suffix.lower() in _SUFFIXES)
-        return digest_of([[path.name, files_digest([path])] for path in files])
+        images = [[path.name, files_digest([path])] for path in files]
+        begins = [[self.path(prompt).name, text] for prompt, text in sorted(self.lines.items())]
+        return digest_of([images, begins])
 
     def check(self, prompts: Iterable[PromptRecord]) -> None:
         """Take the names that the prompts give; refuse prompts without an image of the right size.
@@ -59,6 +66,8 @@ class Images:
             ids.append(prompt.prompt_id)
             if named := _named(prompt.metadata):
                 self.names[prompt.prompt_id] = named
+            else:
+                self.lines[prompt.prompt_id] = prompt.text
         paths = {self.path(prompt_id): prompt_id for prompt_id in ids}
         if lost := [path.name for path in paths if not path.is_file()]:
             raise UserError(
@@ -82,8 +91,11 @@ class Images:
             with Image.open(path, formats=("PNG", "JPEG") if named else ("PNG",)) as image:
                 check_kind(image)
                 width, height = image.size
-                # Only PNG has checksums.
-                image.verify() if image.format == "PNG" else image.load()
+                if image.format == "PNG":
+                    image.verify()  # by its checksums, which JPEG has not
+                else:
+                    image.draft("RGB", (1, 1))  # read to its end, at an eighth of its size
+                    image.load()
         except Exception as fault:  # Pillow raises what it likes on damaged files
             raise self._damaged(path, fault, named=named) from None
         if not named:

@@ -162,9 +162,39 @@ def test_image_to_video_end_to_end(cosmos_video, repository, tmp_path, monkeypat
     Image.new("RGB", (90, 50), (0, 90, 0)).save(images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg")
     for model, digest in zip(prepare(load_suite(str(path))).models.values(), before, strict=True):
         assert model.identity()["images"] != digest
+    whole = images / "crop" / "16-9" / f"{PROMPTS[1]}.jpg"
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="expected an image"):
+        rcm_bench.plan(str(path))
+    whole.write_bytes(data)
     (images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg").unlink()
     with pytest.raises(UserError, match=rf"1 missing: {PROMPTS[0]}\.jpg"):
         rcm_bench.plan(str(path))
+
+
+def test_prompts_that_change_lines_are_other_samples(cosmos_video, tmp_path, monkeypatch):
+    """Images go by lines: two prompts swapped begin from each other's image."""
+    monkeypatch.setenv("RCM_BENCH_I2V_IMAGES", str(tmp_path))
+    student(cosmos_video[1], tmp_path)
+    path = small("i2v_cosmos", tmp_path, weights=str(cosmos_video[0]))
+    data = json.loads(path.read_text())
+    for entry in data["models"].values():
+        entry["image_folder"] = "frames"
+    path.write_text(json.dumps(data))
+    (tmp_path / "frames").mkdir()
+    for line, shade in enumerate((40, 200)):
+        image = Image.new("RGB", (32, 32), (shade, 0, 0))
+        image.save(tmp_path / "frames" / f"{line:05d}.png")
+
+    def keys(prompts):
+        (tmp_path / "prompts.txt").write_text("\n".join(prompts))
+        items = prepare(load_suite(str(path))).plan.items
+        return {(item.model, item.steps, item.prompt): item.sample_key for item in items}
+
+    one, same, other = keys(PROMPTS), keys(PROMPTS), keys(PROMPTS[::-1])
+    assert one == same and one.keys() == other.keys()
+    assert all(one[sample] != other[sample] for sample in one)
 
 
 def test_the_shipped_suite_scores_vbench_i2v(monkeypatch):
