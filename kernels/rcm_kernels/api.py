@@ -168,9 +168,11 @@ def _takes_triton(
     attn_mask: Tensor | None,
 ) -> bool:
     """Tell whether the fused kernels run a call; raise if they were asked for and cannot."""
-    if impl == "reference" or (impl == "auto" and not choice.unasked(primals[0])):
+    # In a trace nothing is asked of the GPU: the question would become a part of what is compiled.
+    tracing = torch.compiler.is_compiling()
+    if impl == "reference" or (impl == "auto" and (tracing or not choice.unasked(primals[0]))):
         return False
-    if torch.compiler.is_compiling():
+    if tracing:
         reason: str | None = choice.NOT_IN_A_TRACE
     else:
         # Explicit tangents inside a level would be differentiated once more.

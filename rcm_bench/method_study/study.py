@@ -180,6 +180,11 @@ def load_study(path: Path) -> Study:
         if name not in study.methods:
             known = ", ".join(study.methods)
             raise ValueError(f"{path}: '{name}' is not among the methods. Available: {known}.")
+    if study.data.num_images is None:
+        raise ValueError(
+            f"{path}: data: a study renders its scenes, expected num_images, got file: "
+            f"{study.data.file}"
+        )
     if study.converged.points < 2:
         raise ValueError(f"{path}: converged: points must be at least 2: they carry a line")
     if len(set(study.seeds)) < len(study.seeds) or study.search_seed in study.seeds:

@@ -134,3 +134,37 @@ def test_a_plain_call_is_compiled_to_the_fused_attention():
     )
     moved = attention_with_tangent(q, k, v, q, None, None)
     torch.testing.assert_close(with_tangent(q), tuple(moved), rtol=1e-4, atol=1e-5)
+
+
+def test_a_trace_asks_nothing_of_the_gpu(monkeypatch):
+    """A capability that is asked for would be one more call in what is compiled."""
+    from rcm_kernels import choice
+
+    def asked(query):
+        return torch.cuda.get_device_capability(query.device) == (9, 0)
+
+    called = []
+
+    def backend(module, _):
+        called.extend(str(node.target) for node in module.graph.nodes)
+        return module
+
+    monkeypatch.setattr(choice, "unasked", asked)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: FakeHopper)
+    inputs = torch.randn(6, 1, 2, 8, 16, device=DEVICE).bfloat16().unbind()
+    for run in (
+        lambda *x: torch.func.jvp(attention, x[:3], x[3:]),
+        lambda *x: tuple(attention_with_tangent(*x)),
+    ):
+        torch.compiler.reset()
+        found = torch.compile(run, backend=backend, fullgraph=True)(*inputs)
+        expected = attention_with_tangent(*inputs, impl="reference")
+        torch.testing.assert_close(found, tuple(expected))
+    assert called
+    assert not any("capability" in name for name in called), called
+
+
+class FakeHopper:
+    """What a GPU says of itself."""
+
+    major, minor = 9, 0

@@ -72,7 +72,7 @@ def test_processes_end_where_one_cannot_be_started(monkeypatch, tmp_path):
     with pytest.raises(OSError, match="Cannot allocate memory"):
         precompile.precompile(50, lambda: None)
     assert [worker.poll() for worker in started] == [-9, -9]
-    assert len(os.listdir("/proc/self/fd")) == files
+    assert len(os.listdir("/proc/self/fd")) <= files
 
 
 def test_no_more_processes_than_cases(monkeypatch):

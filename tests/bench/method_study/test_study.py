@@ -108,6 +108,11 @@ def test_the_plan_says_what_it_costs(study):
         ("  dcm:", "  dcn:", "unknown method 'dcn'"),
         ("central: [rcm, scm, dmd2]", "central: [rcm, sid]", "'sid' is not among the methods"),
         ("points: 6", "points: 1", "points must be at least 2"),
+        (
+            "data: {num_images: 500000, seed: 101}",
+            "data: {file: pairs.safetensors, sha256: y}",
+            "data: a study renders its scenes, expected num_images, got file: pairs.safetensors",
+        ),
         ("search_seed: 7", "search_seed: 11", "seeds must differ"),
         ("student.lr: [1.0e-4, 3.0e-4, 6.0e-4]", "student.lr: 3.0e-4", "expected a list of values"),
         ("validations: 12", "validation: 12", "unknown key 'validation'.*'validations'"),

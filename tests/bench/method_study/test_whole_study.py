@@ -115,6 +115,18 @@ def rows(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def finals_done(away):
+    return len(list(away.glob("trainings/*-seed*/done.json")))
+
+
+def wait_for_a_final(away, before):
+    """Wait for one more final training than before: how long it takes is the machine's affair."""
+    until = time.monotonic() + 600
+    while finals_done(away) <= before:
+        assert time.monotonic() < until, "no training ends"
+        time.sleep(0.05)
+
+
 def kill_all(call, away):
     """Take a machine away: the call and its trainings, which are in process groups of their own."""
     call.kill()
@@ -133,10 +145,14 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
     light.mkdir()
     started = []
 
-    def call(number, machine, seconds, *more):
+    def call(number, machine, seconds, *more, stopped=False):
         away, box = tmp_path / f"machine{machine}", tmp_path / f"parcel{number}"
         shutil.copytree(light, away, dirs_exist_ok=True)
+        before = finals_done(away)
         running = relay_call(study, away, box, seconds, *more)
+        if stopped:
+            wait_for_a_final(away, before)
+            running.terminate()
         said = running.communicate()[0]
         started.append([line.partition(":")[0] for line in said.splitlines() if "started" in line])
         assert relay.main(["take", str(box), str(home), "--light", str(light)]) == 0
@@ -149,17 +165,18 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
     assert "This study is not finished" in page
     assert "have run: rcm 0 of 1, scm 0 of 1, dmd2 0 of 1, meanflow 0 of 1" in page
     # A machine that stays is stopped, killed without a parcel, and called again.
-    code, said = call(0, 0, 30, "--stays")
+    code, said = call(0, 0, 20, "--stays")
     assert code == 4
     assert "there is more to train" in said
     away = tmp_path / "machine0"
     shutil.copytree(light, away, dirs_exist_ok=True)
+    before = finals_done(away)
     lost = relay_call(study, away, tmp_path / "lost", 900, "--stays")
-    time.sleep(25)
+    wait_for_a_final(away, before)
     kill_all(lost, away)
     assert not (tmp_path / "lost" / "parcel.json").exists()
-    code, said = call(1, 0, 45, "--stays")
-    assert code == 4
+    code, said = call(1, 0, 900, "--stays", stopped=True)
+    assert code == 128 + signal.SIGTERM
     first = {path.name for path in (home / "trainings").glob("*")}
     assert first
     assert main([*as_it_is, "--seconds", "900"]) == 4
