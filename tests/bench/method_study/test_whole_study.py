@@ -216,6 +216,15 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
         curve = [row["step"] for row in rows(folder / "validation.jsonl")]
         assert {steps // 2, steps} <= set(curve), "no validation is lost"
         assert curve == sorted(set(curve))
+    # A fresh workplace that has nothing but the light folder and what was measured.
+    fresh, again = tmp_path / "fresh", tmp_path / "again"
+    shutil.copytree(light, fresh)
+    shutil.copy(home / "measured.npz", fresh)
+    assert main([str(study), str(fresh), "--devices", "0", "--report", str(again)]) == 0
+    assert "started" not in capfd.readouterr().out
+    assert not (fresh / "measured").exists()
+    for path in report.iterdir():
+        assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
 def test_the_page_says_what_has_not_run(tmp_path, capsys):
