@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rcm_bench.canonical import file_digest
 from rcm_bench.method_study import answers, kept, measure, page, tables
 from rcm_bench.method_study.progress import (
     Verdict,
@@ -26,6 +27,7 @@ from rcm_bench.method_study.trainings import (
     finals,
     search,
 )
+from rcm_bench.weights_files import find_weights
 
 
 def planned(study: Study, out: Path) -> list[Training]:
@@ -71,7 +73,18 @@ def measured_before(study: Study, out: Path) -> measure.Measured:
 
 
 def _protocol(study: Study, out: Path) -> dict[str, Any]:
-    return measure.protocol(measure.suite(study, out, [], equal_updates(study)))
+    """Return what is the same for all that is measured, teacher and scorers as they are now."""
+    from rcm_bench.prepare import make_benchmarks
+    from rcm_bench.scoring import unique_scorers
+    from rcm_bench.suite import Suite
+
+    suite = measure.suite(study, out, [], equal_updates(study))
+    weights = find_weights(study.teacher, Path.cwd(), "teacher")
+    return {
+        **measure.protocol(suite),
+        "teacher weights": file_digest(weights),
+        "scorers": sorted(unique_scorers(make_benchmarks(Suite.model_validate(suite)))),
+    }
 
 
 def report(study: Study, out: Path, run: Path | None, folder: Path) -> None:

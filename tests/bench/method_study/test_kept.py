@@ -5,9 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from rcm_bench.method_study import kept
+from rcm_bench.method_study import kept, results
 from rcm_bench.method_study.measure import protocol
+from rcm_bench.method_study.study import load_study
 from rcm_bench.method_study.turns import RECORD
+from rcm_bench.scorers.lab import Scorer
+from rcm_bench.shipped import shipped
 from rcm_bench.statistics import Clusters
 
 SUITE = {
@@ -134,3 +137,15 @@ def test_a_damaged_file_is_refused(study):
     (out / kept.FILE).write_bytes(data[: len(data) // 2])
     with pytest.raises(ValueError, match=f"{kept.FILE}: damaged"):
         kept.kept(out, protocol(SUITE))
+
+
+@pytest.mark.parametrize("change", ["another reader of the images", "another teacher"])
+def test_sums_are_of_this_teacher_and_these_scorers(tmp_path, monkeypatch, change):
+    plan = load_study(shipped("suites") / "recipes" / "search" / "methods.yaml")
+    before = results._protocol(plan, tmp_path)
+    assert before == results._protocol(plan, tmp_path)
+    if change == "another teacher":
+        monkeypatch.setattr(results, "file_digest", lambda path: "another")
+    else:
+        monkeypatch.setattr(Scorer, "version", "another")
+    assert before != results._protocol(plan, tmp_path)
