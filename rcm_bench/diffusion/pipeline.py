@@ -160,10 +160,10 @@ class Pipeline:
         import diffusers
         import transformers
 
-        from rcm_bench.diffusion import single_file_weights as weights
-
         settings, found, encoders = self._model.settings, {}, {}
         single = self._model.single
+        if single is not None:
+            from rcm_bench.diffusion import single_file_weights as weights
         assert self._model.files is not None
         for part, (library, name) in self._model.files.kinds.items():
             where = diffusers if library == "diffusers" else transformers

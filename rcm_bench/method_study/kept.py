@@ -4,7 +4,6 @@ Weights and samples may then be thrown away. The file holds, for each training, 
 record that it left, and what was measured of it counts only as long as that is its record.
 """
 
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from rcm_bench.canonical import digest_of, file_digest
 from rcm_bench.method_study.measure import EQUAL_UPDATES, TEACHER, Measured
 from rcm_bench.method_study.turns import RECORD
 from rcm_bench.statistics import Clusters
@@ -35,7 +35,7 @@ def keep(out: Path, protocol: Mapping[str, Any], measured: Measured) -> None:
     """
     trainings = sorted({training_of(model) for _, model, _ in measured} - {TEACHER})
     about = {
-        "protocol": _digest(protocol),
+        "protocol": digest_of(protocol),
         "records": {name: _record(out, name) for name in trainings},
     }
     arrays = {
@@ -70,7 +70,7 @@ def kept(out: Path, protocol: Mapping[str, Any]) -> Measured:
                     fields.setdefault((metric, model, int(steps)), {})[field] = file[name]
     except _DAMAGE as fault:
         raise ValueError(f"{path}: damaged: {fault}") from None
-    if about["protocol"] != _digest(protocol):
+    if about["protocol"] != digest_of(protocol):
         raise ValueError(
             f"{path}: measured by another protocol than the study's: measure again without it"
         )
@@ -89,8 +89,4 @@ def training_of(model: str) -> str:
 
 def _record(out: Path, name: str) -> str | None:
     path = out / "trainings" / name / RECORD
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
-
-
-def _digest(protocol: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(protocol, sort_keys=True).encode()).hexdigest()
+    return file_digest(path) if path.exists() else None

@@ -4,7 +4,6 @@ Of a trial its record and curves; of a final training its averaged weights too, 
 kept anyway. A parcel is a tar of one compressed tar for each training, cut into parts.
 """
 
-import hashlib
 import io
 import json
 import shutil
@@ -12,6 +11,7 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rcm_bench.canonical import bytes_digest
 from rcm_bench.method_study.study import STUDY, check_digest
 from rcm_bench.method_study.trainings import Training
 from rcm_bench.method_study.turns import DIVERGED, RECORD
@@ -63,7 +63,7 @@ def pack(out: Path, trainings: Iterable[Training], folder: Path, most: int = MOS
         (folder / f"parcel.{number:02d}").write_bytes(part)
     manifest = {
         "parts": len(parts),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": bytes_digest(data),
         "study": (out / STUDY).read_text(encoding="utf-8").strip(),
         "trainings": list(chosen),
         "left": left,
@@ -94,7 +94,7 @@ def unpack(folder: Path, out: Path) -> list[str]:
     if missing:
         raise ValueError(f"{folder}: parts of the parcel are missing: {', '.join(missing)}")
     data = b"".join(name.read_bytes() for name in names)
-    if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+    if bytes_digest(data) != manifest["sha256"]:
         raise ValueError(f"{folder}: the parcel is damaged: its sha256 is not the manifest's")
     check_digest(str(manifest["study"]), out)
     found = []

@@ -1,12 +1,11 @@
 """What a study has found so far: the suite that measures it, and the page that says it."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.canonical import file_digest
+from rcm_bench.canonical import digest_of, file_digest
 from rcm_bench.method_study import answers, kept, measure, page, tables
 from rcm_bench.method_study.progress import (
     Verdict,
@@ -56,7 +55,7 @@ def measurement(study: Study, out: Path) -> tuple[Path, Path] | None:
     if not done:
         return None
     values = measure.suite(study, out, done, equal_updates(study))
-    name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    name = digest_of(values)[:8]
     runs = out / "measured"
     others = [run.parent for run in sorted(runs.glob("*/manifest.json")) if run.parent.name != name]
     values["reuse"] = [str(other.resolve()) for other in others]

@@ -1,6 +1,5 @@
 """A study's file: methods, search spaces, budgets and rules, fixed before the first training."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from rcm_bench.canonical import text_digest
 from rcm_distill.train.recipe import Data, Optimizer, build, methods, read_values
 
 
@@ -141,7 +141,7 @@ def bind(study: Study, out: Path) -> None:
         ValueError: The folder holds trainings of a study with other values.
     """
     text = json.dumps(asdict(study), sort_keys=True)
-    check_digest(hashlib.sha256(text.encode()).hexdigest(), out)
+    check_digest(text_digest(text), out)
 
 
 def check_digest(digest: str, out: Path) -> None:

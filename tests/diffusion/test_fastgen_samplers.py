@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from safetensors.torch import save_file
-from test_meanflow_students import embedded, grid, student_of
+from test_meanflow_students import embedded, grid, told_model
 from test_rcm_sampler import latents_of
 from tiny_models import item, model_of
 
@@ -69,14 +68,8 @@ def test_students_of_one_time(family, kind, steps, request, monkeypatch):
 def test_mean_velocities_to_the_end(family, second, steps, request, tmp_path, monkeypatch):
     """Every jump ends at 0, of which the network is told; then fresh noise."""
     root, pipe = request.getfixturevalue(family)
-    frames = 5 if family == "wan" else 1
-    state = student_of(pipe, family)
-    save_file(state, tmp_path / "student.safetensors")
     sampler = MeanflowSampler(kind="meanflow", sample_type="sde")
-    model = model_of(
-        family, root, sampler, transformer=str(tmp_path / "student.safetensors"),
-        second_time=second, frames=frames, fps=16.0 if frames > 1 else None,
-    )  # fmt: skip
+    model, state, frames = told_model(family, root, pipe, second, sampler, tmp_path)
     got, _ = latents_of(model, [item(seed=11, steps=steps)], monkeypatch)
     monkeypatch.undo()
     times = grid(steps)

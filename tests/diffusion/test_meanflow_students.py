@@ -83,6 +83,18 @@ def plain(pipe, family, state, seed, times, second, frames, monkeypatch):
     return x.float()[0]
 
 
+def told_model(family, root, pipe, second, sampler, folder):
+    """Return a model whose student is told two times, the student's tensors, and its frames."""
+    frames = 5 if family == "wan" else 1
+    state = student_of(pipe, family)
+    save_file(state, folder / "student.safetensors")
+    model = model_of(
+        family, root, sampler, transformer=str(folder / "student.safetensors"),
+        second_time=second, frames=frames, fps=16.0 if frames > 1 else None,
+    )  # fmt: skip
+    return model, state, frames
+
+
 def grid(steps):
     return [0.999 * (1 - k / steps) for k in range(steps + 1)]
 
@@ -91,13 +103,7 @@ def grid(steps):
 @pytest.mark.parametrize(("family", "second"), [("wan", "difference"), ("cosmos", "end")])
 def test_equals_a_plain_loop(family, second, steps, request, tmp_path, monkeypatch):
     root, pipe = request.getfixturevalue(family)
-    frames = 5 if family == "wan" else 1
-    state = student_of(pipe, family)
-    save_file(state, tmp_path / "student.safetensors")
-    model = model_of(
-        family, root, SAMPLER, transformer=str(tmp_path / "student.safetensors"),
-        second_time=second, frames=frames, fps=16.0 if frames > 1 else None,
-    )  # fmt: skip
+    model, state, frames = told_model(family, root, pipe, second, SAMPLER, tmp_path)
     got, media = latents_of(model, [item(seed=11, steps=steps)], monkeypatch)
     monkeypatch.undo()
     arguments = (pipe, family, state, 11, grid(steps))

@@ -227,16 +227,21 @@ def test_a_study_survives_machines_that_are_taken_away(tmp_path, capfd):
         assert (again / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_the_page_says_what_has_not_run(tmp_path, capsys):
-    """Nothing is trained or sampled: a search that ended, one that diverged, and the rest."""
-    out, folder = tmp_path / "out", tmp_path / "page"
-    for name in [f"rcm-trial{n}" for n in range(6)] + ["scm-trial0"]:
+def pretend_done(out, more):
+    """Lay out rCM's whole search and one training more as done, without weights."""
+    for name in [*(f"rcm-trial{n}" for n in range(6)), more]:
         own = out / "trainings" / name
         own.mkdir(parents=True)
         (own / "validation.jsonl").write_text(
             json.dumps({"step": 9, "seconds": 1.0, "student_updates": 9, "geneval_1_steps": 0.5})
         )
         (own / "done.json").write_text(json.dumps({"steps": 9, "steps_planned": 9}))
+
+
+def test_the_page_says_what_has_not_run(tmp_path, capsys):
+    """Nothing is trained or sampled: a search that ended, one that diverged, and the rest."""
+    out, folder = tmp_path / "out", tmp_path / "page"
+    pretend_done(out, "scm-trial0")
     seed = out / "trainings" / "rcm-seed11"
     seed.mkdir()
     (seed / "diverged.txt").write_text("step 7: it diverged\n")
@@ -273,13 +278,7 @@ def test_a_measurement_that_no_session_mends_is_the_users(tmp_path, monkeypatch,
 def test_weights_that_are_gone_are_named_with_the_way_out(tmp_path, capsys):
     """A record without weights that were never measured: a fresh workplace may have that."""
     out = tmp_path / "out"
-    for name in [f"rcm-trial{n}" for n in range(6)] + ["rcm-seed11"]:
-        own = out / "trainings" / name
-        own.mkdir(parents=True)
-        (own / "validation.jsonl").write_text(
-            json.dumps({"step": 9, "seconds": 1.0, "student_updates": 9, "geneval_1_steps": 0.5})
-        )
-        (own / "done.json").write_text(json.dumps({"steps": 9, "steps_planned": 9}))
+    pretend_done(out, "rcm-seed11")
     assert main([str(STUDY), str(out), "--as-it-is"]) == 2
     said = capsys.readouterr().err
     assert "rcm-seed11.safetensors: missing, but rcm-seed11 is done" in said
