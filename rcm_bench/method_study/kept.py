@@ -4,6 +4,7 @@ Weights and samples may then be thrown away. The file holds, for each training, 
 record that it left, and what was measured of it counts only as long as that is its record.
 """
 
+import io
 import json
 import zlib
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rcm_bench.canonical import digest_of, file_digest
+from rcm_bench.diffusion.digests import write_whole
 from rcm_bench.method_study.measure import EQUAL_UPDATES, TEACHER, Measured
 from rcm_bench.method_study.turns import RECORD
 from rcm_bench.statistics import Clusters
@@ -45,10 +47,9 @@ def keep(out: Path, protocol: Mapping[str, Any], measured: Measured) -> None:
         if getattr(clusters, field) is not None
     }
     arrays[_ABOUT] = np.array(json.dumps(about))
-    part = out / f"{FILE}.part"
-    with part.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # before NumPy 2.2 any other keyword is an array too
-    part.replace(out / FILE)
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)  # before NumPy 2.2 any other keyword is an array too
+    write_whole(out / FILE, packed.getvalue())
 
 
 def kept(out: Path, protocol: Mapping[str, Any]) -> Measured:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rcm_bench.diffusion.digests import write_whole
 from rcm_bench.method_study.driver import Machine, run_trainings
 from rcm_bench.method_study.progress import choose, is_settled, reached, record
 from rcm_bench.method_study.study import Study
@@ -117,7 +118,5 @@ def chosen_so_far(study: Study, out: Path) -> dict[str, dict[str, Any]]:
         if name not in found and all(is_settled(out, trial) for trial in own):
             found[name] = choose(out, own)
     if len(found) > before:
-        partial = path.with_name(path.name + ".part")
-        partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, (json.dumps(found, indent=1) + "\n").encode())
     return found

@@ -63,6 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--until", type=float, default=float("inf"))
     parser.add_argument("--needs", type=float, default=0.0)
     asked = parser.parse_args(arguments)
+    from rcm_bench.diffusion.digests import write_whole
     from rcm_bench.errors import UserError
     from rcm_bench.validation import Validation
     from rcm_bench.weights_files import find_weights
@@ -87,21 +88,15 @@ def main(arguments: Sequence[str]) -> int:
         return INCOMPLETE
     except FloatingPointError as fault:
         print(fault)
-        _leave(asked.folder / DIVERGED, str(fault).partition(". State: ")[0])
+        said = str(fault).partition(". State: ")[0]
+        write_whole(asked.folder / DIVERGED, f"{said}\n".encode())
         return FAILED
     except (ValueError, UserError) as fault:
         print(fault)
         return USER
     record = checkpoint.read_card(done.weights) | {"seconds_alone": done.seconds}
-    _leave(asked.folder / RECORD, json.dumps(record, sort_keys=True))
+    write_whole(asked.folder / RECORD, (json.dumps(record, sort_keys=True) + "\n").encode())
     return DONE
-
-
-def _leave(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 if __name__ == "__main__":
