@@ -4,6 +4,7 @@ Shape legend: B batch, C latent channels, T latent frames, H and W latent height
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +12,7 @@ from rcm_bench.canonical import digest_of
 from rcm_bench.checkpoints.lora_metadata import adapter_alphas
 from rcm_bench.diffusion import shapes
 from rcm_bench.diffusion.families import Family
-from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
+from rcm_bench.diffusion.grids import check_preset, check_sampler, evaluations, guidance_of
 from rcm_bench.diffusion.images import find_images
 from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.diffusion.memory import Peaks, estimate
@@ -36,6 +37,15 @@ _BITS_PER_PIXEL = 0.15  # of H.264 at crf 12
 _PNG_BYTES_PER_PIXEL = 1.6
 
 
+@contextmanager
+def _said_at(place: str) -> Iterator[None]:
+    """Say at which key of the suite a value is wrong."""
+    try:
+        yield
+    except ValueError as fault:
+        raise UserError(f"{place}: {fault}") from None
+
+
 class DiffusionModel:
     """What the kinds ``wan`` and ``cosmos`` share; each names its family.
 
@@ -49,12 +59,13 @@ class DiffusionModel:
 
     def __init__(self, settings: DiffusionSettings, sampler: Strict, context: ModelContext) -> None:
         self.settings, self._context = settings, context
-        try:
+        at = f"{context.place}.sampler"
+        with _said_at(at):
             check_sampler(sampler, [], settings.second_time)
-        except ValueError as fault:
-            raise UserError(f"{context.place}.sampler: {fault}") from None
         self.sampler: Any = sampler
         self.weights = resolve(settings, self.family, context, context.pickles)
+        with _said_at(at):
+            check_preset(sampler, self.family.name, self.weights.size(self.family))
         shapes.check_shape(settings, self.weights.config, self.weights.pipeline, context.place)
         self.latent_shape = shapes.latent_shape(settings, self.weights.config)
         self.tokens = settings.max_tokens or self.family.max_tokens
