@@ -123,9 +123,8 @@ class RcmSampler(Strict):
     @model_serializer(mode="wrap")
     def _keyed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is as it was before it could be chosen: samples keep their keys."""
-        if self.preset in FASTGEN_PRESETS:
-            return dump(self)
-        return _without(dump(self), sample_type="sde")
+        kept = {} if self.preset in FASTGEN_PRESETS else {"sample_type": "sde"}
+        return _without(dump(self), **kept)
 
 
 class MeanflowSampler(Strict):

@@ -50,9 +50,9 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     from rcm_distill.samplers.times import check_times, consistency_times
 
     if sampler.times is None:
-        if sampler.preset in FASTGEN_PRESETS:
-            return _fastgen_times(sampler.preset, sampler.sigma_max, steps)
-        return consistency_times(steps, sampler.sigma_max, sampler.preset)
+        if sampler.preset == "paper" or sampler.preset == "repository":
+            return consistency_times(steps, sampler.sigma_max, sampler.preset)
+        return _fastgen_times(sampler.preset, sampler.sigma_max, steps)
     if str(steps) not in sampler.times:
         raise ValueError(f"'times' has no grid of {steps} steps, only {', '.join(sampler.times)}")
     later = sampler.times[str(steps)]

@@ -6,6 +6,7 @@ Shape legend: B batch, C latent channels, T latent frames, H and W latent height
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.canonical import digest_of
@@ -167,6 +168,10 @@ class DiffusionModel:
         self._texts = [seen_by_model(prompt) for prompt in prompts]
         if self.images is not None:
             self.images.check(prompts)
+
+    def first_frame(self, prompt_id: str) -> Path | None:
+        """Return the image that a prompt's videos begin from; None for text alone."""
+        return None if self.images is None else self.images.path(prompt_id)
 
     def load(self, device: str) -> None:
         """Compute the text embeddings that are not there yet; networks come with the first batch.

@@ -63,8 +63,8 @@ class Weights:
 
     def size(self, family: Family) -> str | None:
         """Return the published size; None where it is another, or nothing here says it."""
-        unknown = self.source is not None and self.root is None
-        if unknown and named_size(family, self.source.name) is None:
+        source = self.source
+        if source is not None and source.root is None and named_size(family, source.name) is None:
             return None
         return size_of(family, self.config)
 
