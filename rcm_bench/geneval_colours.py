@@ -6,6 +6,7 @@ the object's class in two of them. Legend: K crops, D size of CLIP's features.
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ import numpy as np
 from rcm_bench.canonical import file_digest
 from rcm_bench.detectors.mask2former_weights import EXTRA
 from rcm_bench.detectors.settings import ColourSettings
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.geneval_prompts import COLORS
 from rcm_bench.types import Detection
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 MODEL = "ViT-L-14-quickgelu"
 """OpenAI's weights were trained with QuickGELU; "ViT-L-14" alone would run them with GELU."""
+OPENAI = "openai"
+"""The tag of the official weights, which every open_clip knows."""
 TEMPLATES = (
     "a photo of a {color} {name}",
     "a photo of a {color}-colored {name}",
@@ -123,13 +126,18 @@ def check_file(settings: ColourSettings, where: str) -> None:
     """Refuse a file that is not there, or a tag that open_clip does not know.
 
     Raises:
-        UserError: The package, the file or the tag is missing.
+        MissingError: The package or the file is missing.
+        UserError: There is no such tag.
     """
-    open_clip = _open_clip()
+    if find_spec("open_clip") is None:  # importing it would take most of a plan's time
+        raise MissingError(f"GenEval's colours need open_clip: {EXTRA}")
     if settings.is_file:
         if not Path(settings.weights).is_file():
-            raise UserError(f"{where}: {settings.weights}: no such file")
-    elif settings.weights not in (known := open_clip.list_pretrained_tags_by_model(MODEL)):
+            raise MissingError(f"{where}: {settings.weights}: no such file")
+        return
+    if settings.weights == OPENAI:
+        return
+    if settings.weights not in (known := _open_clip().list_pretrained_tags_by_model(MODEL)):
         raise UserError(
             f"{where}: unknown pretrained tag '{settings.weights}' of {MODEL}. "
             f"Available: {', '.join(known)}; or a .safetensors or .pt file."
@@ -163,5 +171,5 @@ def _open_clip() -> Any:
     try:
         import open_clip
     except ImportError as fault:
-        raise UserError(f"GenEval's colours need open_clip ({fault}): {EXTRA}") from None
+        raise MissingError(f"GenEval's colours need open_clip ({fault}): {EXTRA}") from None
     return open_clip

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcm_bench.detectors.mmdet_keys import listed, to_hub
 from rcm_bench.detectors.settings import Mask2FormerSettings
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.features.pinned import check_digest
 from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
 
@@ -55,14 +55,14 @@ def check_files(settings: Mask2FormerSettings, where: str) -> None:
     """Refuse weights that are not there, without reading them; a hub id is left for `load_model`.
 
     Raises:
-        UserError: A package or a file is missing.
+        MissingError: A package or a file is missing.
     """
     if find_spec("transformers") is None:  # importing it would take half of a plan's time
-        raise UserError(f"GenEval's detector needs transformers: {EXTRA}")
+        raise MissingError(f"GenEval's detector needs transformers: {EXTRA}")
     if settings.revision is None:
         for path in _paths(settings):
             if not path.is_file():
-                raise UserError(f"{where}: {path}: no such file")
+                raise MissingError(f"{where}: {path}: no such file")
 
 
 def load_model(settings: Mask2FormerSettings, where: str) -> Any:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 from pydantic import AfterValidator, Field, model_validator
 
 from rcm_bench.canonical import file_digest
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.suite import Name, Strict
 
 if TYPE_CHECKING:
@@ -146,9 +146,9 @@ class PinnedFolder(Strict):
         return Path(found)
 
 
-def missing(where: str, path: Path, published: str) -> UserError:
+def missing(where: str, path: Path, published: str) -> MissingError:
     """Return the error for a file that is not there, with where it is to be had."""
-    return UserError(f"{where}: {path}: no such file{published and f'; {published}'}")
+    return MissingError(f"{where}: {path}: no such file{published and f'; {published}'}")
 
 
 def check_digest(path: Path, expected: str | None, where: str) -> Path:
