@@ -86,7 +86,7 @@ def _cuda() -> dict[str, Any]:
     return {
         "driver": driver(),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 
