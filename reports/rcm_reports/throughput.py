@@ -11,6 +11,7 @@ TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = (
     "Seconds are medians of interleaved rounds, one sample at a time. A sample's total is network "
     "and decoding; text is encoded once, and files are written while the next sample is made. "
+    "Memory is the largest of a sample, without the weights of the models timed beside it. "
     "Published figures are the rCM paper's, on one H100. The roofline runs every operation at the "
     "GPU's dense bfloat16 peak. Deviation is the distance to float32 over that of diffusers as it "
     "comes: 1 is as far off, 1.1 is what is accepted."
