@@ -97,7 +97,7 @@ class Session:
         """
         ended = False
         try:
-            with progress("Timing", len(self._items) * (num_rounds + 1), "images") as advance:
+            with progress("Timing", len(self._items) * (num_rounds + 1), "samples") as advance:
                 for turn in range(num_rounds + 1):
                     for cell in self._items:
                         taken = sum(each.seconds for each in self._rounds[cell])

@@ -117,8 +117,10 @@ def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
 
 def _fetched(scorers: Sequence[Scorer]) -> list[str]:
     """Name what scorers fetch when they are loaded: what a suite names by a hub id or a tag."""
-    settings = [getattr(s, name) for s in scorers for name in getattr(s, "__dataclass_fields__", ())]
-    named = [getattr(each, "fetched", str)() for each in settings]
+    named = []
+    for scorer in scorers:
+        settings = (getattr(scorer, name) for name in getattr(scorer, "__dataclass_fields__", ()))
+        named += [getattr(each, "fetched", str)() for each in settings]
     return [name for name in dict.fromkeys(named) if name]
 
 
