@@ -141,13 +141,23 @@ class Scorer:
         """Refuse what is missing, before anything is sampled; nothing heavy is loaded.
 
         Raises:
-            UserError: A package or a file is missing.
+            UserError: A package or a file is missing, or a file has another digest; of detector and
+                colours, each in a line.
         """
         from rcm_bench.detectors.mask2former_weights import check_files
         from rcm_bench.geneval_colours import check_file
 
-        check_files(self.detector, DETECTOR_KEY)
-        check_file(self.colours, COLOURS_KEY)
+        faults = []
+        try:
+            check_files(self.detector, DETECTOR_KEY)
+        except UserError as fault:
+            faults.append(str(fault))
+        try:
+            check_file(self.colours, COLOURS_KEY)
+        except UserError as fault:
+            faults.append(str(fault))
+        if faults:
+            raise UserError("\n".join(faults))
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Score samples, one score each, in order.
