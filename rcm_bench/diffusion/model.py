@@ -4,14 +4,16 @@ Shape legend: B batch, C latent channels, T latent frames, H and W latent height
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.canonical import digest_of
 from rcm_bench.checkpoints.lora_metadata import adapter_alphas
 from rcm_bench.diffusion import shapes
 from rcm_bench.diffusion.families import Family
-from rcm_bench.diffusion.grids import check_sampler, evaluations, guidance_of
+from rcm_bench.diffusion.grids import check_preset, check_sampler, evaluations, guidance_of
 from rcm_bench.diffusion.images import find_images
 from rcm_bench.diffusion.kernels import kernels
 from rcm_bench.diffusion.memory import Peaks, estimate
@@ -36,6 +38,15 @@ _BITS_PER_PIXEL = 0.15  # of H.264 at crf 12
 _PNG_BYTES_PER_PIXEL = 1.6
 
 
+@contextmanager
+def _said_at(place: str) -> Iterator[None]:
+    """Say at which key of the suite a value is wrong."""
+    try:
+        yield
+    except ValueError as fault:
+        raise UserError(f"{place}: {fault}") from None
+
+
 class DiffusionModel:
     """What the kinds ``wan`` and ``cosmos`` share; each names its family.
 
@@ -49,12 +60,13 @@ class DiffusionModel:
 
     def __init__(self, settings: DiffusionSettings, sampler: Strict, context: ModelContext) -> None:
         self.settings, self._context = settings, context
-        try:
+        at = f"{context.place}.sampler"
+        with _said_at(at):
             check_sampler(sampler, [], settings.second_time)
-        except ValueError as fault:
-            raise UserError(f"{context.place}.sampler: {fault}") from None
         self.sampler: Any = sampler
         self.weights = resolve(settings, self.family, context, context.pickles)
+        with _said_at(at):
+            check_preset(sampler, self.family.name, self.weights.size(self.family))
         shapes.check_shape(settings, self.weights.config, self.weights.pipeline, context.place)
         self.latent_shape = shapes.latent_shape(settings, self.weights.config)
         self.tokens = settings.max_tokens or self.family.max_tokens
@@ -156,6 +168,10 @@ class DiffusionModel:
         self._texts = [seen_by_model(prompt) for prompt in prompts]
         if self.images is not None:
             self.images.check(prompts)
+
+    def first_frame(self, prompt_id: str) -> Path | None:
+        """Return the image that a prompt's videos begin from; None for text alone."""
+        return None if self.images is None else self.images.path(prompt_id)
 
     def load(self, device: str) -> None:
         """Compute the text embeddings that are not there yet; networks come with the first batch.
