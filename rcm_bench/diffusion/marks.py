@@ -38,6 +38,7 @@ class Marks:
     def _now(self) -> Any:
         if not self._cuda:
             return time.perf_counter()
-        event = torch.cuda.Event(enable_timing=True)
+        kind: Any = torch.cuda.Event
+        event = kind(enable_timing=True)
         event.record()
         return event
