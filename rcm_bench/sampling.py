@@ -143,7 +143,7 @@ def _coded(item: WorkItem, media: Media | Brought, device: str) -> _Coded:
 def encoders() -> int:
     """Return how many files are encoded at a time: one for every 4 processors and 4 GB, 4 at most.
 
-    x264 is given 4 threads for a video, whose frames and encoder take about 0.4 GB at 832x480x81.
+    x264 is given 4 threads for a video; its frames and its encoder take 0.24 GB at 832x480x81.
     """
     known = hasattr(os, "sched_getaffinity")
     processors = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
