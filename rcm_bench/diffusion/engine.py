@@ -84,6 +84,10 @@ class Engine:
                 seconds.append(self._clock() - start)
         return seconds[1:]
 
+    def held_bytes(self) -> int:
+        """Return the bytes of the networks' weights that are on the device now."""
+        return 0 if self._placement is None else self._placement.held_bytes()
+
     def unload(self) -> None:
         """Drop the networks."""
         self._placement = None
