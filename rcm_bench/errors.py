@@ -21,20 +21,23 @@ class MissingError(UserError):
 
 
 def check_all(checks: Iterable[Callable[[], object]]) -> None:
-    """Run all checks, so that no fault is hidden behind something that is missing.
+    """Run all checks, so that no fault is hidden behind another or behind what is missing.
 
     Raises:
-        UserError: The first fault that is not a `MissingError`.
-        MissingError: All that is missing, a line for each.
+        UserError: Something is wrong; a line for each fault, then for all that is missing.
+        MissingError: Nothing else is wrong; a line for all that is missing.
     """
-    missing = []
+    faults, missing = [], []
     for check in checks:
         try:
             check()
         except MissingError as lack:
             missing.append(str(lack))
-    if missing:
-        raise MissingError("\n".join(dict.fromkeys(missing)))
+        except UserError as fault:
+            faults.append(str(fault))
+    if faults or missing:
+        kind = UserError if faults else MissingError
+        raise kind("\n".join(dict.fromkeys([*faults, *missing])))
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:

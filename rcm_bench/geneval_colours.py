@@ -16,6 +16,7 @@ from rcm_bench.canonical import file_digest
 from rcm_bench.detectors.mask2former_weights import EXTRA
 from rcm_bench.detectors.settings import ColourSettings
 from rcm_bench.errors import MissingError, UserError
+from rcm_bench.features.pinned import hold_to, missing
 from rcm_bench.geneval_prompts import COLORS
 from rcm_bench.types import Detection
 
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 MODEL = "ViT-L-14-quickgelu"
 """OpenAI's weights were trained with QuickGELU; "ViT-L-14" alone would run them with GELU."""
 OPENAI = "openai"
-"""The tag of the official weights, which every open_clip knows."""
+PUBLISHED = (
+    "GenEval's is OpenAI's ViT-L/14 (about 0.9 GB), which open_clip fetches by its tag: "
+    "colours: {weights: openai}"
+)
+"""Which weights the official evaluation has, for who has none."""
 TEMPLATES = (
     "a photo of a {color} {name}",
     "a photo of a {color}-colored {name}",
@@ -123,21 +128,19 @@ def _parts(crops: Sequence[Crop]) -> Iterator[Sequence[Crop]]:
 
 
 def check_file(settings: ColourSettings, where: str) -> None:
-    """Refuse a file that is not there, or a tag that open_clip does not know.
+    """Refuse a file that is not there or another, or a tag that open_clip does not know.
 
     Raises:
         MissingError: The package or the file is missing.
-        UserError: There is no such tag.
+        UserError: There is no such tag, or the digest differs.
     """
-    if find_spec("open_clip") is None:  # importing it would take most of a plan's time
+    if find_spec("open_clip") is None:
         raise MissingError(f"GenEval's colours need open_clip: {EXTRA}")
     if settings.is_file:
         if not Path(settings.weights).is_file():
-            raise MissingError(f"{where}: {settings.weights}: no such file")
-        return
-    if settings.weights == OPENAI:
-        return
-    if settings.weights not in (known := _open_clip().list_pretrained_tags_by_model(MODEL)):
+            raise missing(where, Path(settings.weights), PUBLISHED)
+        hold_to(Path(settings.weights), settings.sha256, where)
+    elif settings.weights != OPENAI and settings.weights not in (known := _tags()):
         raise UserError(
             f"{where}: unknown pretrained tag '{settings.weights}' of {MODEL}. "
             f"Available: {', '.join(known)}; or a .safetensors or .pt file."
@@ -165,6 +168,11 @@ def load_colours(settings: ColourSettings, where: str, device: str) -> Colours:
             f"{where}: {settings.weights}: cannot be loaded into {MODEL}: {fault}"
         ) from None
     return Colours(model.eval(), transform, open_clip.get_tokenizer(MODEL), device)
+
+
+def _tags() -> list[str]:
+    """Return the tags that open_clip knows; its import brings torch and takes seconds."""
+    return list(_open_clip().list_pretrained_tags_by_model(MODEL))
 
 
 def _open_clip() -> Any:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from rcm_bench.detectors.settings import Mask2FormerSettings
 from rcm_bench.errors import UserError
 from rcm_bench.types import Detection
 
@@ -145,7 +146,7 @@ def _of_suite(suite: str) -> SelfTest:
     loaded = load_suite(suite)
     made: Any
     for made in make_benchmarks(loaded.suite, loaded.where):
-        if made.name == "geneval" and made.detector != "lab":
+        if made.name == "geneval" and isinstance(made.detector, Mask2FormerSettings):
             from rcm_bench.detectors.mask2former import Mask2Former
             from rcm_bench.detectors.mask2former_weights import load_model
 

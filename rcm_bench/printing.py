@@ -89,11 +89,13 @@ def print_plan(plan: "PlanSummary") -> int:
         console.print(f"{plan.brought:,} samples were made elsewhere and are taken as they are")
     about = f"About {_duration(seconds)} of sampling {plan.machine} and"
     console.print(
-        f"{'About' if plan.brought == counts['num_items'] else about} {plan.megabytes:.0f} MB; "
-        "nothing is downloaded"
+        f"{'About' if plan.brought == counts['num_items'] else about} {plan.megabytes:.0f} MB"
+        + ("" if plan.fetched else "; nothing is downloaded")
     )
+    for text in plan.fetched:
+        console.print(_cell(f"Downloaded by a run, unless the hub's cache has it: {text}"))
     console.print(_cell(f"Benchmarks: {', '.join(plan.benchmarks)}"))
-    for text in plan.missing:
+    for text in (line for fault in plan.missing for line in fault.splitlines()):
         console.print(_cell(f"Missing: {text}"), soft_wrap=True)
     ready = "A run cannot start yet." if plan.missing else "Everything needed is there."
     console.print(_cell(f"{ready} Run folder: {plan.out}"))

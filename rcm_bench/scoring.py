@@ -8,6 +8,7 @@ from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from rcm_bench.canonical import canonical_json, digest_of
+from rcm_bench.errors import UserError
 from rcm_bench.feature_files import KEY, REAL, SUFFIX, encode_features
 from rcm_bench.planning import Plan
 from rcm_bench.progress import progress
@@ -203,11 +204,12 @@ def _score_batch(
     """Score a batch; if that fails, each sample alone, so that one cannot spoil all."""
     try:
         return _records(scorer, refs, blobs)
-    except Exception:  # any fault of a scorer is a record, not the end of the run
+    except Exception as fault:  # any fault of a scorer is a record, not the end of the run
         if len(refs) > 1 and not isinstance(scorer, CellScorer):
             return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref}, blobs)]
         text = traceback.format_exc()
-        message = f"{scorer.name}: {text.strip().splitlines()[-1]}"
+        last = str(fault) if isinstance(fault, UserError) else text.strip().splitlines()[-1]
+        message = f"{scorer.name}: {last}"
         return [
             _failure(ref.item_id, ref.sample_key, "error", message, text) for ref in refs.values()
         ]

@@ -145,18 +145,21 @@ def _ratios(
     if same is None:
         reasons["speedup"] = "no teacher of this size and shape was timed with these kernels"
     elif same != cell:
-        # The slower one may have stopped after fewer rounds: those that both took are paired.
-        both = [(c.record or {})["seconds"] for c in (same, cell)]
-        pairs = np.asarray(list(zip(*both, strict=False)))
-        low, middle, high = median_interval(pairs[:, 0] / pairs[:, 1])
+        low, middle, high = _times_as_fast(cell, same)
         found |= {"speedup": middle, "speedup_low": low, "speedup_high": high}
     if stock is None:
         reasons["over_stock_teacher"] = "no teacher was timed as diffusers has it"
     elif stock != cell:
-        assert stock.record is not None and cell.record is not None
-        ratio = np.median(stock.record["seconds"]) / np.median(cell.record["seconds"])
-        found["over_stock_teacher"] = float(ratio)
+        found["over_stock_teacher"] = _times_as_fast(cell, stock)[1]
     return found
+
+
+def _times_as_fast(cell: _Cell, teacher: _Cell) -> tuple[float, float, float]:
+    """Return the median ratio of the teacher's seconds to the cell's between its bounds."""
+    # The slower one may have stopped after fewer rounds: those that both took are paired.
+    both = [(each.record or {})["seconds"] for each in (teacher, cell)]
+    pairs = np.asarray(list(zip(*both, strict=False)))
+    return median_interval(pairs[:, 0] / pairs[:, 1])
 
 
 def _work(cell: _Cell) -> tuple[Any, ...]:

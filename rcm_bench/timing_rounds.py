@@ -41,7 +41,8 @@ def once(model: Model, item: WorkItem, peak: Peak, *, coded: bool = False) -> Ro
         coded: Whether to time the writing of a file too; it is never part of the total, since a
             file is written while the next sample is made.
     """
-    peak.start()
+    held = getattr(model, "held_bytes", None)  # of models that stay on the device beside others
+    peak.start(None if held is None else held())
     start = time.perf_counter()
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
     (media,) = model.generate([item])
@@ -97,7 +98,7 @@ class Session:
         """
         ended = False
         try:
-            with progress("Timing", len(self._items) * (num_rounds + 1), "images") as advance:
+            with progress("Timing", len(self._items) * (num_rounds + 1), "samples") as advance:
                 for turn in range(num_rounds + 1):
                     for cell in self._items:
                         taken = sum(each.seconds for each in self._rounds[cell])

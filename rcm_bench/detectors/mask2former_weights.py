@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rcm_bench.detectors.mmdet_keys import listed, to_hub
 from rcm_bench.detectors.settings import Mask2FormerSettings
 from rcm_bench.errors import MissingError, UserError
-from rcm_bench.features.pinned import check_digest
+from rcm_bench.features.pinned import check_digest, hold_to, missing
 from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
 
 if TYPE_CHECKING:
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 
 EXTRA = 'python -m pip install "rcm-bench[geneval]"'
 _FILES = ("config.json", "model.safetensors")
+OFFICIAL = "mask2former_swin-s-p4-w7-224_lsj_8x2_50e_coco"
+PUBLISHED = {
+    "mmdet": "the official file has about 0.3 GB; get it: curl -LO "
+    f"https://download.openmmlab.com/mmdetection/v2.0/mask2former/{OFFICIAL}/"
+    f"{OFFICIAL}_20220504_001756-743b7d99.pth",
+    "hub": "of this size (about 0.3 GB) is facebook/mask2former-swin-small-coco-instance on the "
+    "hub; that id is fetched if its commit stands under 'revision'",
+}
+"""Which weights papers have, by layout, and where they are, for who has none."""
 _UNUSED = ("criterion.empty_weight", ".swin.layernorm.weight", ".swin.layernorm.bias")
 """What no prediction depends on: the loss's class weights, a norm that the backbone leaves out."""
 
@@ -52,17 +61,21 @@ def coco_names() -> list[str]:
 
 
 def check_files(settings: Mask2FormerSettings, where: str) -> None:
-    """Refuse weights that are not there, without reading them; a hub id is left for `load_model`.
+    """Refuse weights that are not there or are others; a hub id is left for `load_model`.
 
     Raises:
         MissingError: A package or a file is missing.
+        UserError: A digest differs.
     """
     if find_spec("transformers") is None:  # importing it would take half of a plan's time
         raise MissingError(f"GenEval's detector needs transformers: {EXTRA}")
     if settings.revision is None:
-        for path in _paths(settings):
-            if not path.is_file():
-                raise MissingError(f"{where}: {path}: no such file")
+        lost = [path for path in _files(settings) if not path.is_file()]
+        for path, digest in _files(settings).items():
+            if path not in lost:
+                hold_to(path, digest, where)
+        if lost:
+            raise missing(where, lost[0], PUBLISHED[settings.layout])
 
 
 def load_model(settings: Mask2FormerSettings, where: str) -> Any:
@@ -80,7 +93,7 @@ def load_model(settings: Mask2FormerSettings, where: str) -> Any:
     """
     check_files(settings, where)
     if settings.layout == "mmdet":
-        (path,) = _paths(settings)
+        (path,) = _files(settings)
         check_digest(path, settings.sha256, where)
         config = official_config()
         return _filled(
@@ -94,9 +107,13 @@ def load_model(settings: Mask2FormerSettings, where: str) -> Any:
     return _filled(folder, None, None, where)
 
 
-def _paths(settings: Mask2FormerSettings) -> list[Path]:
+def _files(settings: Mask2FormerSettings) -> dict[Path, str | None]:
+    """Return the files of local weights, each with the SHA-256 that it must have."""
     path = Path(settings.weights)
-    return [path] if settings.layout == "mmdet" else [path / name for name in _FILES]
+    if settings.layout == "mmdet":
+        return {path: settings.sha256}
+    digests = (settings.config_sha256, settings.sha256)
+    return {path / name: digest for name, digest in zip(_FILES, digests, strict=True)}
 
 
 def _downloaded(settings: Mask2FormerSettings, where: str) -> Path:

@@ -41,6 +41,10 @@ class Mask2FormerSettings(Strict):
             raise ValueError("'config_sha256' belongs to 'layout: hub'")
         return self
 
+    def fetched(self) -> str:
+        """Name what a run takes from the hub; nothing for local files."""
+        return "" if self.revision is None else f"{self.weights} at {self.revision[:12]}"
+
     @property
     def official(self) -> bool:
         """Return True if the file is the one that the official evaluation downloads."""
@@ -62,6 +66,10 @@ class ColourSettings(Strict):
         if not self.is_file and self.sha256 is not None:
             raise ValueError("'sha256' belongs to a local file, not to a pretrained tag")
         return self
+
+    def fetched(self) -> str:
+        """Name what a run lets open_clip fetch; nothing for a local file."""
+        return "" if self.is_file else f"CLIP ViT-L/14 '{self.weights}' by open_clip"
 
     @property
     def is_file(self) -> bool:

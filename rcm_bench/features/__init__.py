@@ -34,7 +34,7 @@ class FeatureSettings(Protocol):
         ...
 
     def check(self, where: str) -> None:
-        """Raise UserError for files that are not there; read nothing."""
+        """Raise UserError for files that are not there or have other digests."""
         ...
 
     def load(self, where: str, device: str) -> Extractor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NoReturn
 from pydantic import AfterValidator, Field, model_validator
 
 from rcm_bench.canonical import file_digest
+from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.errors import MissingError, UserError
 from rcm_bench.suite import Name, Strict
 
@@ -61,9 +62,10 @@ class PinnedFile(Strict):
         return self.model_dump(mode="json", exclude_none=True, exclude={"weights"})
 
     def check(self, where: str) -> None:
-        """Refuse a file that is not there, without reading it."""
+        """Refuse a file that is not there or has another digest, before anything is sampled."""
         if not Path(self.weights).is_file():
             raise missing(f"{where}.weights", Path(self.weights), self.published)
+        hold_to(Path(self.weights), self.sha256, where)
 
     def verified(self, where: str) -> Path:
         """Return the file once its digest is right.
@@ -105,12 +107,21 @@ class PinnedFolder(Strict):
         hidden = {"weights"} if self.sha256 is not None else set()
         return self.model_dump(mode="json", exclude_none=True, exclude=hidden)
 
+    def fetched(self) -> str:
+        """Name what a run takes from the hub; nothing for a local folder."""
+        return "" if self.revision is None else f"{self.weights} at {self.revision[:12]}"
+
     def check(self, where: str) -> None:
-        """Refuse a local folder whose files are not there; a hub id is left for later."""
+        """Refuse a local folder whose files are not there or are others; a hub id waits."""
         if self.revision is None:
-            for name in ("config.json", "model.safetensors"):
-                if not (path := Path(self.weights) / name).is_file():
-                    raise missing(f"{where}.weights", path, self.published)
+            digests = {"config.json": self.config_sha256, "model.safetensors": self.sha256}
+            files = {Path(self.weights) / name: digest for name, digest in digests.items()}
+            lost = [path for path in files if not path.is_file()]
+            for path, digest in files.items():
+                if path not in lost:
+                    hold_to(path, digest, where)
+            if lost:
+                raise missing(f"{where}.weights", lost[0], self.published)
 
     def verified(self, where: str, also: tuple[str, ...] = ()) -> Path:
         """Return the folder once its digests are right; a hub id is taken from cache or hub.
@@ -157,9 +168,29 @@ def check_digest(path: Path, expected: str | None, where: str) -> Path:
     Raises:
         UserError: It is another file.
     """
-    if expected is not None and (got := file_digest(path)) != expected:
-        raise UserError(f"{where}: {path}: expected SHA-256 {expected}, got {got}")
+    if expected is not None:
+        _same(path, expected, file_digest(path), where)
     return path
+
+
+def hold_to(path: Path, expected: str | None, where: str) -> None:
+    """Refuse a file of another SHA-256 before a run; one that has not changed is not read again.
+
+    Raises:
+        UserError: It is another file, or cannot be read.
+    """
+    if expected is None:
+        return
+    try:
+        got = remembered_digest(path)
+    except OSError as fault:
+        raise UserError(f"{where}: {path}: cannot be read ({fault.strerror})") from None
+    _same(path, expected, got, where)
+
+
+def _same(path: Path, expected: str, got: str, where: str) -> None:
+    if got != expected:
+        raise UserError(f"{where}: {path}: expected SHA-256 {expected}, got {got}")
 
 
 def read_tensors(path: Path, where: str) -> "dict[str, Tensor]":

@@ -141,7 +141,8 @@ class Scorer:
         """Refuse what is missing, before anything is sampled; nothing heavy is loaded.
 
         Raises:
-            UserError: A package or a file is missing.
+            UserError: A package or a file is missing, or a file has another digest; of detector and
+                colours, each in a line.
         """
         from rcm_bench.detectors.mask2former_weights import check_files
         from rcm_bench.geneval_colours import check_file

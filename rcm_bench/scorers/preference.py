@@ -39,7 +39,7 @@ class JudgeSettings(Protocol):
         ...
 
     def check(self, where: str) -> None:
-        """Raise UserError for files that are not there; read nothing."""
+        """Raise UserError for files that are not there or have other digests."""
         ...
 
     def load(self, where: str, device: str) -> Judge:

@@ -107,11 +107,15 @@ def _weights() -> list[Check]:
 
 
 def _named_weights() -> set[str]:
-    """Return the ids of weights that the shipped suites name."""
+    """Return the ids of the package's own weights that the shipped suites name.
+
+    What other kinds of model need is not in the package; ``plan`` says it of each suite.
+    """
     named = set()
     for path in shipped("suites").glob("*.yaml"):
         for entry in load_suite(str(path)).suite.models.values():
-            named.add(str(entry.settings().get("weights")))
+            if entry.kind == "lab":
+                named.add(str(entry.settings()["weights"]))
     return named
 
 

@@ -1,7 +1,7 @@
 """plan: what a run would do and cost, and what is missing for it."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from rcm_bench.prepare import check_disk, prepare
 from rcm_bench.scoring import unique_scorers
 from rcm_bench.store import MANIFEST, RunStore
 from rcm_bench.suite_load import load_suite
+from rcm_bench.types import Scorer
 from rcm_bench.unrecorded import is_brought
 
 
@@ -51,6 +52,7 @@ class PlanSummary:
         missing: What has to be brought to this machine before a run.
         machine: What the times are meant for.
         brought: Samples that are taken as they are and not made.
+        fetched: Weights of scorers that a run takes from the hub, where its cache lacks them.
     """
 
     suite: str
@@ -63,6 +65,7 @@ class PlanSummary:
     missing: list[str]
     machine: str
     brought: int
+    fetched: list[str]
 
 
 def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
@@ -76,7 +79,7 @@ def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
         UserError: Something in the suite or in a file is wrong.
     """
     prepared = prepare(load_suite(suite), allow_pickle)
-    unique_scorers(prepared.benchmarks)
+    scorers = unique_scorers(prepared.benchmarks)
     made, models = prepared.plan, prepared.models
     per_cell = len(made.items) // len(list(made.cells()))
     cells = []
@@ -107,8 +110,18 @@ def plan(suite: str, allow_pickle: Collection[str] = ()) -> PlanSummary:
         present=len(present),
         missing=prepared.missing,
         brought=sum(is_brought(made.identities[item.model]) for item in made.items),
+        fetched=_fetched(list(scorers.values())),
         machine=" and ".join(dict.fromkeys(m.cost().machine for m in models.values())),
     )
+
+
+def _fetched(scorers: Sequence[Scorer]) -> list[str]:
+    """Name what scorers fetch when they are loaded: what a suite names by a hub id or a tag."""
+    named = []
+    for scorer in scorers:
+        settings = (getattr(scorer, name) for name in getattr(scorer, "__dataclass_fields__", ()))
+        named += [getattr(each, "fetched", str)() for each in settings]
+    return [name for name in dict.fromkeys(named) if name]
 
 
 def _present(made: Plan, out: Path) -> set[str | None]:

@@ -210,5 +210,9 @@ def test_plan_and_doctor(suite, tmp_path, monkeypatch):
     checks = {check.name: check for check in rcm_bench.doctor()}
     assert checks["Python"].good and checks["torch"].good and "quickstart" in checks["suites"].found
     assert "weights lab-teacher" in checks
+    # Weights of the hub and brought files are no part of the package, and a reinstall brings none.
+    weights = [name for name in checks if name.startswith("weights ")]
+    assert weights and all(name.startswith("weights lab-") for name in weights)
+    assert all(checks[name].good for name in weights)
     for check in checks.values():
         assert check.good or check.mend, check.name

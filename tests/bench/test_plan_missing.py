@@ -106,7 +106,7 @@ def test_faults_come_before_what_is_missing_and_all_that_is_missing_is_told():
     lost = [fails(MissingError, "no a"), fails(MissingError, "no b"), fails(MissingError, "no a")]
     with pytest.raises(MissingError, match=r"^no a\nno b$"):
         check_all(lost)
-    with pytest.raises(UserError, match="^wrong$") as caught:
+    with pytest.raises(UserError, match=r"^wrong\nno a\nno b$") as caught:
         check_all([*lost, fails(UserError, "wrong"), lambda: None])
     assert not isinstance(caught.value, MissingError)
     check_all([])

@@ -145,6 +145,16 @@ def test_unscorable_samples_are_failures_of_scoring(suite, tmp_path):
     assert any("12 samples are not scored" in remark for remark in outcome.remarks)
 
 
+def test_what_a_user_can_mend_in_scoring_is_said_without_a_class(suite, tmp_path, monkeypatch):
+    def refuse(self, samples):
+        raise UserError("no weights for this:\ngone.pt")
+
+    monkeypatch.setattr("rcm_fake.Scorer.__call__", refuse)
+    run(str(suite()), tmp_path / "out")
+    (failure,) = status(tmp_path / "out").failures
+    assert failure == ("score error", "brightness: no weights for this:\ngone.pt", 72)
+
+
 def test_degenerate_samples_are_flagged_and_counted(suite, tmp_path):
     outcome = run(str(suite(**{"level: 0.9": "blank: true"})), tmp_path / "out")
     tables = samples_of(tmp_path / "out")

@@ -24,6 +24,18 @@ INFO = [
 ]
 
 
+def test_what_scorers_download_is_said(tmp_path):
+    commit = "0123456789abcdef" * 2 + "01234567"
+    (tmp_path / "s.yaml").write_text(
+        "suite: s\nextends: quickstart\nbenchmarks:\n"
+        f"  pick_score: {{network: {{weights: some/clip, revision: {commit}}}}}\n"
+        f"  feature_diversity: {{dino: {{weights: some/dino, revision: {commit}}}}}\n"
+    )
+    found = rcm_bench.plan(str(tmp_path / "s.yaml"))
+    assert found.fetched == [f"some/clip at {commit[:12]}", f"some/dino at {commit[:12]}"]
+    assert rcm_bench.plan("quickstart").fetched == []
+
+
 def test_throughput_is_planned_whole():
     found = rcm_bench.plan("throughput_wan")
     assert found.missing == [] and found.machine == "on one H100"
@@ -116,3 +128,6 @@ def test_a_plan_in_words():
     text = " ".join(said.output.split())
     assert "Missing: nvidia/Cosmos-Predict2-2B-Text2Image at acdb5fde992a" in text
     assert "A run cannot start yet." in text and "on one H100" in text
+    # open_clip takes its tag from the hub when the scorer is loaded: a plan must not deny it.
+    assert "nothing is downloaded" not in text
+    assert "Downloaded by a run, unless the hub's cache has it: CLIP ViT-L/14 'openai'" in text

@@ -4,6 +4,7 @@ import pytest
 from tiny_suite import SUITE
 
 import rcm_bench
+from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
 
 DIGEST = "0" * 64
@@ -44,6 +45,23 @@ def test_lpips_and_the_aesthetic_head_too(suite, tmp_path):
         rcm_bench.plan(str(suite(SUITE.replace("{brightness: {}}", lpips))))
     (tmp_path / "clip.pt").write_bytes(b"x")
     clip = CLIP.replace("gone.pt", str(tmp_path / "clip.pt"))
+    clip = clip.replace(DIGEST, file_digest(tmp_path / "clip.pt"))
     head = f"{{aesthetic: {{network: {{{clip}, head: {{{FILE}}}}}}}}}"
     with pytest.raises(UserError, match="head.weights: gone.pt: no such file; LAION's repository"):
         rcm_bench.plan(str(suite(SUITE.replace("{brightness: {}}", head))))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_other_weights_are_refused_before_anything_is_sampled(suite, tmp_path, name):
+    given, key, *_ = CASES[name]
+    (tmp_path / "gone").mkdir()
+    for file in ("gone.pt", "gone/config.json", "gone/model.safetensors"):
+        (tmp_path / file).write_bytes(b"others")
+    given = given.replace("weights: gone", f"weights: {tmp_path}/gone")
+    path = suite(SUITE.replace("{brightness: {}}", f"{{{name}: {{{given}}}}}"))
+    with pytest.raises(UserError) as caught:
+        rcm_bench.run(str(path), tmp_path / "out")
+    said = str(caught.value)
+    assert f"benchmarks.{name}.{key}: {tmp_path}/gone" in said, said
+    assert f"expected SHA-256 {DIGEST}, got " in said
+    assert not (tmp_path / "out").exists()

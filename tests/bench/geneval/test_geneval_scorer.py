@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -10,8 +12,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import rcm_bench
 from rcm_bench import geneval_selftest
 from rcm_bench.benchmarks.geneval import Benchmark
+from rcm_bench.canonical import file_digest
+from rcm_bench.detectors import mask2former_weights
 from rcm_bench.detectors.settings import ColourSettings, Mask2FormerSettings
 from rcm_bench.errors import UserError
 from rcm_bench.finish import open_run
@@ -210,6 +215,45 @@ def test_faults_in_a_suite_name_line_and_key(suite, detector, message):
     assert "benchmarks.geneval" in str(caught.value)
 
 
+def test_other_weights_are_refused_before_anything_is_sampled(suite, tmp_path):
+    """Both files at once: hours of sampling must not end in a digest that differs."""
+    (tmp_path / "m.pth").write_bytes(b"weights")
+    (tmp_path / "clip.pt").write_bytes(b"of another kind")
+    both = MASK2FORMER.replace("DIR", str(tmp_path))[:-1]
+    both += f", colours: {{weights: {tmp_path}/clip.pt, sha256: '{'1' * 64}'}}}}"
+    path = suite(**SET, **{"brightness: {}": both})
+    with pytest.raises(UserError) as caught:
+        rcm_bench.run(str(path), tmp_path / "out")
+    detector, colours = str(caught.value).splitlines()
+    assert f"detector: {tmp_path}/m.pth: expected SHA-256 {DIGEST}, got" in detector
+    assert f"colours: {tmp_path}/clip.pt: expected SHA-256 {'1' * 64}, got" in colours
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_missing_is_said_with_its_size_and_where_it_is(suite):
+    official = "_20220504_001756-743b7d99.pth"
+    for layout, more, said in (
+        ("mmdet", "", f"about 0.3 GB; get it: curl -LO https://.*{official}"),
+        ("hub", f", config_sha256: {DIGEST}", "about 0.3 GB.*'revision'"),
+    ):
+        own = f"{{kind: mask2former, weights: x, layout: {layout}, sha256: {DIGEST}{more}}}"
+        clip = f"{{weights: gone.pt, sha256: '{'1' * 64}'}}"
+        given = f"geneval: {{detector: {own}, colours: {clip}}}"
+        path = suite(**SET, **{"brightness: {}": given})
+        with pytest.raises(UserError, match=f"x.*: no such file; .*{said}") as caught:
+            rcm_bench.plan(str(path))
+        assert "colours: gone.pt: no such file; " in str(caught.value)
+
+
+def test_looking_for_the_official_colours_imports_no_torch(tmp_path):
+    code = (
+        "import sys; from rcm_bench.geneval_colours import check_file; "
+        "from rcm_bench.detectors.settings import ColourSettings; "
+        "check_file(ColourSettings(), 'colours'); sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_labs_detector_takes_no_clip(suite):
     from rcm_bench.verbs.plan import plan
 
@@ -241,6 +285,8 @@ def geneval_run(plugins, tmp_path_factory):
         patch.setattr(rcm_fake, "SIDE", 40)
         patch.setattr(rcm_fake.Model, "generate", _drawn)
         patch.setattr(scorers, "load", lambda *settings: models)
+        # The file stands in for the official one, whose digest the suite names.
+        patch.setattr(mask2former_weights, "hold_to", lambda *given: None)
         outcome = run(str(folder / "tiny.yaml"), folder / "out")
     return outcome
 
@@ -312,8 +358,6 @@ def test_names_of_files_are_safe_and_differ():
 
 def test_the_benchmark_needs_no_torch_to_be_named(environment):
     """``report`` makes benchmarks and scorers; it must start fast."""
-    import subprocess
-    import sys
 
     given = f"kind='mask2former', weights='x', layout='mmdet', sha256='{DIGEST}'"
     code = (
@@ -334,7 +378,7 @@ def test_the_readmes_suite_is_accepted_by_plan(suite, tmp_path, monkeypatch):
     (example,) = re.findall(r"```yaml\n(prompts: \{set: geneval\}.*?)```", readme, re.DOTALL)
     (tmp_path / "m.pth").write_bytes(b"weights")
     monkeypatch.setenv("DETECTOR", str(tmp_path / "m.pth"))
-    monkeypatch.setenv("DETECTOR_SHA256", DIGEST)
+    monkeypatch.setenv("DETECTOR_SHA256", file_digest(tmp_path / "m.pth"))
     path = suite(**{
         "prompts: {file: prompts.txt, samples_per_prompt: 3}\nbenchmarks: {brightness: {}}\n":
         example + "variables: {DETECTOR: null, DETECTOR_SHA256: null}\n",

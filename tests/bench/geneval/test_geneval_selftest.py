@@ -87,6 +87,8 @@ def test_doctor_says_what_was_not_tested_and_what_is_wrong(monkeypatch, suite):
     monkeypatch.setenv("GENEVAL_SUITE", str(suite()))
     finding = doctors_finding()
     assert not finding.good and "has no benchmark 'geneval' with a Mask2Former" in finding.found
+    monkeypatch.setenv("GENEVAL_SUITE", "bring_geneval_results")  # its detector is elsewhere
+    assert "has no benchmark 'geneval' with a Mask2Former" in doctors_finding().found
     path = suite(**{"brightness: {}": "geneval: {detector: {kind: mask2former, weights: gone.pth, "
                     f"layout: mmdet, sha256: {'a' * 64}}}}}"})  # fmt: skip
     monkeypatch.setenv("GENEVAL_SUITE", str(path))
