@@ -66,6 +66,9 @@ class Look:
 def read_video(path: Path, least_frames: int = 1) -> Video:
     """Read all frames of an MP4 file.
 
+    Damage shows where the stream breaks its own rules; bytes that still decode cannot be told from
+    another picture, since the format has no checksum.
+
     Args:
         path: The file. Its contents decide, not its name.
         least_frames: Fewer frames than these are refused.
