@@ -8,7 +8,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("rcm-bench", "torch", "numpy", "scipy", "pandas", "pillow", "pydantic", "safetensors")
+# Whatever can change a sample, a score, a time or an interval.
+_PACKAGES = (
+    *("rcm-bench", "torch", "torchvision", "triton", "diffusers", "transformers", "accelerate"),
+    *("imageio-ffmpeg", "av", "open-clip-torch", "timm", "pyiqa", "torchmetrics", "lpips"),
+    *("numpy", "scipy", "pandas", "pillow", "pydantic", "safetensors"),
+)
 _GIT_SECONDS = 5
 
 
@@ -69,7 +74,19 @@ def environment(device: str) -> dict[str, Any]:
         **{name: text for name, text in found.items() if text},
         "platform": platform.platform(),
         "device": device_name(device),
+        **(_cuda() if device == "cuda" else {}),
         "commit": commit(),
+    }
+
+
+def _cuda() -> dict[str, Any]:
+    """Return what computes on an NVIDIA GPU beside torch itself."""
+    import torch
+
+    return {
+        "driver": driver(),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
     }
 
 

@@ -16,7 +16,7 @@ from rcm_bench.prompt_sets import prompt_key, prompts_digest
 from rcm_bench.published import reference_table, write_published
 from rcm_bench.published_rows import published_rows
 from rcm_bench.scoring import applies, sample_digest, score_key, unique_scorers
-from rcm_bench.store import Index, RunStore
+from rcm_bench.store import Index, RunStore, nothing_sampled
 from rcm_bench.suite import Suite
 from rcm_bench.tables import RunTables, run_tables
 from rcm_bench.throughput_table import throughput_table
@@ -197,7 +197,7 @@ def report_input(
 
     plan, store = run.plan, run.store
     if not index.samples:
-        raise UserError(f"{store.root}: nothing has been sampled yet; start with: run")
+        raise nothing_sampled(store.root, index)
     tables = run_tables(plan, index, run.benchmarks)
     totals = is_whole(run, index) if whole is None else whole
     result = measure(run, tables.samples, tables.scores, totals=totals)

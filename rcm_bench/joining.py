@@ -13,7 +13,7 @@ from rcm_bench.comparability import NOBODY, SAMPLES, differences
 from rcm_bench.conditions import conditions_of
 from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, is_whole, measure, told
-from rcm_bench.store import Index
+from rcm_bench.store import Index, nothing_sampled
 from rcm_bench.tables import run_tables
 from rcm_bench.timing import timing_table
 from rcm_bench.types import Reference
@@ -175,7 +175,7 @@ def _part(
     run: OpenRun, index: Index, models: dict[str, str], place: int, before: Sequence[_Part]
 ) -> _Part:
     if not index.samples:
-        raise UserError(f"{run.store.root}: nothing has been sampled yet; start with: run")
+        raise nothing_sampled(run.store.root, index)
     tables = run_tables(run.plan, index, run.benchmarks)
     taken = {cell for part in before for cell in _cells(part.samples)}
 

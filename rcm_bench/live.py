@@ -148,7 +148,7 @@ class Watch:
         if dealt_with < total:
             return "Sampling", dealt_with, total, "samples"
         if self._asked.untimed and not counts.timed:
-            return "Timing", 0, 0, "images"
+            return "Timing", 0, 0, "samples"
         scores = round(len(counts.sampled) * self._asked.scorers)
         if len(counts.scored) < scores:
             return "Scoring", len(counts.scored), scores, "scores"

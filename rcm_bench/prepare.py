@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,33 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
         check_published(loaded, benchmarks, prompts)
     _check_models(loaded, models, prompts)
     check_together(loaded, models, benchmarks)
+    found: dict[str, dict[str, Any]] = {}
     for benchmark in benchmarks:
-        check = getattr(benchmark, "check_prompts", None)
-        if check is not None:
-            with _told(missing):
-                check(prompts, loaded.place("benchmarks", benchmark.name))
+        place = loaded.place("benchmarks", benchmark.name)
+        with _told(missing):
+            getattr(benchmark, "check_prompts", _nothing)(prompts, place)
+            own = getattr(benchmark, "freeze", _nothing)(prompts, models, place)
+            found[benchmark.name] = own or {}
+    if any(found.values()):
+        loaded = _with_found(loaded, found)
+        benchmarks = make_benchmarks(loaded.suite, loaded.where)
     identities = {name: model.identity() for name, model in models.items()}
     plan = make_plan(loaded.suite, prompts, identities)
     return Prepared(loaded=loaded, plan=plan, models=models, benchmarks=benchmarks, missing=missing)
+
+
+def _nothing(*given: Any) -> None:
+    """Stand for what a benchmark does not have."""
+
+
+def _with_found(loaded: LoadedSuite, found: Mapping[str, Mapping[str, Any]]) -> LoadedSuite:
+    """Write into a suite what its benchmarks found and a run freezes, such as digests of files."""
+    benchmarks = {
+        name: {**(settings or {}), **own} if (own := found.get(name)) else settings
+        for name, settings in loaded.suite.benchmarks.items()
+    }
+    suite = loaded.suite.model_copy(update={"benchmarks": benchmarks})
+    return replace(loaded, suite=suite, data={**loaded.data, "benchmarks": benchmarks})
 
 
 @contextmanager

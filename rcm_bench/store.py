@@ -55,6 +55,16 @@ class Index:
     beside: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+def nothing_sampled(root: Path, index: Index) -> UserError:
+    """Return the error of a run without samples, with what became of those that are recorded."""
+    if index.faults:
+        return UserError(
+            f"{root}: no sample of it is there; {index.faults[0]}"
+            f"{' and others' if len(index.faults) > 1 else ''}; sample again with: run"
+        )
+    return UserError(f"{root}: nothing has been sampled yet; start with: run")
+
+
 class RunStore:
     """One run folder."""
 

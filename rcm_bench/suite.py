@@ -15,6 +15,7 @@ from rcm_bench.unrecorded import ELSEWHERE, UNKNOWN, without_sampler
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1)]
+FASTGEN_PRESETS = ("fastgen-wan-1.3b", "fastgen-wan-14b", "fastgen-cosmos")
 
 
 class Strict(BaseModel):
@@ -81,11 +82,13 @@ class RcmSampler(Strict):
 
     kind: Literal["rcm"]
     sigma_max: float = Field(default=80.0, gt=0, description="Noise over signal at the first step")
-    preset: Literal["paper", "repository", "fastgen"] = Field(
+    preset: Literal[
+        "paper", "repository", "fastgen-wan-1.3b", "fastgen-wan-14b", "fastgen-cosmos"
+    ] = Field(
         default="paper",
-        description="Published list of the times after the first; 'fastgen' is NVlabs/FastGen's of "
-        "Wan2.1 1.3B and Cosmos-Predict2, which begins at 0.999: sigma_max 999; second of two is "
-        "0.908 (its 14B has 0.833: give 'times'), and its DMD2 students go with sample_type 'ode'",
+        description="Published list of the times after the first; NVlabs/FastGen's by model (the "
+        "second of two is 0.908 for Wan2.1 1.3B, 0.833 for 14B) begin at 0.999: sigma_max 999, and "
+        "need a sample_type",
     )
     times: dict[Name, list[float]] | None = Field(
         default=None,
@@ -94,7 +97,7 @@ class RcmSampler(Strict):
     sample_type: Literal["sde", "ode"] = Field(
         default="sde",
         description="What is added to a prediction: fresh noise, or the noise that it finds in the "
-        "state; the names are NVlabs/FastGen's",
+        "state; the names are NVlabs/FastGen's, whose DMD2 students are sampled by 'ode'",
     )
     timestep_dtype: Literal["float32", "bfloat16"] = Field(
         default="float32",
@@ -107,10 +110,21 @@ class RcmSampler(Strict):
         "noise itself, as at 20207e5",
     )
 
+    @model_validator(mode="after")
+    def _named_by_method(self) -> "RcmSampler":
+        """Ask how FastGen's student was distilled: its file does not say, and samples differ."""
+        if self.preset in FASTGEN_PRESETS and "sample_type" not in self.model_fields_set:
+            raise ValueError(
+                f"preset '{self.preset}': expected 'sample_type: ode', as NVlabs/FastGen samples "
+                "its DMD2 students, or 'sde', as it samples those of LADD and KD; got neither"
+            )
+        return self
+
     @model_serializer(mode="wrap")
     def _keyed(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is as it was before it could be chosen: samples keep their keys."""
-        return _without(dump(self), sample_type="sde")
+        kept = {} if self.preset in FASTGEN_PRESETS else {"sample_type": "sde"}
+        return _without(dump(self), **kept)
 
 
 class MeanflowSampler(Strict):

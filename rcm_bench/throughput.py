@@ -23,21 +23,27 @@ class Peak:
     """
 
     def __init__(self, device: str) -> None:
-        self.cuda = device.startswith("cuda")
+        self.cuda, self._others = device.startswith("cuda"), 0
 
-    def start(self) -> None:
-        """Forget earlier peaks of a CUDA device; those of a process cannot be forgotten."""
+    def start(self, own: int | None = None) -> None:
+        """Forget earlier peaks of a CUDA device; those of a process cannot be forgotten.
+
+        Args:
+            own: Bytes on a CUDA device that belong to the work already; all else that is
+                allocated then, such as other models' weights, is left out. None: nothing is.
+        """
         if self.cuda:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
+            self._others = 0 if own is None else torch.cuda.memory_allocated() - own
 
     def bytes(self) -> int:
         """Return the peak since the start: allocated on CUDA, else the largest resident set."""
         if self.cuda:
             import torch
 
-            return int(torch.cuda.max_memory_allocated())
+            return int(torch.cuda.max_memory_allocated()) - self._others
         largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return int(largest if sys.platform == "darwin" else largest * 1024)
 

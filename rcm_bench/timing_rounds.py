@@ -41,7 +41,8 @@ def once(model: Model, item: WorkItem, peak: Peak, *, coded: bool = False) -> Ro
         coded: Whether to time the writing of a file too; it is never part of the total, since a
             file is written while the next sample is made.
     """
-    peak.start()
+    held = getattr(model, "held_bytes", None)  # of models that stay on the device beside others
+    peak.start(None if held is None else held())
     start = time.perf_counter()
     # Media are uint8 arrays on the CPU, so that a device has finished when they are there.
     (media,) = model.generate([item])

@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rcm_distill import eight_bits
 from rcm_distill.nets.dit import DiT, DiTConfig
 
 FORMAT = "rcm_distill.dit/1"
@@ -40,9 +41,13 @@ def save(
         weights: A state dict of ``DiT(config)``.
         config: The architecture.
         card: What made the weights: recipe, commit, seed, hardware, time, scores.
-        dtype: Storage type; half precision halves the file and is read back as float32.
+        dtype: Storage type, read back as float32; ``torch.int8`` keeps matrices at 8 bits an
+            element (``eight_bits``).
     """
-    tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in weights.items()}
+    if dtype == torch.int8:
+        tensors = eight_bits.pack(weights)
+    else:
+        tensors = {name: t.detach().to("cpu", dtype).contiguous() for name, t in weights.items()}
     header = {
         "format": FORMAT,
         "config": json.dumps(asdict(config), sort_keys=True),
@@ -67,9 +72,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> LoadedNet:
         raise ValueError(
             f"{path}: unreadable architecture or card in the header: {fault}"
         ) from None
+    try:
+        weights = eight_bits.unpack(tensors)
+    except ValueError as fault:
+        raise ValueError(f"{path}: {fault}") from None
     net = DiT(config)
-    _check(path, net.state_dict(), tensors)
-    net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    _check(path, net.state_dict(), weights)
+    net.load_state_dict(weights)
     return LoadedNet(net.to(device).eval(), config, card)
 
 

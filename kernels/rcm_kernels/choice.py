@@ -18,7 +18,7 @@ SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 def unasked(query: Tensor) -> bool:
     """Tell whether ``auto`` may take the kernels: where a GPU has confirmed them, and they pay.
 
-    On Hopper GPUs (reports/gallery/kernels__h100__2026-11-24), and of 16 bits: float32 is computed
+    On Hopper GPUs (reports/gallery/kernels__h200__2026-11-30), and of 16 bits: float32 is computed
     beyond its own precision there, which takes long.
     """
     return (

@@ -110,6 +110,9 @@ class VideoBenchmark:
         def kind(self) -> "Kind":
             """Return the package's mode, or ``"i2v"``."""
 
+        def of_images(self) -> dict[str, Any]:
+            """Return what delegated scorers are told of images that videos begin from."""
+
     def asked(self) -> tuple[str, ...]:
         """Return the dimensions to be scored, in VBench's order."""
         chosen = self.every if self.dimensions is None else self.dimensions
@@ -165,10 +168,10 @@ class VideoBenchmark:
         delegated, kind = self.delegates(), self.kind()
         native = tuple(name for name in self.asked() if name not in delegated)
         shared: dict[str, Any] = {"mode": kind, "device": self.device, "weights": self.weights}
-        aspect = getattr(self, "aspect", None)
+        images = self.of_images()
         made: list[Scorer] = [Native(dimensions=native, **shared)] if native else []
         for name in delegated:
-            made.append(Delegated(dimension=name, hours=self.hours, aspect=aspect, **shared))
+            made.append(Delegated(dimension=name, hours=self.hours, **images, **shared))
         return made
 
     def export(self, tables: "RunTables", prompts: "Sequence[PromptRecord]", out: "Path") -> None:

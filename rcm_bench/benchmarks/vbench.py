@@ -6,7 +6,7 @@ process of its own. A dimension or a video that is missing makes the Total missi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict
 
@@ -74,6 +74,10 @@ class Benchmark(VideoBenchmark):
     def kind(self) -> "Kind":
         """Return the package's mode."""
         return self.mode
+
+    def of_images(self) -> dict[str, Any]:
+        """Return nothing: videos begin from text alone."""
+        return {}
 
     def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.

@@ -6,7 +6,7 @@ smoothness only in the package vbench. What is missing makes the Total missing, 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict
 
@@ -15,7 +15,7 @@ from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
-    from rcm_bench.types import PromptRecord
+    from rcm_bench.types import Model, PromptRecord
     from rcm_bench.vbench.jobs import Kind
 
 Dimension = Literal[
@@ -50,6 +50,7 @@ class Benchmark(VideoBenchmark):
         device: Torch device of networks, here and in the package's processes.
         hours: Time limit of one dimension of one model and number of steps.
         weights: SHA-256 of files below the package's cache folder.
+        images: SHA-256 of images that videos are compared with, by name; a run freezes all.
         results: Who made the results that the models bring; then nothing is scored here.
     """
 
@@ -59,6 +60,7 @@ class Benchmark(VideoBenchmark):
     device: str = "cuda"
     hours: float = 24.0
     weights: dict[str, str] = field(default_factory=dict)
+    images: dict[str, str] = field(default_factory=dict)
     results: ScoredElsewhere | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = {"extra": "forbid"}
@@ -69,6 +71,10 @@ class Benchmark(VideoBenchmark):
     def kind(self) -> "Kind":
         """Return how the package is called."""
         return "i2v"
+
+    def of_images(self) -> dict[str, Any]:
+        """Return which crops of the images, and their digests."""
+        return {"aspect": self.aspect, "images": self.images}
 
     def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
         """Look at what the scorers will need, before anything is sampled.
@@ -93,3 +99,35 @@ class Benchmark(VideoBenchmark):
         self.check_available(where)
         if self.delegates():
             check_images([p.metadata["vbench"]["image"] for p in prompts], self.aspect, where)
+
+    def freeze(
+        self, prompts: "Sequence[PromptRecord]", models: "Mapping[str, Model]", where: str
+    ) -> dict[str, Any]:
+        """Hold models to the images that their videos are compared with.
+
+        Args:
+            prompts: The suite's prompts, checked.
+            models: The suite's models, checked.
+            where: File and key of the benchmark, for messages.
+
+        Returns:
+            What a run freezes of this benchmark beside what the suite says.
+
+        Raises:
+            UserError: A model begins from another image, or one has another digest.
+        """
+        from rcm_bench.vbench.i2v_images import COMPARED, check_begun, image_digests
+
+        if not self.delegates():
+            return {}
+        names = {p.prompt_id: str(p.metadata["vbench"]["image"]) for p in prompts}
+        for name, model in models.items():
+            begins = getattr(model, "first_frame", None)
+            if begins is not None:
+                check_begun(names, begins, self.aspect, name, where)
+        asked = set(self.asked()) & set(COMPARED)
+        compared = [
+            names[p.prompt_id] for p in prompts if asked & set(p.metadata["vbench"]["dimensions"])
+        ]
+        found = image_digests(compared, self.aspect, self.images, where)
+        return {"images": found} if found else {}

@@ -11,11 +11,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.canonical import bytes_digest, text_digest
+from rcm_bench.bring.room import Room
+from rcm_bench.canonical import file_digest, text_digest
 from rcm_bench.diffusion.digests import cache_folder, write_whole
 from rcm_bench.errors import UserError
 from rcm_bench.media import PictureError, decode, picture_flags, suffix_of
@@ -25,7 +27,10 @@ IMAGES, VIDEOS = (".png", ".jpg", ".jpeg"), (".mp4",)
 SHORTEST, LONGEST = 8, 16384
 """Pixels of a side; beyond them a file is no sample."""
 LEAST_FRAMES = 2
-_THREADS = min(8, os.cpu_count() or 1)  # a video in memory takes 100 MB
+_THREADS = min(8, os.cpu_count() or 1)
+_IMAGE_BYTES = 15  # bytes a pixel while an image is decoded: three of Pillow's and our array
+_ROOM = Room(1 << 30)  # of all files that are decoded at one time
+_HEAD_BYTES = 16  # which tell the format
 _CACHE_SCHEMA = 1
 
 
@@ -132,13 +137,14 @@ def read_facts(path: Path) -> Facts:
             a size that no sample has.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
     except OSError as fault:
         raise FileFaultError(f"cannot be read ({fault.strerror})") from None
-    if not data:
+    if not head:
         raise FileFaultError("the file is empty")
     try:
-        suffix = suffix_of(data)
+        suffix = suffix_of(head)
     except ValueError:
         suffix = ""
     if suffix in ("", ".json"):
@@ -148,39 +154,40 @@ def read_facts(path: Path) -> Facts:
     named = path.suffix.lower().replace(".jpeg", ".jpg")
     if suffix != named:
         raise FileFaultError(f"its name says {named or 'nothing'}, its bytes are {suffix}")
-    frames, fps = _video(path) if suffix in VIDEOS else (_image(data), None)
-    height, width = frames.shape[-3:-1]
+    seen = _video(path) if suffix in VIDEOS else _image(path)
+    height, width = seen["height"], seen["width"]
     if min(height, width) < SHORTEST or max(height, width) > LONGEST:
         raise FileFaultError(
             f"expected {SHORTEST} to {LONGEST} pixels a side, got {width}x{height}"
         )
-    return Facts(
-        digest=bytes_digest(data),
-        num_bytes=len(data),
-        format=suffix[1:],
-        height=height,
-        width=width,
-        frames=len(frames) if fps is not None else 1,
-        fps=fps,
-        flags=tuple(picture_flags(frames)),
-    )
+    size = path.stat().st_size
+    return Facts(digest=file_digest(path), num_bytes=size, format=suffix[1:], **seen)
 
 
-def _image(data: bytes) -> Any:
+def _image(path: Path) -> dict[str, Any]:
+    """Return what is known of an image's pixels; they are held in `_ROOM` while it is decoded."""
+    with ExitStack() as held:
+
+        def hold(width: int, height: int) -> None:
+            held.enter_context(_ROOM.taken(_IMAGE_BYTES * width * height))
+
+        try:
+            array = decode(io.BytesIO(path.read_bytes()), check_size=hold)
+        except PictureError as fault:
+            raise FileFaultError(str(fault)) from None
+        height, width = array.shape[:2]
+        flags = tuple(picture_flags(array))
+    return {"height": height, "width": width, "frames": 1, "fps": None, "flags": flags}
+
+
+def _video(path: Path) -> dict[str, Any]:
+    """Return what is known of a video, whose frames are looked at one by one."""
+    from rcm_bench.video import look_at_video
+
     try:
-        return decode(io.BytesIO(data))
-    except PictureError as fault:
-        raise FileFaultError(str(fault)) from None
-
-
-def _video(path: Path) -> tuple[Any, float]:
-    from rcm_bench.video import read_video
-
-    try:
-        video = read_video(path, least_frames=LEAST_FRAMES)
+        return asdict(look_at_video(path, least_frames=LEAST_FRAMES, room=_ROOM.taken))
     except UserError as fault:
         raise FileFaultError(str(fault).removeprefix(f"{path}: ")) from None
-    return video.frames, video.fps
 
 
 def odd_ones(facts: Mapping[Path, Facts]) -> dict[Path, str]:

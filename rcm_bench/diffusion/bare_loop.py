@@ -72,4 +72,7 @@ def samples(parts: Parts, seeds: Sequence[int]) -> "Iterator[NDArray[np.uint8]]"
         video = vae.decode(latents, return_dict=False)[0][0].float()
         torch.backends.cudnn.benchmark = False
         frames = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
-        yield frames.cpu().contiguous().numpy()
+        frames = frames.contiguous()
+        if frames.is_cuda:
+            frames = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True).copy_(frames)
+        yield frames.numpy()

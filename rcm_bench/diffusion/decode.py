@@ -48,10 +48,25 @@ def decode(vae: Any, latents_CTHW: "Tensor") -> Pixels:
     import torch
 
     video = video_of(vae, latents_CTHW)
-    finite = bool(torch.isfinite(video).all()) and bool(torch.isfinite(latents_CTHW).all())
+    finite = torch.isfinite(video).all() & torch.isfinite(latents_CTHW).all()
     video = video.nan_to_num(nan=-1.0, posinf=1.0, neginf=-1.0).clamp(-1, 1)
     frames = ((video + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)
-    return Pixels(frames.cpu().contiguous().numpy(), finite)
+    return Pixels(fetched(frames), bool(finite))
+
+
+def fetched(frames: "Tensor") -> "NDArray[np.uint8]":
+    """Return frames on the CPU, put in order on the device that has them.
+
+    A CPU takes 0.2 s to order 81 frames of 480x832, and has other files to write meanwhile. From a
+    GPU they come into page-locked memory, which PyTorch keeps for the next.
+    """
+    import torch
+
+    frames = frames.contiguous()
+    if frames.is_cuda:
+        frames = torch.empty(frames.shape, dtype=frames.dtype, pin_memory=True).copy_(frames)
+    array: NDArray[np.uint8] = frames.numpy()
+    return array
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from rcm_bench.diffusion.decode import autotuned, decode, encode_image
 from rcm_bench.diffusion.grids import guidance_of
 from rcm_bench.diffusion.halves import in_halves
 from rcm_bench.diffusion.kernels import check_kernels, use_kernels
+from rcm_bench.diffusion.marks import Marks
 from rcm_bench.diffusion.networks import CosmosVelocity, Known, WanVelocity
 from rcm_bench.diffusion.offload import Placement
 from rcm_bench.diffusion.schedulers import scheduler_maker
-from rcm_bench.diffusion.solvers import sample
+from rcm_bench.diffusion.solvers import drawn, sample
 from rcm_bench.diffusion.text import TextCache
 from rcm_bench.errors import UserError
 from rcm_bench.types import Media, WorkItem
@@ -83,6 +84,10 @@ class Engine:
                 seconds.append(self._clock() - start)
         return seconds[1:]
 
+    def held_bytes(self) -> int:
+        """Return the bytes of the networks' weights that are on the device now."""
+        return 0 if self._placement is None else self._placement.held_bytes()
+
     def unload(self) -> None:
         """Drop the networks."""
         self._placement = None
@@ -95,27 +100,25 @@ class Engine:
     def _batch(self, items: Sequence[WorkItem]) -> list[Media]:
         self.embed([item.prompt_rewritten for item in items])
         placement = self.placed(len(items))
-        start = self._clock()
+        marks = Marks(self.device)
         rngs = [torch.Generator().manual_seed(item.seed) for item in items]
-        shape = self._model.latent_shape
-        noise = torch.stack([torch.randn(shape, generator=rng) for rng in rngs])
+        noise = drawn(rngs, self._model.latent_shape, self.device)
         with torch.inference_mode():
             with placement.transformer() as net, self.first_frames(items, placement) as known:
                 velocity = self.velocity(net, items, known)
                 latents = sample(
                     self._model.sampler,
                     velocity,
-                    noise.to(self.device),
+                    noise,
                     rngs,
                     items[0].steps,
                     scheduler_maker(self._model, self.place),
                 )
-            sampled = self._clock()
+            marks.end("network")
             with placement.vae() as vae, autotuned(self._model.settings.autotune):
                 pixels = [decode(vae, rows) for rows in latents]
-        decoded = self._clock()
-        parts = {"network": sampled - start, "decode": decoded - sampled}
-        seconds = {name: value / len(items) for name, value in parts.items()}
+        marks.end("decode")
+        seconds = {name: value / len(items) for name, value in marks.seconds().items()}
         settings = self._model.settings
         return [
             Media(
@@ -176,14 +179,17 @@ class Engine:
         return [self._model.settings.negative_prompt] if guided else []
 
     def _texts(self, texts: Sequence[str], dtype: torch.dtype) -> Tensor:
-        """Return embeddings (B, L, D), padded with zeros."""
-        tokens = self._model.tokens
+        """Return embeddings (B, L, D), padded with zeros on the device: they are most of it."""
         if self._cache is not None:
-            rows = [self._cache.read(text, tokens) for text in texts]
+            rows = [self._cache.read(text) for text in texts]
         else:
             width = int(self._model.weights.config[self._model.family.text_width])
-            rows = [_random_text(text, tokens, width) for text in texts]
-        return torch.stack(rows).to(self.device, dtype)
+            rows = [_random_text(text, self._model.tokens, width) for text in texts]
+        shape = len(rows), self._model.tokens, rows[0].shape[1]
+        text_BLD = torch.zeros(shape, dtype=dtype, device=self.device)
+        for padded_LD, row_LD in zip(text_BLD, rows, strict=True):
+            padded_LD[: len(row_LD)] = row_LD.to(self.device).to(dtype)
+        return text_BLD
 
     def first_frames(self, items: Sequence[WorkItem], placement: Placement) -> Any:
         """Return a context with the known latents, encoded while the autoencoder is there."""
@@ -294,7 +300,4 @@ def _mode(peaks: memory.Peaks, device: str, place: str) -> memory.Mode:
 
 def _random_text(text: str, tokens: int, width: int) -> Tensor:
     rng = torch.Generator().manual_seed(int(text_digest(text)[:15], 16))
-    rows = torch.zeros(tokens, width)
-    count = min(_RANDOM_TOKENS, tokens)
-    rows[:count] = torch.randn(count, width, generator=rng)
-    return rows
+    return torch.randn(min(_RANDOM_TOKENS, tokens), width, generator=rng)

@@ -99,6 +99,20 @@ AUTOENCODER = "AutoencoderKLWan"
 VAE_PARAMETERS = 0.127e9
 
 
+def size_of(family: Family, config: Mapping[str, Any]) -> str | None:
+    """Return the name of the published size that has a configuration's depth and heads, if any."""
+    for name, known in family.architectures.items():
+        if all(known[key] == config.get(key) for key in ("num_layers", "num_attention_heads")):
+            return name
+    return None
+
+
+def named_size(family: Family, name: str) -> str | None:
+    """Return the published size that a folder's or a hub's name speaks of, if any."""
+    sizes = (size for size in family.architectures if all(p in name for p in size.split("-")))
+    return next(sizes, None)
+
+
 def parameters(config: Mapping[str, Any]) -> float:
     """Estimate a transformer's parameters from its configuration; within 5 % (tested)."""
     width = int(config["num_attention_heads"]) * int(config["attention_head_dim"])

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from rcm_bench.suite import (
+    FASTGEN_PRESETS,
     ConsistencySampler,
     EulerSampler,
     MeanflowSampler,
@@ -18,10 +19,16 @@ from rcm_bench.suite import (
 
 Sampler = EulerSampler | MeanflowSampler | RcmSampler | SchedulerSampler | UnipcSampler
 KINDS = ("euler", "meanflow", "rcm", "scheduler", "unipc")
-# Rectified-flow times after 0.999 of NVlabs/FastGen (34f30e8): four steps of its DMD2 students of
-# Wan2.1 1.3B and Cosmos-Predict2, two of Wan2.1 1.3B (of 14B it has 0.833, and no other grid).
+# Rectified-flow times after 0.999 of NVlabs/FastGen (34f30e8), from its experiments WanT2V/
+# config_dmd2 (two steps in a comment, reported in its README), WanT2V/config_dmd2_14b and
+# CosmosPredict2/config_dmd2 (of Cosmos-Predict2.5); one step is its default for any network.
 FASTGEN_START = 0.999
-_FASTGEN: dict[int, tuple[float, ...]] = {1: (), 2: (0.908,), 4: (0.937, 0.833, 0.624)}
+_FOUR = (0.937, 0.833, 0.624)
+_FASTGEN: dict[str, dict[int, tuple[float, ...]]] = {
+    "fastgen-wan-1.3b": {1: (), 2: (0.908,), 4: _FOUR},
+    "fastgen-wan-14b": {1: (), 2: (0.833,)},
+    "fastgen-cosmos": {1: (), 4: _FOUR},
+}
 
 
 def guidance_of(sampler: Sampler) -> float:
@@ -43,9 +50,9 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     from rcm_distill.samplers.times import check_times, consistency_times
 
     if sampler.times is None:
-        if sampler.preset == "fastgen":
-            return _fastgen_times(sampler.sigma_max, steps)
-        return consistency_times(steps, sampler.sigma_max, sampler.preset)
+        if sampler.preset == "paper" or sampler.preset == "repository":
+            return consistency_times(steps, sampler.sigma_max, sampler.preset)
+        return _fastgen_times(sampler.preset, sampler.sigma_max, steps)
     if str(steps) not in sampler.times:
         raise ValueError(f"'times' has no grid of {steps} steps, only {', '.join(sampler.times)}")
     later = sampler.times[str(steps)]
@@ -56,18 +63,44 @@ def trig_times(sampler: RcmSampler | ConsistencySampler, steps: int) -> tuple[fl
     return times
 
 
-def _fastgen_times(sigma_max: float, steps: int) -> tuple[float, ...]:
+def _fastgen_times(preset: str, sigma_max: float, steps: int) -> tuple[float, ...]:
     if not math.isclose(sigma_max, FASTGEN_START / (1 - FASTGEN_START), rel_tol=1e-9):
         raise ValueError(
-            f"preset 'fastgen' begins at {FASTGEN_START}: expected sigma_max 999.0, got {sigma_max}"
+            f"preset '{preset}' begins at {FASTGEN_START}: expected sigma_max 999.0, "
+            f"got {sigma_max}"
         )
-    if steps not in _FASTGEN:
+    grids = _FASTGEN[preset]
+    if steps not in grids:
         raise ValueError(
-            f"preset 'fastgen' has no grid of {steps} steps. Available: "
-            f"{', '.join(map(str, _FASTGEN))}; give 'times' for others."
+            f"preset '{preset}' has no grid of {steps} steps. Available: "
+            f"{', '.join(map(str, grids))}; give 'times' for others."
         )
-    later = (math.atan2(t, 1 - t) for t in _FASTGEN[steps])
+    later = (math.atan2(t, 1 - t) for t in grids[steps])
     return math.atan(sigma_max), *later, 0.0
+
+
+def check_preset(sampler: Strict, family: str, size: str | None) -> None:
+    """Refuse FastGen's grids of another model.
+
+    Args:
+        sampler: The suite's sampler.
+        family: Name of the network's family.
+        size: Its published size, such as ``1.3B``; None where it is another or not known.
+
+    Raises:
+        ValueError: Names the preset, the model, and the presets that it can have.
+    """
+    if not isinstance(sampler, RcmSampler) or sampler.preset not in FASTGEN_PRESETS:
+        return
+    own = [name for name in FASTGEN_PRESETS if name.split("-")[1] == family]
+    sized = [name for name in own if size is not None and name.endswith(f"-{size.lower()}")]
+    fit = sized or own
+    if sampler.times is None and sampler.preset not in fit:
+        model = family if size is None else f"{family} {size}"
+        raise ValueError(
+            f"preset '{sampler.preset}' is of another model: expected "
+            f"{' or '.join(repr(name) for name in fit)} for {model}"
+        )
 
 
 def rf_times(sampler: EulerSampler | MeanflowSampler | RcmSampler, steps: int) -> tuple[float, ...]:

@@ -34,6 +34,12 @@ class Placement:
                 num_blocks_per_group=1,
             )
 
+    def held_bytes(self) -> int:
+        """Return the bytes of the weights that are on the device now."""
+        tensors = [t for net in (self._net, self._vae) for t in (*net.parameters(), *net.buffers())]
+        where = self._device.partition(":")[0]
+        return sum(t.nbytes for t in tensors if t.device.type == where)
+
     @contextmanager
     def transformer(self) -> Iterator[Any]:
         """Give the transformer, ready to work."""

@@ -2,59 +2,56 @@
 
     python -m rcm_bench.diffusion.overhead --out overhead.json
 
-Three ways to make the samples of one model of a suite: a plain loop that keeps nothing, a plain
-loop that writes each file before it makes the next, and the harness as ``run`` samples: batches
-that the store lacks, files written beside the sampling, digests, records. ``sampling`` is the
-harness until its last sample is there, over the plain loop; ``whole`` is until the last file is
-stored, over the loop that writes. Times are of the wall and of this process' own work (``cpu``),
-which other people's work on the machine moves less.
+Each round makes the samples of one model of a suite three times: by a plain loop that keeps
+nothing (``bare``), by the harness as ``run`` samples (``harness``: batches that the store lacks,
+files encoded beside the sampling, digests, records), and by the harness with some bytes in place
+of each file (``kept_back``). The first rounds have a plain loop that writes each file before it
+makes the next sample (``bare_writing``) too. What may be 1 % at most is ``asked`` in the file:
+the ratio ``sampling``. The other ratios say where it comes from.
 
 On a CPU choose a suite that a CPU can sample: ``--suite throughput_cpu``.
 """
 
 import argparse
 import json
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 from math import isnan
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from rcm_bench.diffusion.bare_loop import Parts, samples
-from rcm_bench.diffusion.grids import rf_times
+from rcm_bench.diffusion.overhead_turns import Took, Turn, bare, harness, parts_of
 from rcm_bench.environment import device_name, environment, installed, pick_device
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.manifest import make_manifest
-from rcm_bench.media import encode
 from rcm_bench.prepare import Prepared, prepare
-from rcm_bench.sampling import missing_work, sample
 from rcm_bench.statistics.noninferiority import median_interval, outcome_of
-from rcm_bench.store import RunStore
-from rcm_bench.suite import RcmSampler
 from rcm_bench.suite_load import load_suite
-from rcm_bench.types import Media, WorkItem
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from rcm_bench.diffusion.model import DiffusionModel
-
 MOST = 0.01  # of a bare loop's time may the harness cost
+ASKED = "sampling"
+RATIOS = {
+    ASKED: ("harness", "made", "bare", "until the last sample is there, files written meanwhile"),
+    "later_samples": ("harness", "later", "bare", "the same without each turn's first sample, "
+                      "beside which no file is encoded"),
+    "kept_back": ("kept_back", "made", "bare", "the harness alone: no file is encoded"),
+    "encoding": ("harness", "made", "kept_back", "what encoding files beside the sampling adds"),
+    "whole": ("harness", "whole", "bare_writing", "until the last file is stored, over a loop "
+              "that writes each file before the next sample"),
+    "cpu": ("harness", "cpu", "bare", "this process' own work, all threads, files and all"),
+    "cpu_kept_back": ("kept_back", "cpu", "bare", "this process' own work, no file encoded"),
+}  # fmt: skip
+"""Name of a ratio: whose seconds, which of them, over whose, and what that is."""
 _ALIKE = 0.98  # share of values that agree to one level of 255: kernels may differ by rounding
-
-
-class Took(NamedTuple):
-    """Seconds of one turn: until the last sample was there, until all was written, of our work."""
-
-    made: float
-    whole: float
-    cpu: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,17 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--suite", default="throughput_wan")
     parser.add_argument("--model", default="rcm")
     parser.add_argument("--steps", type=int, default=1, help="the fewest make the harness's share")
-    parser.add_argument("--samples", type=int, default=3, help="in each turn")
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--most-seconds", type=float, default=100.0)
+    parser.add_argument("--samples", type=int, default=2, help="in each turn, 2 or more")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--writing-rounds", type=int, default=1, help="how many rounds write bare")
+    parser.add_argument("--most-seconds", type=float, default=110.0, help="no round begins later")
     given = parser.parse_args(arguments)
+    if given.samples < 2:
+        parser.error(f"--samples: expected 2 or more, got {given.samples}")
     start = time.perf_counter()
     prepared = small(given.suite, given.model, given.steps, given.samples)
     about = {"suite": given.suite, "model": given.model, "steps": given.steps}
     about["planning_seconds"] = time.perf_counter() - start
-    about |= measure(prepared, pick_device(), given.rounds, given.most_seconds)
+    about |= measure(
+        prepared, pick_device(), given.rounds, given.most_seconds, given.writing_rounds
+    )
     given.out.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: about[key] for key in ("device", "rounds", "ratios")}))
+    print(json.dumps({key: about[key] for key in ("device", "rounds", "asked", "ratios")}))
 
 
 def small(suite: str, model: str, steps: int, num_samples: int) -> Prepared:
@@ -108,68 +110,78 @@ def small(suite: str, model: str, steps: int, num_samples: int) -> Prepared:
 
 
 def measure(
-    prepared: Prepared, device: str, num_rounds: int, most_seconds: float
+    prepared: Prepared,
+    device: str,
+    num_rounds: int,
+    most_seconds: float,
+    writing_rounds: int = 0,
 ) -> dict[str, Any]:
-    """Take turns after one that is not counted, and return times and ratios.
+    """Take turns after some that are not counted, and return times and ratios.
 
     Raises:
         RuntimeError: The bare loop did not make the harness's samples.
     """
+    start = time.perf_counter()
     (model,) = prepared.models.values()
     model.load(device)
     items = [i for i in prepared.plan.items if i.prompt_id == prepared.plan.items[0].prompt_id]
-    parts = _parts(model, items[0])  # type: ignore[arg-type]
+    parts = parts_of(model, items[0])  # type: ignore[arg-type]
     manifest = make_manifest(prepared, environment(device))
-    turns: dict[str, Callable[[], tuple[Took, list[Any]]]] = {
-        "bare": lambda: _bare(parts, items, None),
-        "bare_writing": lambda: _bare(parts, items, model.settings.fps),  # type: ignore[attr-defined]
-        "harness": lambda: _harness(prepared, manifest, items, device),
+    turns: dict[str, Callable[[], Turn]] = {
+        "bare": lambda: bare(parts, items),
+        "kept_back": lambda: harness(prepared, manifest, items, device, keep_back=True),
+        "harness": lambda: harness(prepared, manifest, items, device, keep_back=False),
     }
-    made = {name: turn()[1] for name, turn in turns.items()}
-    alike = min(_alike(a, b) for a, b in zip(made["bare"], made["harness"], strict=True))
-    if alike < _ALIKE:
-        raise RuntimeError(f"the bare loop made other samples: {alike:.1%} of their values agree")
-    rounds: dict[str, list[Took]] = {name: [] for name in turns}
-    start = time.perf_counter()
-    while len(rounds["bare"]) < num_rounds and time.perf_counter() - start < most_seconds:
-        order = [*turns] if len(rounds["bare"]) % 2 else [*reversed(turns)]
-        for name in order:
-            rounds[name].append(turns[name]()[0])
+    alike = _alike(turns["bare"]().arrays, turns["harness"]().arrays)
+    began = time.perf_counter()
+    rounds: dict[str, list[Took]] = {name: [] for name in (*turns, "bare_writing")}
+    orders = [*permutations(turns)]
+    while len(rounds["bare"]) < num_rounds and time.perf_counter() - began < most_seconds:
+        number = len(rounds["bare"])
+        for name in orders[number % len(orders)]:
+            rounds[name].append(turns[name]().took)
+        if number < writing_rounds:
+            fps = model.settings.fps  # type: ignore[attr-defined]
+            rounds["bare_writing"].append(bare(parts, items, fps).took)
     shape = model.settings  # type: ignore[attr-defined]
+    found = ratios(rounds, len(items))
     return {
         **{"resolution": shape.resolution, "frames": shape.frames, "samples_a_turn": len(items)},
         **{"device": device_name(device), "torch": torch.__version__},
         **{"diffusers": installed("diffusers"), "equal_values": alike},
+        **{"loading_seconds": began - start, "rounds_seconds": time.perf_counter() - began},
         "rounds": len(rounds["bare"]),
+        "asked": {"ratio": ASKED, "at_most": 1 + MOST, **found[ASKED]},
+        "ratios": found,
         "seconds": {name: [took._asdict() for took in each] for name, each in rounds.items()},
-        "ratios": ratios(rounds, len(items)),
     }
 
 
-def ratios(rounds: dict[str, list[Took]], num_samples: int = 1) -> dict[str, dict[str, Any]]:
-    """Return the harness over the bare loops: median of the rounds' ratios, interval, judgement.
+def ratios(rounds: Mapping[str, Sequence[Took]], num_samples: int) -> dict[str, dict[str, Any]]:
+    """Return the ratios of ``RATIOS``: median of the rounds' ratios, interval, judgement.
 
     Beside it what a sample takes longer in seconds, which says what the share would be of a sample
-    that takes more or less.
+    that takes more or less. A ratio without rounds is left out; one of few has no interval.
 
     Args:
         rounds: What each loop took, by round.
-        num_samples: How many samples in each.
+        num_samples: How many samples in each turn.
     """
     found = {}
-    for name, field, over in (
-        ("sampling", "made", "bare"),
-        ("whole", "whole", "bare_writing"),
-        ("cpu", "cpu", "bare_writing"),
-    ):
+    for name, (ours, field, other, about) in RATIOS.items():
+        # The loop that writes takes part in the first rounds only.
         pairs = [
-            (getattr(ours, field), getattr(bare, field))
-            for ours, bare in zip(rounds["harness"], rounds[over], strict=True)
+            (getattr(a, field), getattr(b, field))
+            for a, b in zip(rounds[ours], rounds[other], strict=False)
         ]
-        value, low, high = _middle([ours / bare for ours, bare in pairs])
-        longer = _middle([(ours - bare) / num_samples for ours, bare in pairs])
+        if not pairs:
+            continue
+        number = num_samples - 1 if field == "later" else num_samples
+        value, low, high = _middle([a / b for a, b in pairs])
+        longer = _middle([(a - b) / number for a, b in pairs])
         found[name] = {
-            **{"value": value, "low": low, "high": high},
+            "is": f"{ours} over {other}: {about}",
+            **{"value": value, "low": low, "high": high, "rounds": len(pairs)},
             "at_most_1_percent_more": "inconclusive"
             if low is None or high is None
             else outcome_of(low - 1, high - 1, MOST),
@@ -184,76 +196,15 @@ def _middle(values: Sequence[float]) -> tuple[float, float | None, float | None]
     return median(values), low, high
 
 
-def _parts(model: "DiffusionModel", item: WorkItem) -> Parts:
-    """Return the networks that the harness uses, loaded once for all turns."""
-    engine = model._engine
-    assert engine is not None and isinstance(model.sampler, RcmSampler), "checked before"
-    placement = engine.placed(1)
-    if placement.mode != "resident":
-        raise UserError(f"{engine.place}.memory: expected room for all networks at once")
-    with placement.transformer() as net, placement.vae() as vae:
-        return Parts(
-            net=net,
-            vae=vae,
-            text_BLD=engine.velocity(net, [item], None).text_BLD,
-            times=rf_times(model.sampler, item.steps),
-            shape=model.latent_shape,
-            round_times=model.sampler.timestep_dtype == "bfloat16",
-            autotune=model.settings.autotune,
-        )
-
-
-def _bare(
-    parts: Parts, items: Sequence[WorkItem], fps: float | None
-) -> "tuple[Took, list[NDArray[np.uint8]]]":
-    made = []
-    with tempfile.TemporaryDirectory() as folder:
-        start, work = time.perf_counter(), time.process_time()
-        for number, frames in enumerate(samples(parts, [item.seed for item in items])):
-            made.append(frames)
-            if fps is not None:
-                data = encode(Media(array=frames, nfe=1, fps=fps))
-                (Path(folder) / f"{number}.mp4").write_bytes(data)
-        seconds = time.perf_counter() - start
-        return Took(seconds, seconds, time.process_time() - work), made
-
-
-class _Watched:
-    """A model whose last sample's time is noted, as the sampling thread sees it."""
-
-    def __init__(self, model: Any) -> None:
-        self._model = model
-        self.arrays: list[Any] = []
-        self.last = 0.0
-
-    def generate(self, items: Sequence[WorkItem]) -> Iterator[Media]:
-        for media in self._model.generate(items):
-            self.arrays.append(media.array)
-            self.last = time.perf_counter()
-            yield media
-
-
-def _harness(
-    prepared: Prepared, manifest: dict[str, Any], items: Sequence[WorkItem], device: str
-) -> "tuple[Took, list[NDArray[np.uint8]]]":
-    plan = prepared.plan
-    watched = {name: _Watched(model) for name, model in prepared.models.items()}
-    with tempfile.TemporaryDirectory() as folder:
-        store = RunStore.create(Path(folder) / "run", manifest, plan.prompts)
-        name = device_name(device)
-        try:
-            start, work = time.perf_counter(), time.process_time()
-            todo = missing_work(plan, store.index(), frozenset({items[0].prompt_id}))
-            sample(plan, watched, store, todo, device=name)  # type: ignore[arg-type]
-            whole, cpu = time.perf_counter() - start, time.process_time() - work
-        finally:
-            store.close()
-    (only,) = watched.values()
-    return Took(only.last - start, whole, cpu), only.arrays
-
-
-def _alike(first: "NDArray[np.uint8]", second: "NDArray[np.uint8]") -> float:
-    return float((abs(first.astype(int) - second.astype(int)) <= 1).mean())
+def _alike(first: "Sequence[NDArray[np.uint8]]", second: "Sequence[NDArray[np.uint8]]") -> float:
+    """Return the share of equal values, to one level, of the sample that has the least."""
+    share = min(
+        float((abs(a.astype(np.int16) - b.astype(np.int16)) <= 1).mean())
+        for a, b in zip(first, second, strict=True)
+    )
+    if share < _ALIKE:
+        raise RuntimeError(f"the bare loop made other samples: {share:.1%} of their values agree")
+    return share
 
 
 if __name__ == "__main__":

@@ -124,10 +124,13 @@ def meanflow(
     return x.float()
 
 
+def drawn(rngs: Sequence[Generator], shape: Sequence[int], device: str | torch.device) -> Tensor:
+    """Draw standard normal noise (B, *shape) on the CPU in float32, one generator per sample."""
+    return torch.stack([torch.randn(shape, generator=rng).to(device) for rng in rngs])
+
+
 def _fresh(x_BCTHW: Tensor, rngs: Sequence[Generator]) -> Tensor:
-    """Draw noise on the CPU in float32, one generator per sample; returned in float64."""
-    drawn = torch.stack([torch.randn(x_BCTHW.shape[1:], generator=rng) for rng in rngs])
-    return drawn.to(x_BCTHW.device).double()
+    return drawn(rngs, x_BCTHW.shape[1:], x_BCTHW.device).double()
 
 
 def euler(sampler: EulerSampler, velocity: Velocity, noise_BCTHW: Tensor, steps: int) -> Tensor:

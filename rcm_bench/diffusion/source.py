@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.diffusion.families import AUTOENCODER, VAE_PARAMETERS, Family, parameters
+from rcm_bench.diffusion.families import (
+    AUTOENCODER,
+    VAE_PARAMETERS,
+    Family,
+    named_size,
+    parameters,
+)
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
 
@@ -131,9 +137,8 @@ def hub_cache() -> Path:
 
 def _size(family: Family, name: str) -> str:
     """Say how large a published pipeline is, from its number of parameters."""
-    sizes = [(size, config) for size, config in family.architectures.items()]
-    found = [config for size, config in sizes if all(p in name for p in size.split("-"))]
-    count = parameters(found[0]) if found else 0.0
+    size = named_size(family, name)
+    count = parameters(family.architectures[size]) if size else 0.0
     count += family.text_parameters + VAE_PARAMETERS
     return f"about {2 * count / 1e9:.0f} GB as bfloat16, twice that where stored as float32"
 

@@ -144,15 +144,11 @@ class TextCache:
                         write_whole(self.path(text), save({_NAME: rows.contiguous()}))
         return len(wanted)
 
-    def read(self, text: str, tokens: int) -> "Tensor":
-        """Return the embedding of a text, padded with zeros to (tokens, D)."""
-        import torch
+    def read(self, text: str) -> "Tensor":
+        """Return the embedding of a text without its padding, (its tokens, D)."""
         from safetensors.torch import load_file
 
-        rows = load_file(self.path(text))[_NAME]
-        padded = torch.zeros(tokens, rows.shape[1], dtype=rows.dtype)
-        padded[: len(rows)] = rows
-        return padded
+        return load_file(self.path(text))[_NAME]
 
 
 def _unpadded(rows_LD: "Tensor") -> "Tensor":

@@ -12,7 +12,7 @@ from rcm_bench.checkpoints.layouts import diffusers_names, layout_of
 from rcm_bench.checkpoints.lora import check_lora, find_lora
 from rcm_bench.checkpoints.second_time import check_told, second_shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
-from rcm_bench.diffusion.families import Family, parameters
+from rcm_bench.diffusion.families import Family, named_size, parameters, size_of
 from rcm_bench.diffusion.settings import DiffusionSettings
 from rcm_bench.diffusion.single_file import SingleFile, find_single
 from rcm_bench.diffusion.source import (
@@ -60,6 +60,13 @@ class Weights:
     def root(self) -> Path | None:
         """Folder of the pipeline, if there is one."""
         return None if self.source is None else self.source.root
+
+    def size(self, family: Family) -> str | None:
+        """Return the published size; None where it is another, or nothing here says it."""
+        source = self.source
+        if source is not None and source.root is None and named_size(family, source.name) is None:
+            return None
+        return size_of(family, self.config)
 
     def missing(self) -> list[str]:
         """Say what has to be brought to this machine before a run."""
@@ -231,10 +238,8 @@ def _random(settings: DiffusionSettings, family: Family, place: str) -> Weights:
 def _config(source: Source, family: Family) -> Mapping[str, Any]:
     if source.root is not None:
         return read_json(source.root / "transformer" / "config.json", source.name)
-    for size, config in family.architectures.items():
-        if all(part in source.name for part in size.split("-")):
-            return config
-    return next(iter(family.architectures.values()))
+    size = named_size(family, source.name) or next(iter(family.architectures))
+    return family.architectures[size]
 
 
 def _expected(source: Source, place: str) -> dict[str, list[int]]:

@@ -28,7 +28,7 @@ class Machine(NamedTuple):
         devices: GPUs; 0 for a CPU.
         per_device: Trainings at once on each; with ``needs``, processes, of which one trains.
         deadline: ``time.monotonic()`` at which everything must have ended.
-        needs: Seconds that a training takes: trainings then take turns on the one device, and one
+        needs: Seconds that a training takes: trainings then take turns on their device, and one
             that could not end in time is not begun. None: they share it, and are stopped in time.
     """
 
@@ -102,12 +102,13 @@ def _start(
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    device = slot % max(1, machine.devices)
     if machine.devices:
-        environment["CUDA_VISIBLE_DEVICES"] = str(slot % machine.devices)
+        environment["CUDA_VISIBLE_DEVICES"] = str(device)
     command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(recipe), str(folder)]
     command += ["--device", "cuda" if machine.devices else "cpu"]
     if machine.needs is not None:
-        command += ["--turn", str(out / "turn"), "--needs", str(machine.needs(training))]
+        command += ["--turn", str(out / f"turn.{device}"), "--needs", str(machine.needs(training))]
         command += ["--until", str(machine.deadline - STOPPING_SECONDS)]
     # A process group of its own: Ctrl-C reaches the driver alone, which then asks for one stop.
     process = subprocess.Popen(

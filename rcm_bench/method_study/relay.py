@@ -1,9 +1,9 @@
-"""A study on one GPU that is lent for minutes and keeps nothing.
+"""A study on GPUs that are lent for minutes and keep nothing.
 
     python -m rcm_bench.method_study.relay run STUDY OUT --seconds 560 --into PARCEL
     python -m rcm_bench.method_study.relay take PARCEL OUT --light LIGHT
 
-``run``, on the GPU's machine, trains one after another as many as the seconds hold and packs them.
+``run``, on their machine, trains one after another on each as many as the seconds hold, and packs.
 ``take``, at home, brings a parcel into the study's folder and copies what the next machine needs
 to know into LIGHT. When all is trained, ``python -m rcm_bench.method_study STUDY OUT`` measures.
 """
@@ -29,8 +29,8 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     run.add_argument("out", type=Path)
     run.add_argument("--seconds", type=float, required=True, help="length of this call")
     run.add_argument("--into", type=Path, required=True, help="where the parcel goes")
-    run.add_argument("--at-once", type=int, default=5, help="processes: one trains")
-    run.add_argument("--devices", type=int, default=1, help="0 for a CPU")
+    run.add_argument("--at-once", type=int, default=5, help="processes on each GPU: one trains")
+    run.add_argument("--devices", type=int, default=1, help="GPUs; 0 for a CPU")
     run.add_argument(
         "--stays",
         action="store_true",

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rcm_bench.canonical import digest_of
 from rcm_bench.errors import UserError
 from rcm_bench.types import PromptRecord, SampleRef, Score
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.dimensions import CUSTOM, WEIGHTS
-from rcm_bench.vbench.i2v_images import images_folder
+from rcm_bench.vbench.i2v_images import COMPARED, image_digests, images_folder
 from rcm_bench.vbench.jobs import DEFAULT_ASPECT, HOURS, Job, Kind, weights_digests
 from rcm_bench.vbench.presets import PRESETS
 from rcm_bench.vbench.results import InfoRow, VideoResult
@@ -49,6 +50,7 @@ class Scorer:
         weights: SHA-256 that weights files must have, by their path below the package's cache.
         folder: Run folder; results and logs are kept below it.
         aspect: Aspect ratio of VBench-I2V's images; None elsewhere.
+        images: SHA-256 that VBench-I2V's images must have, by name.
     """
 
     dimension: str
@@ -58,6 +60,7 @@ class Scorer:
     weights: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     aspect: str | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
 
     version: ClassVar[str] = "1"
 
@@ -74,7 +77,11 @@ class Scorer:
         """
         pinned = {name: self.weights.get(name, "not pinned") for name in WEIGHTS[self.dimension]}
         found = {"package": f"vbench {environment.VERSION}", "mode": self.mode, "weights": pinned}
-        return found if self.aspect is None else {**found, "images": self.aspect}
+        if self.aspect is not None:
+            found["images"] = self.aspect
+        if self.images and self.dimension in COMPARED:
+            found["images_digest"] = digest_of(dict(self.images))
+        return found
 
     def applies(self, prompt: PromptRecord) -> bool:
         """Say whether the dimension is scored on videos of a prompt."""
@@ -102,6 +109,7 @@ class Scorer:
             return
         self._check_weights()
         job = self.job(samples)
+        self._check_images(job)
         outcome = run_dimension(environment.find(), job, self.folder / FOLDER)
         if outcome.result is None:
             raise DelegationError(" | ".join(_brief(outcome.message)))
@@ -118,6 +126,12 @@ class Scorer:
                     f"benchmarks.{benchmark}.weights: {environment.weights_folder() / name}: "
                     f"expected SHA-256 {pinned[:16]}, got {found[name][:16]}"
                 )
+
+    def _check_images(self, job: Job) -> None:
+        """Hold the images to those that the run froze: its scores are keyed by them."""
+        if self.aspect is not None and self.dimension in COMPARED:
+            names = [str(row.image) for row in job.info]
+            image_digests(names, self.aspect, self.images, "benchmarks.vbench_i2v")
 
     def job(self, samples: Sequence[SampleRef]) -> Job:
         """Return what is asked of the package for these videos."""

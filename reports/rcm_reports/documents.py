@@ -15,7 +15,7 @@ from rcm_reports.paper_tables import paper_tables
 from rcm_reports.receipt import build_receipt, command
 from rcm_reports.study import Study, build_study
 from rcm_reports.tables import csv_table, markdown_tables
-from rcm_reports.throughput import throughput_markdown, throughput_table
+from rcm_reports.throughput import throughput_lead, throughput_markdown, throughput_table
 from rcm_reports.verdict import Verdict, verdict
 
 JSON_SCHEMA = "rcm_bench.report/1"
@@ -49,7 +49,7 @@ def as_csv(report: ReportInput, _: Study) -> str:
 def as_json(report: ReportInput, study: Study) -> str:
     """Return everything that the page says in words and numbers; what is missing is null."""
     whole = completeness(report)
-    found = verdict(study, whole)
+    found = verdict(study, whole, throughput_lead(report))
     manifest = {key: value for key, value in report.manifest.items() if key != "frozen"}
     data = {
         "schema": JSON_SCHEMA,
@@ -91,7 +91,7 @@ def as_markdown(report: ReportInput, study: Study) -> str:
     suite = report.manifest.get("suite") or {}
     parts = [
         f"# {markdown(suite.get('suite') or 'run')}",
-        _words(verdict(study, completeness(report))),
+        _words(verdict(study, completeness(report), throughput_lead(report))),
     ]
     parts += ["## Measurements", markdown_tables(report, "measurements")]
     parts += ["## Differences to the reference", markdown_tables(report, "paired")]

@@ -30,7 +30,7 @@ from rcm_reports.regressions import build_regressions
 from rcm_reports.score_tables import benchmark_sections, links, reference_name, time_table
 from rcm_reports.study import Study, build_study
 from rcm_reports.svg import marker, tag
-from rcm_reports.throughput import throughput_table
+from rcm_reports.throughput import throughput_lead, throughput_table
 from rcm_reports.tradeoffs import tradeoff_charts
 from rcm_reports.verdict import verdict
 
@@ -85,7 +85,8 @@ def build_page(report: ReportInput) -> BuiltPage:
     viewer_note = take_samples(shown)
     charts, small = _steps_charts(study), _small_charts(study)
     quality = study.quality.benchmark if study.quality else ""
-    sections, said = benchmark_sections(study), verdict(study, whole)
+    sections = benchmark_sections(study)
+    said = verdict(study, whole, throughput_lead(report))
     context: dict[str, Any] = {
         "title": _title(report),
         "csp": _policy(style, script),

@@ -96,7 +96,7 @@ def _figures(study: Study, quality: Metric) -> list[tuple[str, Figure]]:
             study,
             quality,
             lambda cell: study.timings.get((seconds, cell)),
-            "time per image",
+            "time per sample",
             log=True,
         )
         figures.append(("quality_time", figure))

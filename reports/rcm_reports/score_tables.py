@@ -201,7 +201,7 @@ def time_table(study: Study) -> ScoreTable | None:
         if any(entry.standing != "absent" for entry in entries):
             rows.append(TableRow(study.label(series), "", study.style(series).css, entries))
     caption = (
-        "Time per image with its 95 % interval, network evaluations (NFE), "
+        "Time per sample with its 95 % interval, network evaluations (NFE), "
         "and speed against the reference."
     )
     return ScoreTable(caption, _step_heads(study), rows)

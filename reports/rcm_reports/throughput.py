@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from rcm_reports.escaping import markdown
-from rcm_reports.formatting import DASH, NBSP, known, number, visible
+from rcm_reports.formatting import DASH, NBSP, interval, known, number, steps_text, visible
 from rcm_reports.inputs import ReportInput, records
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTE = (
     "Seconds are medians of interleaved rounds, one sample at a time. A sample's total is network "
     "and decoding; text is encoded once, and files are written while the next sample is made. "
+    "Memory is the largest of a sample, without the weights of the models timed beside it. "
     "Published figures are the rCM paper's, on one H100. The roofline runs every operation at the "
     "GPU's dense bfloat16 peak. Deviation is the distance to float32 over that of diffusers as it "
     "comes: 1 is as far off, 1.1 is what is accepted."
@@ -20,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 class ThroughputTable(NamedTuple):
-    """Heads, rows of cells, and why cells are empty."""
+    """Heads of the columns that have anything, rows of cells, and why cells are empty."""
 
     note: str
     heads: list[str]
@@ -39,12 +40,30 @@ def throughput_table(report: ReportInput) -> ThroughputTable | None:
             said.setdefault(visible(reason, 200), []).append(
                 f"{visible(row['model'], 40)} at {row['steps']}"
             )
+    columns = {head: [write(row) for row in rows] for head, write in _COLUMNS.items()}
+    told = {head: cells for head, cells in columns.items() if set(cells) != {DASH}}
     return ThroughputTable(
         note=NOTE,
-        heads=list(_COLUMNS),
-        rows=[[write(row) for write in _COLUMNS.values()] for row in rows],
+        heads=list(told),
+        rows=[list(cells) for cells in zip(*told.values(), strict=True)],
         reasons=[f"{reason} ({', '.join(cells)})" for reason, cells in said.items()],
     )
+
+
+def throughput_lead(report: ReportInput) -> str:
+    """Return one sentence on the fastest model and how it stands; empty where none was timed."""
+    timed = [row for row in records(report.throughput) if known(row.get("frames_per_second"))]
+    if not timed:
+        return ""
+    row = max(timed, key=lambda row: row["frames_per_second"])
+    beside = []
+    if known(row.get("speedup")):
+        beside.append(f"{number(row['speedup'], 1)} times as many as its teacher, same kernels")
+    if known(row.get("over_published")):
+        published = number(row["published_frames_per_second"], 2)
+        beside.append(f"{number(row['over_published'], 2)} times the published {published}")
+    first = f"At {steps_text(row['steps'])} {visible(row['model'], 40)} makes {_rate(row)} frames/s"
+    return ", ".join([first, *beside]) + "."
 
 
 def throughput_markdown(table: ThroughputTable) -> str:
@@ -82,8 +101,7 @@ def _number(key: str, decimals: int, unit: str = "", factor: float = 1) -> Calla
 def _rate(row: Row) -> str:
     if not known(row.get("frames_per_second")):
         return DASH
-    ends = f" [{number(row['low'], 2)},{NBSP}{number(row['high'], 2)}]"
-    return number(row["frames_per_second"], 2) + ends
+    return f"{number(row['frames_per_second'], 2)} {interval(row['low'], row['high'], 2)}"
 
 
 def _beside(key: str, other: str, unit: str, factor: float = 1) -> Callable[[Row], str]:
@@ -101,7 +119,6 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "Model": lambda row: visible(row["model"], 40),
     "Steps": lambda row: str(row["steps"]),
     "NFE": _number("evaluations", 0),
-    "Kernels": lambda row: visible(row["kernels"], 160),
     "Text, s": _number("text_seconds", 3),
     "Network, s": _number("network_seconds", 3),
     "Decoding, s": _number("decode_seconds", 3),
@@ -111,7 +128,10 @@ _COLUMNS: dict[str, Callable[[Row], str]] = {
     "Teacher, same kernels": _number("speedup", 1, TIMES),
     "Teacher as it comes": _number("over_stock_teacher", 1, TIMES),
     "Published, frames/s": _beside("published_frames_per_second", "over_published", TIMES),
-    "Roofline, frames/s": _beside("roofline_frames_per_second", "share_of_roofline", " %", 100),
+    "Roofline, frames/s": _beside(
+        "roofline_frames_per_second", "share_of_roofline", f"{NBSP}%", 100
+    ),
     "Deviation, network": _number("deviation_network", 2),
     "Deviation, decoding": _number("deviation_decode", 2),
+    "Kernels": lambda row: visible(row["kernels"], 160),
 }

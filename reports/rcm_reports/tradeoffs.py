@@ -25,12 +25,12 @@ def tradeoff_charts(study: Study) -> list[Markup]:
             _scatter("diversity", study, axis, lambda cell: study.values.get((diversity.key, cell)))
         )
     if seconds is not None:
-        axis = Axis("time per image", True, True, write=tick_duration)
+        axis = Axis("time per sample", True, True, write=tick_duration)
         charts.append(
             _scatter("time", study, axis, lambda cell: study.timings.get((seconds, cell)))
         )
     if study.nfe:
-        axis = Axis("network evaluations per image", True, True, write=count)
+        axis = Axis("network evaluations per sample", True, True, write=count)
         charts.append(_scatter("nfe", study, axis, lambda cell: _exact(study.nfe.get(cell))))
     return [chart for chart in charts if chart]
 

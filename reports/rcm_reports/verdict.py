@@ -68,12 +68,18 @@ class Verdict:
         return [each.link for rung in self.rungs for each in rung.standings]
 
 
-def verdict(study: Study, completeness: Completeness) -> Verdict:
-    """Say how close the students come, or why that cannot be said."""
+def verdict(study: Study, completeness: Completeness, throughput: str = "") -> Verdict:
+    """Say how close the students come, or why that cannot be said, and then how fast they are.
+
+    Args:
+        study: What was measured.
+        completeness: What of the plan is there.
+        throughput: A sentence on speed, for a run that measured nothing else.
+    """
     remarks = [*completeness.remarks(), *study.remarks()]
     metric = study.quality
     if metric is None or not study.measured(metric):
-        return Verdict(lead=_no_total(completeness), caveats=tuple(remarks))
+        return Verdict(lead=_no_total(completeness, throughput), caveats=tuple(remarks))
     if not completeness.whole:
         remarks.insert(0, f"This run is not complete: {completeness.reason()}.")
     if study.reference is None or (metric.key, study.reference) not in study.values:
@@ -89,7 +95,9 @@ def verdict(study: Study, completeness: Completeness) -> Verdict:
     return Verdict(lead=_lead(study, metric, best), rungs=rungs, caveats=tuple(remarks))
 
 
-def _no_total(completeness: Completeness) -> str:
+def _no_total(completeness: Completeness, throughput: str) -> str:
+    if completeness.whole and throughput:
+        return f"{throughput} Nothing was scored: this run says nothing of quality."
     if completeness.whole:
         return "No verdict: nothing was measured that a total could be made of."
     return (

@@ -287,3 +287,13 @@ def test_a_suite_with_gates_says_on_its_page_what_they_say(tmp_path):
     (tmp_path / "t.yaml").write_text(SUITE)
     run(str(tmp_path / "t.yaml"), tmp_path / "none")
     assert "gate" not in json.loads(call(tmp_path / "none", "--format", "json").stdout)["manifest"]
+
+
+def test_samples_whose_files_are_gone_are_said_to_be_gone(runs, tmp_path):
+    shutil.copytree(runs / "a", tmp_path / "a")
+    shutil.rmtree(tmp_path / "a" / "blobs")
+    (tmp_path / "a" / "blobs").mkdir()
+    for arguments in ([tmp_path / "a"], [tmp_path / "a", runs / "b", "--out", tmp_path / "both"]):
+        refused = call(*arguments)
+        assert refused.exit_code == 2
+        assert "file of a sample is missing and others; sample again" in refused.stderr

@@ -1,12 +1,15 @@
 """Reading videos: every frame once, in order; what is damaged is refused by name."""
 
+import tracemalloc
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rcm_bench.errors import UserError
-from rcm_bench.video import read_video
+from rcm_bench.media import picture_flags
+from rcm_bench.video import LOOK_BYTES, look_at_video, read_video
 
 av = pytest.importorskip("av", reason="reading videos needs PyAV: pip install 'rcm-bench[vbench]'")
 
@@ -51,14 +54,59 @@ def test_a_file_that_names_another_matrix_is_read_both_ways(tmp_path, frames):
     assert np.abs(video.frames_bt601.astype(int) - frames).max() > 10
 
 
+def look(path, least_frames=1, room=nullcontext):
+    return look_at_video(path, least_frames, room)
+
+
+def _grey(shade, count=12):
+    return np.full((count, 64, 96, 3), shade, dtype=np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["moving", "one colour", "colours", "frozen", "last", "single"])
+def test_a_look_finds_what_all_frames_together_have(kind, tmp_path, frames):
+    """Frame by frame, by the same rule as for the whole video at once."""
+    made = {
+        "moving": frames,
+        "one colour": _grey(90),
+        "colours": np.concatenate([_grey(90), _grey(160)]),
+        "frozen": frames[:1].repeat(12, axis=0),
+        "last": np.concatenate([frames[:1].repeat(11, axis=0), frames[1:2]]),
+        "single": _grey(90, 1),
+    }[kind]
+    path = write(tmp_path / "v.mp4", made, fps=24)
+    found, whole = look(path), read_video(path)
+    assert (found.frames, found.height, found.width, found.fps) == (len(made), 64, 96, 24)
+    assert list(found.flags) == picture_flags(whole.frames)
+
+
+def test_a_look_keeps_few_frames_however_many_there_are(tmp_path):
+    size = (128, 192)
+    moving = np.random.default_rng().integers(0, 256, (60, 8, 12, 3), dtype=np.uint8)
+    for name, made in (("moving", moving), ("frozen", moving[:1].repeat(60, axis=0))):
+        path = write(tmp_path / f"{name}.mp4", made.repeat(16, axis=1).repeat(16, axis=2))
+        told = []
+
+        def room(num_bytes, told=told):
+            told.append(num_bytes)
+            return nullcontext()
+
+        tracemalloc.start()
+        look(path, room=room)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert told == [LOOK_BYTES * size[0] * size[1]]
+        assert peak < 8 * size[0] * size[1] * 3, "of 60 frames"
+
+
 def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
 
 
 def _scramble(path: Path) -> None:
+    """Overwrite most frames, whole: a few hundred bytes may decode as another legal picture."""
     data = bytearray(path.read_bytes())
     start = data.index(b"mdat") + 1500
-    data[start : start + 400] = b"\xff" * 400
+    data[start:] = b"\xff" * (len(data) - start)
     path.write_bytes(data)
 
 
@@ -75,9 +123,10 @@ def _scramble(path: Path) -> None:
 def test_a_damaged_file_is_refused_by_name(tmp_path, frames, damage, message):
     path = write(tmp_path / "hurt-0.mp4", frames)
     damage(path)
-    with pytest.raises(UserError, match=message) as caught:
-        read_video(path)
-    assert "hurt-0.mp4" in str(caught.value)
+    for read in (read_video, look):
+        with pytest.raises(UserError, match=message) as caught:
+            read(path)
+        assert "hurt-0.mp4" in str(caught.value)
 
 
 def test_too_few_frames_are_refused(tmp_path, frames):
@@ -85,6 +134,8 @@ def test_too_few_frames_are_refused(tmp_path, frames):
     assert len(read_video(path).frames) == 1
     with pytest.raises(UserError, match=r"short\.mp4: expected at least 2 frames, got 1"):
         read_video(path, least_frames=2)
+    with pytest.raises(UserError, match=r"short\.mp4: expected at least 2 frames, got 1"):
+        look(path, least_frames=2)
 
 
 def test_a_playlist_under_the_name_of_a_video_opens_nothing(tmp_path, frames):

@@ -159,6 +159,10 @@ def test_image_to_video_end_to_end(cosmos_video, repository, tmp_path, monkeypat
     before = [
         model.identity()["images"] for model in prepare(load_suite(str(path))).models.values()
     ]
+    prepared = prepare(load_suite(str(path)))
+    for prompt in prepared.plan.prompts:
+        frames = {model.first_frame(prompt.prompt_id) for model in prepared.models.values()}
+        assert frames == {images / "crop" / "16-9" / f"{prompt.text}.jpg"}
     Image.new("RGB", (90, 50), (0, 90, 0)).save(images / "crop" / "16-9" / f"{PROMPTS[0]}.jpg")
     for model, digest in zip(prepare(load_suite(str(path))).models.values(), before, strict=True):
         assert model.identity()["images"] != digest

@@ -6,10 +6,18 @@ from test_meanflow_students import embedded, grid, told_model
 from test_rcm_sampler import latents_of
 from tiny_models import item, model_of
 
-from rcm_bench.diffusion.grids import rf_times
+from rcm_bench.diffusion.families import COSMOS, WAN, size_of
+from rcm_bench.diffusion.grids import check_preset, rf_times
+from rcm_bench.errors import UserError
 from rcm_bench.suite import SAMPLERS, MeanflowSampler, RcmSampler
 
-TIMES = {1: [0.999, 0.0], 2: [0.999, 0.908, 0.0], 4: [0.999, 0.937, 0.833, 0.624, 0.0]}
+ONE, FOUR = [0.999, 0.0], [0.999, 0.937, 0.833, 0.624, 0.0]
+GRIDS = {
+    "fastgen-wan-1.3b": {1: ONE, 2: [0.999, 0.908, 0.0], 4: FOUR},
+    "fastgen-wan-14b": {1: ONE, 2: [0.999, 0.833, 0.0]},
+    "fastgen-cosmos": {1: ONE, 4: FOUR},
+}
+CASES = [(preset, steps) for preset, grids in GRIDS.items() for steps in grids]
 
 
 def called(pipe, family, x, t, text):
@@ -45,21 +53,23 @@ def plain(pipe, family, seed, times, kind, frames):
     raise AssertionError
 
 
-@pytest.mark.parametrize("steps", TIMES)
+@pytest.mark.parametrize(("preset", "steps"), CASES)
 @pytest.mark.parametrize("kind", ["sde", "ode"])
-@pytest.mark.parametrize("family", ["wan", "cosmos"])
-def test_students_of_one_time(family, kind, steps, request, monkeypatch):
+def test_students_of_one_time(preset, kind, steps, request, monkeypatch):
+    family = preset.split("-")[1]
     root, pipe = request.getfixturevalue(family)
     frames = 5 if family == "wan" else 1
-    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset="fastgen", sample_type=kind)
+    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset=preset, sample_type=kind)
     shape = {"frames": frames, "fps": 16.0 if frames > 1 else None}
     model = model_of(family, root, sampler, **shape)
     got, (media,) = latents_of(model, [item(seed=11, steps=steps)], monkeypatch)
-    expected = plain(pipe, family, 11, TIMES[steps], kind, frames)
+    expected = plain(pipe, family, 11, GRIDS[preset][steps], kind, frames)
     assert (got[0] - expected).abs().max() < 1e-6 * float(expected.abs().max())
     assert media.nfe == steps
     if steps > 1:
-        other = plain(pipe, family, 11, TIMES[steps], {"sde": "ode", "ode": "sde"}[kind], frames)
+        other = plain(
+            pipe, family, 11, GRIDS[preset][steps], {"sde": "ode", "ode": "sde"}[kind], frames
+        )
         assert (got[0] - other).abs().max() > 1e-4
 
 
@@ -93,14 +103,70 @@ def test_mean_velocities_to_the_end(family, second, steps, request, tmp_path, mo
     assert (got[0] - x.float()[0]).abs().max() < 1e-6 * float(x.abs().max())
 
 
-def test_the_grid_and_what_does_not_go_with_it():
-    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset="fastgen")
-    for steps, times in TIMES.items():
-        assert rf_times(sampler, steps) == pytest.approx(times, abs=1e-12)
-    with pytest.raises(ValueError, match="preset 'fastgen' has no grid of 3 steps. Available: 1, "):
-        rf_times(sampler, 3)
+@pytest.mark.parametrize(("preset", "steps"), CASES)
+def test_the_grids(preset, steps):
+    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset=preset, sample_type="ode")
+    assert rf_times(sampler, steps) == pytest.approx(GRIDS[preset][steps], abs=1e-12)
+
+
+def test_what_does_not_go_with_a_grid():
+    sampler = RcmSampler(kind="rcm", sigma_max=999.0, preset="fastgen-wan-14b", sample_type="ode")
+    with pytest.raises(
+        ValueError, match="'fastgen-wan-14b' has no grid of 4 steps. Available: 1, 2"
+    ):
+        rf_times(sampler, 4)
+    other = RcmSampler(kind="rcm", preset="fastgen-cosmos", sample_type="ode")
     with pytest.raises(ValueError, match=r"begins at 0.999: expected sigma_max 999.0, got 80.0"):
-        rf_times(RcmSampler(kind="rcm", preset="fastgen"), 4)
+        rf_times(other, 4)
+
+
+def entry(**changes):
+    return {"kind": "rcm", "sigma_max": 999.0, "preset": "fastgen-wan-14b"} | changes
+
+
+def test_fastgens_way_is_asked_for_and_kept():
+    """Its DMD2 students of Wan2.1 go by ode, those of LADD by sde: a file does not say which."""
+    with pytest.raises(ValueError, match=r"'fastgen-wan-14b': expected 'sample_type: ode'.* 'sde'"):
+        RcmSampler.model_validate(entry())
+    for kind in ("ode", "sde"):
+        dumped = RcmSampler.model_validate(entry(sample_type=kind)).model_dump(mode="json")
+        assert RcmSampler.model_validate(dumped).sample_type == kind
+    with pytest.raises(ValueError, match="'fastgen-wan-1.3b', 'fastgen-wan-14b' or"):
+        RcmSampler.model_validate(entry(preset="fastgen", sample_type="ode"))
+
+
+@pytest.mark.parametrize(
+    ("family", "size", "preset", "expected"),
+    [
+        (WAN, "14B", "fastgen-wan-1.3b", "'fastgen-wan-14b' for wan 14B"),
+        (WAN, "1.3B", "fastgen-wan-14b", "'fastgen-wan-1.3b' for wan 1.3B"),
+        (COSMOS, "2B-Text2Image", "fastgen-wan-14b", "'fastgen-cosmos' for cosmos 2B"),
+        (WAN, None, "fastgen-cosmos", "'fastgen-wan-1.3b' or 'fastgen-wan-14b' for wan$"),
+    ],
+)
+def test_a_grid_of_another_model_is_refused(family, size, preset, expected):
+    config = family.architectures[size] if size else {"num_layers": 2, "num_attention_heads": 2}
+    assert size_of(family, config) == size
+    sampler = RcmSampler.model_validate(entry(preset=preset, sample_type="ode"))
+    with pytest.raises(ValueError, match=f"'{preset}' is of another model: expected {expected}"):
+        check_preset(sampler, family.name, size)
+    fit = expected.split("'")[1]
+    check_preset(sampler.model_copy(update={"preset": fit}), family.name, size)
+
+
+def test_a_model_holds_its_sampler_to_its_size(tmp_path):
+    """A plan tells it, without any weights, from the size or from the hub's name."""
+    wrong = RcmSampler.model_validate(entry(sample_type="ode"))
+    random = {"weights": "random", "architecture": "1.3B"}
+    hub = {"weights": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers", "revision": "0" * 40}
+    for given in (random, hub):
+        with pytest.raises(
+            UserError, match=r"net\.sampler: preset 'fastgen-wan-14b' is of another"
+        ):
+            model_of("wan", "", wrong, tmp_path, frames=5, fps=16.0, **given)
+    model_of("wan", "", wrong, tmp_path, frames=5, fps=16.0, **random | {"architecture": "14B"})
+    unnamed = {"weights": "someone/student", "revision": "0" * 40}
+    model_of("wan", "", wrong, tmp_path, frames=5, fps=16.0, **unnamed)
 
 
 @pytest.mark.parametrize(("kind", "other"), [("rcm", "ode"), ("meanflow", "sde")])

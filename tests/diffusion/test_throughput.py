@@ -193,6 +193,27 @@ def test_what_fails_beside_the_times_loses_nothing_else(wan, tmp_path, monkeypat
     assert table.loc[("student", 2), "speedup"] > 0
 
 
+def test_the_peak_of_a_model_leaves_out_the_weights_of_those_beside_it(wan, monkeypatch):
+    """9 GB are taken at the start, 2 of them this model's, and 15 at the most: 8 are its own."""
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 9_000_000_000)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 15_000_000_000)
+    model = model_of("wan", wan[0], RcmSampler(kind="rcm"), frames=5, fps=16.0)
+    model.load("cpu")
+    one = item(steps=1, seed=seed_of("a", 0, "rcm-bench-1"))
+    assert model.held_bytes() == 0, "nothing is loaded yet"
+    peak = Peak("cuda")
+    monkeypatch.setattr(model, "held_bytes", lambda: 2_000_000_000)
+    assert timing_rounds.once(model, one, peak).peak_bytes == 8_000_000_000
+    monkeypatch.delattr(model, "held_bytes")
+    placed = model._engine.placed(1)
+    weights = [*placed._net.parameters(), *placed._vae.parameters()]
+    buffers = [*placed._net.buffers(), *placed._vae.buffers()]
+    assert model.held_bytes() == sum(x.numel() * x.element_size() for x in weights + buffers)
+    peak.start()
+    assert peak.bytes() == 15_000_000_000, "all that is allocated, where nobody says what is whose"
+
+
 def test_the_harness_costs_little(wan, monkeypatch):
     """Its own processor time for a sample is under 1 % of the fastest cell: 13 ms of 1.35 s.
 

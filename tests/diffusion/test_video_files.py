@@ -1,11 +1,14 @@
 """MP4 files: frame rate, number and look of the frames, equal bytes; and what is refused."""
 
 import json
+import os
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from rcm_bench import video_files
 from rcm_bench.media import encode, flags_of, suffix_of
 from rcm_bench.store_blobs import Blobs
 from rcm_bench.types import Media
@@ -79,3 +82,32 @@ def test_a_frozen_video_is_flagged():
     assert flags_of(Media(array=still, nfe=1, fps=16.0)) == ["frozen"]
     assert flags_of(Media(array=video(), nfe=1, fps=16.0)) == []
     assert "one_colour" in flags_of(Media(array=still * 0, nfe=1, fps=16.0))
+
+
+def programs():
+    """Return what this process has started and not waited for, as (pid, group, niceness)."""
+    task = Path(f"/proc/{os.getpid()}/task")
+    pids = [int(p) for t in task.iterdir() for p in (t / "children").read_text().split()]
+    return [(p, os.getpgid(p), os.getpriority(os.PRIO_PROCESS, p)) for p in pids]
+
+
+def test_an_encoder_gives_way_and_an_interrupt_does_not_end_it(monkeypatch):
+    """Ctrl-C goes to all of the terminal's foreground group: a sample was lost by it."""
+    seen, real = [], os.setpriority
+
+    def spy(*given):
+        real(*given)
+        seen.extend(programs())
+
+    monkeypatch.setattr(os, "setpriority", spy)
+    assert encode_video(Media(array=video(), nfe=1, fps=16.0))
+    ((pid, group, niceness),) = seen
+    assert group == pid != os.getpgid(0)
+    assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+
+
+def test_an_encoder_that_ends_before_it_has_read_all_says_why(monkeypatch):
+    frames = video(41, 240, 320)  # more than a pipe holds
+    monkeypatch.setattr(video_files, "_ENCODER", ["-c:v", "libx265_or_so"])
+    with pytest.raises(RuntimeError, match=r"ffmpeg ended with code \d+: .*libx265_or_so"):
+        encode_video(Media(array=frames, nfe=1, fps=16.0))

@@ -196,6 +196,19 @@ def test_broken_images_and_videos_are_said(run, tmp_path):
         assert "cannot be shown" in page.text and not page.all("img")
 
 
+def test_a_run_that_timed_and_scored_nothing_leads_with_its_speed(run):
+    rate = {"model": "rcm", "steps": 1, "kernels": "", "reasons": "", "low": 66.0, "high": 68.0}
+    timed = replace(
+        run,
+        measurements=run.measurements.head(0),
+        paired=run.paired.head(0),
+        throughput=pd.DataFrame([rate | {"frames_per_second": 67.0}]),
+    )
+    lead = Page(page_text(timed)).text.partition("Quality against steps")[0]
+    assert "At 1 step rcm makes 67.00 [66.00,\N{NO-BREAK SPACE}68.00] frames/s." in lead
+    assert "this run says nothing of quality" in lead and "No verdict" not in lead
+
+
 def test_empty_tables_give_a_page(run):
     nothing = replace(
         run,

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from rcm_reports.throughput import throughput_markdown, throughput_table
+from rcm_reports.throughput import throughput_lead, throughput_markdown, throughput_table
 
 EVIL = "a|b<script>=1+1"
 
@@ -30,8 +30,9 @@ def test_cells_and_reasons():
     assert first["Frames/s"].startswith("27.00 [26.50")
     assert first["Teacher, same kernels"] == "18.3×" and first["Teacher as it comes"] == "22.6×"
     assert first["Published, frames/s"] == "14.60 (1.85×)"
-    assert first["Roofline, frames/s"] == "60.00 (45 %)"
-    assert first["Text, s"] == "–" and second["Frames/s"] == "–"
+    assert first["Roofline, frames/s"] == "60.00 (45\N{NO-BREAK SPACE}%)"
+    assert second["Network, s"] == "–" and second["Frames/s"] == "–"
+    assert "Text, s" not in first, "a column that says nothing of anyone is left out"
     assert "text: random weights have no text encoder" in table.reasons[0]
     assert table.reasons[1] == "not timed (b at 1)"
 
@@ -39,7 +40,27 @@ def test_cells_and_reasons():
 def test_foreign_text_stays_in_its_cell():
     text = throughput_markdown(throughput_table(SimpleNamespace(throughput=frame())))
     row = next(line for line in text.splitlines() if "27.00" in line)
-    assert "<script>" not in text and row.replace("\\|", "").count("|") == 17
+    assert "<script>" not in text and row.replace("\\|", "").count("|") == 16
+
+
+def test_a_rate_of_one_round_says_that_it_has_no_interval():
+    one = frame().assign(low=None, high=None)
+    table = throughput_table(SimpleNamespace(throughput=one))
+    assert table.rows[0][table.heads.index("Frames/s")] == "27.00 no interval"
+
+
+def test_the_fastest_is_said_in_words_with_what_it_stands_beside():
+    said = throughput_lead(SimpleNamespace(throughput=frame()))
+    assert said.startswith("At 4 steps a|b")
+    assert "27.00 [26.50,\N{NO-BREAK SPACE}27.50] frames/s" in said
+    assert "18.3 times as many as its teacher" in said and "1.85 times the published 14.60" in said
+    alone = frame().assign(speedup=None, over_published=None)
+    assert throughput_lead(SimpleNamespace(throughput=alone)).endswith("frames/s.")
+
+
+def test_nothing_is_said_of_speed_where_none_was_timed():
+    assert throughput_lead(SimpleNamespace(throughput=frame().iloc[1:])) == ""
+    assert throughput_lead(SimpleNamespace(throughput=pd.DataFrame())) == ""
 
 
 def test_no_table_where_it_was_not_asked_for():

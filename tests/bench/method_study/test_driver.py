@@ -9,9 +9,11 @@ from rcm_bench.method_study import driver, progress
 from rcm_bench.method_study.driver import TRIES, Machine, run_trainings
 from rcm_bench.method_study.trainings import Training
 
-# Stands for the interpreter: "-m rcm_bench.method_study.turns RECIPE FOLDER --device DEVICE".
+# Stands for the interpreter: "-m rcm_bench.method_study.turns RECIPE FOLDER --device DEVICE",
+# and then "--turn FILE" and more.
 STAND_IN = """#!/bin/sh
 echo "$CUDA_VISIBLE_DEVICES $6" >> "$4/device.txt"
+echo "$7 $8" >> "$4/turn.txt"
 case "$3" in
   *good*) touch "$4/done" ;;
   *diverging*) echo "step 7: it diverged" > "$4/diverged.txt"; exit 1 ;;
@@ -63,6 +65,18 @@ def test_all_are_run_once_and_a_divergence_is_kept(tmp_path, stand_in, capsys):
     assert {d for each in devices.values() for d in each} == {"0 cuda", "1 cuda"}
     assert run(tmp_path, *names)
     assert {name: begun(tmp_path, name) for name in names} == devices, "nothing is run twice"
+
+
+def test_each_device_has_a_turn_of_its_own(tmp_path, stand_in):
+    names = [f"good{i}" for i in range(8)]
+    two = Machine(2, 2, time.monotonic() + 30, needs=lambda training: 1.0)
+    assert run(tmp_path, *names, machine=two)
+    turns = {}
+    for name in names:
+        (device,) = begun(tmp_path, name)
+        turn = (tmp_path / "trainings" / name / "turn.txt").read_text().strip()
+        turns.setdefault(device, set()).add(turn)
+    assert turns == {f"{i} cuda": {f"--turn {tmp_path}/turn.{i}"} for i in (0, 1)}
 
 
 def test_a_fault_of_the_machine_is_tried_again_and_is_no_divergence(tmp_path, stand_in, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -111,6 +112,88 @@ def test_ten_dimensions_and_totals_by_hand_and_its_files_come_back(image, tmp_pa
     brought = again.query("benchmark == 'vbench_i2v'").set_index("metric")
     for name in (*I2V, *I2V_TOTALS):
         assert brought.loc[name, "value"] == pytest.approx(own.loc[name, "value"]), name
+
+
+def crop(tmp_path, number=1):
+    return tmp_path / "images" / "crop" / "7-4" / f"picture {number}.jpg"
+
+
+def keys_of(suite):
+    """Keys of the delegated scorers, by dimension, of a plan and of the run that it freezes."""
+    from rcm_bench.finish import make_benchmarks
+    from rcm_bench.prepare import prepare
+    from rcm_bench.scoring import unique_scorers
+    from rcm_bench.suite import Suite
+    from rcm_bench.suite_load import load_suite
+
+    prepared = prepare(load_suite(str(suite)))
+    opened = make_benchmarks(Suite.model_validate(prepared.loaded.data))
+    assert list(unique_scorers(opened)) == list(unique_scorers(prepared.benchmarks))
+    return {scorer.name: key for key, scorer in unique_scorers(opened).items()}
+
+
+def test_scores_go_by_the_images_that_they_were_compared_with(image, tmp_path):
+    before, same = keys_of(image), keys_of(image)
+    crop(tmp_path).write_bytes(b"another")
+    after = keys_of(image)
+    changed = {name.partition(".")[2] for name in before if before[name] != after[name]}
+    assert before == same and changed == {"i2v_subject", "i2v_background"}
+
+
+def test_a_suite_may_name_an_images_digest(image, tmp_path):
+    image.write_text(SUITE.replace("7-4,", f"7-4, images: {{picture 1.jpg: '{0:064}'}},"))
+    with pytest.raises(
+        UserError, match=r"vbench_i2v\.images: .*picture 1\.jpg: expected SHA-256 00"
+    ):
+        rcm_bench.plan(str(image))
+    digest = file_digest(crop(tmp_path))
+    image.write_text(SUITE.replace("7-4,", f"7-4, images: {{picture 1.jpg: '{digest}'}},"))
+    rcm_bench.plan(str(image))
+
+
+@pytest.mark.long
+def test_a_changed_image_is_another_run_and_is_scored_anew(image, tmp_path):
+    only = SUITE.replace("7-4,", "7-4, dimensions: [i2v_subject],")
+    image.write_text(only)
+    assert rcm_bench.run(str(image), tmp_path / "out").done
+    records = tmp_path / "out" / "records"
+    stored = {path: path.read_text() for path in records.iterdir()}
+    crop(tmp_path).write_bytes(b"another")
+    with pytest.raises(UserError, match=r"vbench_i2v\.images\.picture 1\.jpg"):
+        rcm_bench.run(str(image), tmp_path / "out")
+    for path, text in stored.items():
+        kept = [line for line in text.splitlines(True) if json.loads(line)["kind"] != "score"]
+        path.write_text("".join(kept))
+    shutil.rmtree(tmp_path / "out" / "vbench")
+    assert not rcm_bench.score(tmp_path / "out").done
+    said = "".join(path.read_text() for path in records.iterdir())
+    assert "picture 1.jpg: expected SHA-256" in said
+    image.write_text(only + "reuse: [out]\n")
+    assert rcm_bench.run(str(image), tmp_path / "anew").done
+    (result,) = (tmp_path / "anew" / "vbench").glob("i2v_subject-*/result.json")
+
+
+def test_a_model_begins_from_the_images_that_its_videos_are_compared_with(
+    image, tmp_path, monkeypatch
+):
+    """By content: a copy will do, in any folder; another picture is refused, both files named."""
+    from rcm_bench import components
+
+    fake = components.find("models", "model kind", "fake", "here")
+    own = shutil.copytree(crop(tmp_path).parent, tmp_path / "frames")
+    names = {f"{i:05d}": f"picture {i % PER_GROUP}.jpg" for i in range(3 * PER_GROUP)}
+    monkeypatch.setattr(
+        fake, "first_frame", lambda self, prompt: own / names[prompt[:5]], raising=False
+    )
+    rcm_bench.plan(str(image))
+    (own / "picture 2.jpg").write_bytes(b"another")
+    with pytest.raises(UserError) as caught:
+        rcm_bench.plan(str(image))
+    said = str(caught.value)
+    digests = [file_digest(own / "picture 2.jpg"), file_digest(crop(tmp_path, 2))]
+    for path, digest in zip((own / "picture 2.jpg", crop(tmp_path, 2)), digests, strict=True):
+        assert f"{path} (SHA-256 {digest[:16]})" in said
+    assert "benchmarks.vbench_i2v: model 'teacher' begins from" in said and "1 of 3 differ" in said
 
 
 def table(values):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from synthetic_report import SMALL, Recipe, build
@@ -24,6 +25,28 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def report(run):
     return render(run, run.run_dir / "report")
+
+
+def test_no_number_of_the_throughput_table_is_broken(run, tmp_path, open_page):
+    row = {
+        "model": "rcm", "steps": 50, "evaluations": 100, "network_seconds": 52.733,
+        "decode_seconds": 0.663, "encode_seconds": 3.108, "peak_megabytes": 21400.0,
+        "frames_per_second": 1.52, "low": 1.51, "high": 1.53, "speedup": 44.4,
+        "over_stock_teacher": 53.6, "published_frames_per_second": 0.72, "over_published": 2.1,
+        "roofline_frames_per_second": 2.73, "share_of_roofline": 0.56, "deviation_network": 0.85,
+        "deviation_decode": 0.75, "reasons": "",
+        "kernels": "attention: cudnn, compile: blocks, decoder: triton, autotune: true",
+    }  # fmt: skip
+    made = replace(run, throughput=pd.DataFrame([row]))
+    page = open_page(render(made, tmp_path / "report"))
+    cells = page.locator(".rates tbody td")
+    lines = "text => text.getClientRects().length"
+    broken = [
+        text
+        for cell in cells.all()
+        if cell.locator("bdi").evaluate(lines) > len((text := cell.inner_text()).split(" "))
+    ]
+    assert cells.count() == 15 and broken == []
 
 
 def outcomes(run):
