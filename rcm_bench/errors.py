@@ -1,6 +1,6 @@
 """Faults that are the user's to mend: one clear message, no traceback, exit code 2."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 
@@ -11,6 +11,33 @@ class UserError(Exception):
     """
 
     exit_code = 2
+
+
+class MissingError(UserError):
+    """Something has to be brought to this machine first; what the user wrote may be right.
+
+    ``plan`` lists what is missing; every other fault of the user's ends it.
+    """
+
+
+def check_all(checks: Iterable[Callable[[], object]]) -> None:
+    """Run all checks, so that no fault is hidden behind another or behind what is missing.
+
+    Raises:
+        UserError: Something is wrong; a line for each fault, then for all that is missing.
+        MissingError: Nothing else is wrong; a line for all that is missing.
+    """
+    faults, missing = [], []
+    for check in checks:
+        try:
+            check()
+        except MissingError as lack:
+            missing.append(str(lack))
+        except UserError as fault:
+            faults.append(str(fault))
+    if faults or missing:
+        kind = UserError if faults else MissingError
+        raise kind("\n".join(dict.fromkeys([*faults, *missing])))
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from rcm_bench.canonical import file_digest
 from rcm_bench.detectors.mask2former_weights import EXTRA
 from rcm_bench.detectors.settings import ColourSettings
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.features.pinned import hold_to, missing
 from rcm_bench.geneval_prompts import COLORS
 from rcm_bench.types import Detection
@@ -131,10 +131,11 @@ def check_file(settings: ColourSettings, where: str) -> None:
     """Refuse a file that is not there or another, or a tag that open_clip does not know.
 
     Raises:
-        UserError: The package, the file or the tag is missing, or the digest differs.
+        MissingError: The package or the file is missing.
+        UserError: There is no such tag, or the digest differs.
     """
     if find_spec("open_clip") is None:
-        raise UserError(f"GenEval's colours need open_clip: {EXTRA}")
+        raise MissingError(f"GenEval's colours need open_clip: {EXTRA}")
     if settings.is_file:
         if not Path(settings.weights).is_file():
             raise missing(where, Path(settings.weights), PUBLISHED)
@@ -178,5 +179,5 @@ def _open_clip() -> Any:
     try:
         import open_clip
     except ImportError as fault:
-        raise UserError(f"GenEval's colours need open_clip ({fault}): {EXTRA}") from None
+        raise MissingError(f"GenEval's colours need open_clip ({fault}): {EXTRA}") from None
     return open_clip

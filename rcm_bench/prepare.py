@@ -9,7 +9,7 @@ from typing import Any
 
 from rcm_bench import components
 from rcm_bench.bring.together import check_together
-from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.errors import MissingError, UserError, unknown_name
 from rcm_bench.planning import Plan, make_plan, seeds_of, steps_of
 from rcm_bench.prompt_sets import load_prompts
 from rcm_bench.suite import SAMPLERS, Suite
@@ -71,6 +71,7 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
         place = loaded.place("benchmarks", benchmark.name)
         with _told(missing):
             getattr(benchmark, "check_prompts", _nothing)(prompts, place)
+        with _told(missing):
             own = getattr(benchmark, "freeze", _nothing)(prompts, models, place)
             found[benchmark.name] = own or {}
     if any(found.values()):
@@ -98,12 +99,13 @@ def _with_found(loaded: LoadedSuite, found: Mapping[str, Mapping[str, Any]]) -> 
 @contextmanager
 def _told(missing: list[str]) -> Iterator[None]:
     """Where models lack their weights already, list what scorers lack too: one plan tells all."""
-    try:
-        yield
-    except UserError as fault:
-        if not missing:
-            raise
-        missing.append(str(fault))
+    with _all_told(missing):
+        try:
+            yield
+        except MissingError as lack:
+            if not missing:
+                raise
+            missing += [line for line in str(lack).split("\n") if line not in missing]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What VBench of text to video and VBench-I2V share: metrics in words, scorers, files, sums."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.types import MetricInfo
@@ -137,7 +138,7 @@ class VideoBenchmark:
         Raises:
             UserError: A file's digest is of no file here, or the package cannot compute something.
         """
-        from rcm_bench.errors import unknown_name
+        from rcm_bench.errors import check_all, unknown_name
         from rcm_bench.vbench.dimensions import WEIGHTS
         from rcm_bench.vbench.run import check_available
 
@@ -145,11 +146,9 @@ class VideoBenchmark:
         for path in self.weights:
             if path not in known:
                 raise unknown_name(f"{where}.weights", "file", path, known)
-        for name in self.delegates():
-            check_available(name)
-        for scorer in self.scorers():
-            # The native one holds its weights to their digests.
-            getattr(scorer, "check", lambda: None)()
+        # The native scorer holds its weights to their digests.
+        own = [getattr(scorer, "check", lambda: None) for scorer in self.scorers()]
+        check_all([*(partial(check_available, name) for name in self.delegates()), *own])
 
     def scorer(self) -> "Scorer | None":
         """Return the first of the scorers."""

@@ -6,11 +6,12 @@ prompts measures another number, and belongs in a run of its own.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
 
-from rcm_bench.errors import UserError
+from rcm_bench.errors import UserError, check_all
 from rcm_bench.features import FeatureSettings
 from rcm_bench.features.clip import Settings as ClipSettings
 from rcm_bench.features.dino import Settings as DinoSettings
@@ -100,8 +101,7 @@ class Benchmark:
         """
         if not self.kinds():
             raise UserError(f"{where}: expected features to compare by: {', '.join(KINDS)}")
-        for scorer in self.scorers():
-            scorer.check(where)
+        check_all([partial(scorer.check, where) for scorer in self.scorers()])
 
     def measure(
         self,

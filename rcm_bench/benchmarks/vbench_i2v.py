@@ -84,12 +84,11 @@ class Benchmark(VideoBenchmark):
             where: File and key of the benchmark, for messages.
 
         Raises:
-            UserError: The prompts are others, weights or images are not there, or the package
-                cannot compute a dimension.
+            UserError: The prompts are others, weights are not there, or the package cannot compute
+                a dimension.
         """
         from rcm_bench.errors import UserError
         from rcm_bench.vbench.editions import is_of
-        from rcm_bench.vbench.i2v_images import check_images
 
         if not all(is_of(self.name, prompt.metadata) for prompt in prompts):
             raise UserError(
@@ -97,8 +96,6 @@ class Benchmark(VideoBenchmark):
                 "{set: vbench_i2v, info: FILE}'"
             )
         self.check_available(where)
-        if self.delegates():
-            check_images([p.metadata["vbench"]["image"] for p in prompts], self.aspect, where)
 
     def freeze(
         self, prompts: "Sequence[PromptRecord]", models: "Mapping[str, Model]", where: str
@@ -114,13 +111,14 @@ class Benchmark(VideoBenchmark):
             What a run freezes of this benchmark beside what the suite says.
 
         Raises:
-            UserError: A model begins from another image, or one has another digest.
+            UserError: Images are not there, a model begins from another, or one has another digest.
         """
-        from rcm_bench.vbench.i2v_images import COMPARED, check_begun, image_digests
+        from rcm_bench.vbench.i2v_images import COMPARED, check_begun, check_images, image_digests
 
         if not self.delegates():
             return {}
         names = {p.prompt_id: str(p.metadata["vbench"]["image"]) for p in prompts}
+        check_images(names.values(), self.aspect, where)
         for name, model in models.items():
             begins = getattr(model, "first_frame", None)
             if begins is not None:

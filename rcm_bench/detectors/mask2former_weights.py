@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcm_bench.detectors.mmdet_keys import listed, to_hub
 from rcm_bench.detectors.settings import Mask2FormerSettings
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.features.pinned import check_digest, hold_to, missing
 from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
 
@@ -64,15 +64,18 @@ def check_files(settings: Mask2FormerSettings, where: str) -> None:
     """Refuse weights that are not there or are others; a hub id is left for `load_model`.
 
     Raises:
-        UserError: A package or a file is missing, or a digest differs.
+        MissingError: A package or a file is missing.
+        UserError: A digest differs.
     """
     if find_spec("transformers") is None:  # importing it would take half of a plan's time
-        raise UserError(f"GenEval's detector needs transformers: {EXTRA}")
+        raise MissingError(f"GenEval's detector needs transformers: {EXTRA}")
     if settings.revision is None:
+        lost = [path for path in _files(settings) if not path.is_file()]
         for path, digest in _files(settings).items():
-            if not path.is_file():
-                raise missing(where, path, PUBLISHED[settings.layout])
-            hold_to(path, digest, where)
+            if path not in lost:
+                hold_to(path, digest, where)
+        if lost:
+            raise missing(where, lost[0], PUBLISHED[settings.layout])
 
 
 def load_model(settings: Mask2FormerSettings, where: str) -> Any:

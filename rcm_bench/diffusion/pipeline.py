@@ -172,7 +172,7 @@ class Pipeline:
                     f"{self._place}.weights: {self._model.root / part}: {library} "
                     f"{where.__version__} has no {name}; code from a folder never runs here"
                 )
-            if single is not None and single.has(part, name):
+            if single is not None and single.has(part, name, self._model.root):
                 if part.startswith("text_encoder"):
                     encoders[part] = kind
                 else:

@@ -90,7 +90,7 @@ def find_files(
                 f"{' or '.join(_LIBRARIES)}; code from a folder never runs here"
             )
         kinds[part] = (library, kind)
-        if single is not None and single.has(part, kind):
+        if single is not None and single.has(part, kind, root):
             continue
         weights[part] = _weights(folder, variant, place)
         for file in weights[part]:

@@ -6,11 +6,12 @@ from a folder in diffusers' layout, the suite's ``config``.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from rcm_bench.checkpoints.files import PICKLES
+from rcm_bench.diffusion.source import read_json
 from rcm_bench.errors import UserError
 from rcm_bench.weights_files import read_header
 
@@ -19,11 +20,18 @@ PREFIXES: dict[Group, tuple[str, ...]] = {
     "vae": ("vae.", "first_stage_model."),
     "text": ("text_encoders.", "conditioner.", "cond_stage_model."),
 }
-# By the class of a text encoder: where diffusers looks for it.
-_ENCODERS = {
-    "T5EncoderModel": ("text_encoders.t5xxl.",),
-    "CLIPText": ("text_encoders.clip_", "conditioner.", "cond_stage_model."),
-}
+# What diffusers (0.42.1) knows text encoders by; some CLIPs by their width as well.
+_POSITIONS = "transformer.text_model.embeddings.position_embedding.weight"
+_T5 = "text_encoders.t5xxl.transformer.shared.weight"
+_CLIP = (
+    f"cond_stage_model.{_POSITIONS}",
+    "cond_stage_model.model.token_embedding.weight",
+    "conditioner.embedders.0.model.text_projection",
+)
+_CLIP_L, _CLIP_G = f"text_encoders.clip_l.{_POSITIONS}", f"text_encoders.clip_g.{_POSITIONS}"
+_SDXL_L = f"conditioner.embedders.0.{_POSITIONS}"  # read beside another CLIP, never alone
+_SDXL_G = "conditioner.embedders.1.model.positional_embedding"
+_CLIP_WIDTH = 512  # transformers' default of a configuration that names none
 MAIN = "model.diffusion_model."
 # Counters, fixed positions and noise levels that training code stores beside the weights.
 NO_WEIGHTS = re.compile(
@@ -43,24 +51,38 @@ class SingleFile:
         path: The file.
         names: Its tensors by what they belong to: the main network, text encoders, autoencoder.
         place: File, line and model entry, for messages.
+        widths: Last side of the tensors of text encoders, by name.
     """
 
     path: Path
     names: Mapping[Group, tuple[str, ...]]
     place: str
+    widths: Mapping[str, int] = field(default_factory=dict)
 
-    def has(self, part: str, kind: str = "") -> bool:
-        """Say whether a part of a pipeline is in the file.
+    def has(self, part: str, kind: str = "", root: Path | None = None) -> bool:
+        """Say whether a part of a pipeline is in the file, by what diffusers knows it by.
 
         Args:
             part: Its name, such as ``vae``.
             kind: Its class: which text encoder it is.
+            root: The pipeline's folder of configurations, by which two CLIPs are told apart.
         """
         group = group_of(part)
-        if group is None:
+        if group != "text":
+            return group is not None and bool(self.names[group])
+        if kind == "T5EncoderModel":
+            return _T5 in self.widths
+        if not kind.startswith("CLIPText") or root is None:
             return False
-        heads = next((h for name, h in _ENCODERS.items() if kind.startswith(name)), ())
-        return any(group != "text" or key.startswith(heads) for key in self.names[group])
+        config = read_json(root / part / "config.json", self.place)
+        own = int(config.get("hidden_size", _CLIP_WIDTH))
+        known = (_CLIP_L, _CLIP_G, _SDXL_G)
+        beside = any(name in self.widths for name in (*_CLIP, *known))
+        return (
+            any(name in self.widths for name in _CLIP)
+            or any(self.widths.get(name) == own for name in known)
+            or (beside and self.widths.get(_SDXL_L) == own)
+        )
 
     @property
     def where(self) -> str:
@@ -85,7 +107,8 @@ def find_single(name: str, config: str | None, folder: Path, place: str) -> Sing
         place: File, line and model entry, for messages.
 
     Raises:
-        UserError: There is no such file, it is a pickle or damaged, or ``config`` does not belong.
+        UserError: There is no such file, it is a pickle or damaged, ``config`` does not belong, or
+            two text encoders in it cannot be told apart.
     """
     suffix = Path(name).suffix
     path = next((p for p in (folder / name, Path(name)) if p.is_file()), None)
@@ -115,8 +138,16 @@ def find_single(name: str, config: str | None, folder: Path, place: str) -> Sing
             "what the file lacks; a student's transformer belongs under 'transformer'"
         )
     names: dict[Group, list[str]] = {"main": [], "text": [], "vae": []}
-    for key in read_header(path, f"{place}.weights").tensors:
+    tensors = read_header(path, f"{place}.weights").tensors
+    for key in tensors:
         groups = [group for group, heads in PREFIXES.items() if key.startswith(heads)]
         names[groups[0] if groups else "main"].append(key)
     found = {group: tuple(keys) for group, keys in names.items()}
-    return SingleFile(path=path, names=found, place=place)
+    widths = {key: int((tensors[key]["shape"] or [1])[-1]) for key in names["text"]}
+    for one, other in ((_CLIP_L, _CLIP_G), (_SDXL_L, _SDXL_G)):
+        if one in widths and widths[one] == widths.get(other):
+            raise UserError(
+                f"{place}.weights: {path}: two text encoders of the same width {widths[one]} "
+                f"({one}, {other}): diffusers tells them apart by their width alone"
+            )
+    return SingleFile(path=path, names=found, place=place, widths=widths)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rcm_bench.diffusion.families import (
     AUTOENCODER,
+    VAE,
     VAE_PARAMETERS,
     Family,
     named_size,
@@ -178,7 +179,7 @@ def check_pipeline(root: Path, family: Family, place: str, elsewhere: Collection
         for file in () if part in elsewhere else part_files(root / part, place):
             read_header(file, f"{place}.weights")
     channels = int(read_json(root / "transformer" / "config.json", place)["out_channels"])
-    own = read_json(root / "vae" / "config.json", place).get("z_dim", channels)
+    own = read_json(root / "vae" / "config.json", place).get("z_dim", VAE["z_dim"])
     if own != channels:
         raise UserError(
             f"{place}.weights: {root}: expected an autoencoder of {channels} channels as the "

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from rcm_bench.canonical import file_digest
 from rcm_bench.diffusion.digests import remembered_digest
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.suite import Name, Strict
 
 if TYPE_CHECKING:
@@ -115,10 +115,13 @@ class PinnedFolder(Strict):
         """Refuse a local folder whose files are not there or are others; a hub id waits."""
         if self.revision is None:
             digests = {"config.json": self.config_sha256, "model.safetensors": self.sha256}
-            for name, digest in digests.items():
-                if not (path := Path(self.weights) / name).is_file():
-                    raise missing(f"{where}.weights", path, self.published)
-                hold_to(path, digest, where)
+            files = {Path(self.weights) / name: digest for name, digest in digests.items()}
+            lost = [path for path in files if not path.is_file()]
+            for path, digest in files.items():
+                if path not in lost:
+                    hold_to(path, digest, where)
+            if lost:
+                raise missing(f"{where}.weights", lost[0], self.published)
 
     def verified(self, where: str, also: tuple[str, ...] = ()) -> Path:
         """Return the folder once its digests are right; a hub id is taken from cache or hub.
@@ -154,9 +157,9 @@ class PinnedFolder(Strict):
         return Path(found)
 
 
-def missing(where: str, path: Path, published: str) -> UserError:
+def missing(where: str, path: Path, published: str) -> MissingError:
     """Return the error for a file that is not there, with where it is to be had."""
-    return UserError(f"{where}: {path}: no such file{published and f'; {published}'}")
+    return MissingError(f"{where}: {path}: no such file{published and f'; {published}'}")
 
 
 def check_digest(path: Path, expected: str | None, where: str) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from rcm_bench.canonical import digest_of, file_digest
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.feature_files import encode_set
 from rcm_bench.features import FeatureSettings
 from rcm_bench.features.pinned import Sha256
@@ -37,11 +37,16 @@ class RealImages(Strict):
         """Return the images, by name, without reading them.
 
         Raises:
-            UserError: There is no such folder, it holds something else, or fewer than two images.
+            MissingError: There is no such folder.
+            UserError: It holds something else, or fewer than two images.
         """
         root = Path(self.folder)
         try:
             found = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+        except FileNotFoundError as fault:
+            raise MissingError(
+                f"{where}.folder: {root}: cannot be read ({fault.strerror})"
+            ) from None
         except OSError as fault:
             raise UserError(f"{where}.folder: {root}: cannot be read ({fault.strerror})") from None
         for path in found:

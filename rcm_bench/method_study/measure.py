@@ -38,7 +38,7 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
         snapshot: Student updates of the copies.
 
     Raises:
-        ValueError: Weights are missing.
+        ValueError: Weights are missing; names all, and the folders to delete.
     """
     models: dict[str, dict[str, object]] = {
         TEACHER: {
@@ -49,20 +49,19 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
             "steps": [study.measure.teacher_steps],
         }
     }
+    lost: dict[str, Path] = {}
     for training in trainings:
         for tail, copy in (("", None), (EQUAL_UPDATES, copied_at(study, training, snapshot))):
             weights = weights_of(out, training, copy)
             if not weights.exists():
-                raise ValueError(
-                    f"{weights}: missing, but {training.name} is done: take the parcel that has it "
-                    f"again, or delete the folder {training.name} here and in the light copy, and "
-                    "it is trained again"
-                )
+                lost.setdefault(training.name, weights)
             models[training.name + tail] = {
                 "kind": "lab",
                 "weights": str(weights.resolve()),
                 "sampler": "few-step",
             }
+    if lost:
+        raise ValueError("\n".join(map(_said_of_lost, lost.values())))
     measure = study.measure
     return {
         "suite": f"{study.study}-measured",
@@ -84,6 +83,15 @@ def suite(study: Study, out: Path, trainings: Sequence[Training], snapshot: int)
         "protocol": {"name": "lab"},
         "run": {"batch_size": 200, "failures": "exclude_and_flag", "retries": 1},
     }
+
+
+def _said_of_lost(weights: Path) -> str:
+    own = weights.parent
+    return (
+        f"{weights}: missing, but {own.name} is done and not measured: take the parcel that has it "
+        f"again, or delete the folder {own} and the folder {own.parent.name}/{own.name} of the "
+        "light copy, and it is trained again"
+    )
 
 
 def protocol(suite: Mapping[str, Any]) -> dict[str, Any]:

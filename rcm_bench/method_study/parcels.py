@@ -122,7 +122,16 @@ def _place(tar: tarfile.TarFile, name: str, out: Path) -> None:
 
 
 def lighten(out: Path, folder: Path) -> None:
-    """Copy what a machine needs to know of a study, without weights: records, curves, choices."""
+    """Copy what a machine needs to know of a study, without weights: records, curves, choices.
+
+    What was deleted at home, so that it is trained again, is deleted in the copy too: the machine
+    would take it for settled, or send both ends of a training that diverged once.
+    """
+    for mark in sorted((folder / "trainings").glob(f"*/{AT_HOME}")):
+        own = out / "trainings" / mark.parent.name
+        gone = [name for name in LIGHT if not (own / name).exists()]
+        for name in gone if _is_settled(own) else (*LIGHT, AT_HOME):
+            (mark.parent / name).unlink(missing_ok=True)
     for own in sorted((out / "trainings").glob("*")):
         kept = [own / name for name in LIGHT if (own / name).is_file()]
         if not _is_settled(own):

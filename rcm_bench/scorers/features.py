@@ -6,7 +6,7 @@ compared, so that what moves within a video is apart from how videos differ. ``m
 details of a video: mean distance of neighbouring frames among them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from rcm_bench.environment import pick_device
-from rcm_bench.errors import UserError
+from rcm_bench.errors import UserError, check_all
 from rcm_bench.features import Extractor, FeatureSettings
 from rcm_bench.features.real_images import RealFeatures, RealImages
 from rcm_bench.media import decode
@@ -103,9 +103,10 @@ class Scorer:
         Args:
             where: File, line and key of the benchmark.
         """
-        self.features.check(f"{where}.{self.kind}")
-        if self.real is not None:
-            self.real.verified(f"{where}.real")
+        checks: list[Callable[[], object]] = [lambda: self.features.check(f"{where}.{self.kind}")]
+        if (real := self.real) is not None:
+            checks.append(lambda: real.verified(f"{where}.real"))
+        check_all(checks)
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Embed samples, one score each, in order.

@@ -19,7 +19,7 @@ import numpy as np
 from rcm_bench import geneval_rules
 from rcm_bench.detectors.settings import ColourSettings, Mask2FormerSettings
 from rcm_bench.environment import pick_device
-from rcm_bench.errors import UserError, unknown
+from rcm_bench.errors import UserError, check_all, unknown
 from rcm_bench.geneval_images import ImageError, read_ahead
 from rcm_bench.geneval_prompts import NAMES
 from rcm_bench.geneval_results import check_metadata
@@ -147,17 +147,12 @@ class Scorer:
         from rcm_bench.detectors.mask2former_weights import check_files
         from rcm_bench.geneval_colours import check_file
 
-        faults = []
-        try:
-            check_files(self.detector, DETECTOR_KEY)
-        except UserError as fault:
-            faults.append(str(fault))
-        try:
-            check_file(self.colours, COLOURS_KEY)
-        except UserError as fault:
-            faults.append(str(fault))
-        if faults:
-            raise UserError("\n".join(faults))
+        check_all(
+            [
+                lambda: check_files(self.detector, DETECTOR_KEY),
+                lambda: check_file(self.colours, COLOURS_KEY),
+            ]
+        )
 
     def __call__(self, samples: Sequence[SampleRef]) -> Iterator[Score]:
         """Score samples, one score each, in order.

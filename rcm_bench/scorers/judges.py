@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from rcm_bench.checkpoints.fill import fill
-from rcm_bench.errors import UserError
+from rcm_bench.errors import UserError, check_all
 from rcm_bench.features.clip import Clip
 from rcm_bench.features.clip import Settings as ClipSettings
 from rcm_bench.features.pinned import PinnedFile, PinnedFolder, needs, read_tensors
@@ -164,8 +164,12 @@ class AestheticSettings(ClipSettings):
 
     def check(self, where: str) -> None:
         """Refuse files that are not there."""
-        ClipSettings.check(self, where)
-        self.head.check(f"{where}.head")
+        check_all(
+            [
+                lambda: ClipSettings.check(self, where),
+                lambda: self.head.check(f"{where}.head"),
+            ]
+        )
 
     def load(self, where: str, device: str) -> Any:
         """Load CLIP and the head."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from rcm_bench.canonical import file_digest
 from rcm_bench.diffusion.digests import cache_folder
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V, WEIGHTS
 from rcm_bench.vbench.prompts import INFO_NAME
 
@@ -90,20 +90,22 @@ def find(root: Path | None = None) -> Environment:
     """Return the environment in a folder, `home` by default.
 
     Raises:
-        UserError: It is not built, not whole, or holds another version of the package.
+        MissingError: It is not built, not whole, or holds another version of the package.
+        UserError: It is damaged.
     """
     root = home() if root is None else root
     marker = root / MARKER
     if not marker.is_file():
         state = "is not whole" if root.exists() else "is not built"
-        raise UserError(f"{root}: the environment of vbench {VERSION} {state}; build it: {BUILD}")
+        said = f"the environment of vbench {VERSION} {state}"
+        raise MissingError(f"{root}: {said}; build it: {BUILD}")
     try:
         data = json.loads(marker.read_text(encoding="utf-8"))
         known = {str(k): v if v is None else str(v) for k, v in data["faults"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as fault:
         raise UserError(f"{marker}: damaged ({fault}); build it again: {BUILD}") from None
     if not any(root.glob(f"lib/python*/site-packages/vbench-{VERSION}.dist-info")):
-        raise UserError(f"{root}: holds no vbench {VERSION}; build it again: {BUILD}")
+        raise MissingError(f"{root}: holds no vbench {VERSION}; build it again: {BUILD}")
     return Environment(root=root, faults=known)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from rcm_bench.canonical import file_digest
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.features.pinned import check_digest
 from rcm_bench.vbench.environment import weights_folder
 
@@ -42,7 +42,7 @@ def check_images(names: Iterable[str], aspect: str, where: str) -> None:
         where: File and key of the benchmark, for messages.
 
     Raises:
-        UserError: Names the first that lack, and says where they are looked for.
+        MissingError: Names the first that lack, and says where they are looked for.
     """
     folder = crops(aspect)
     needed = sorted(set(names))
@@ -50,7 +50,7 @@ def check_images(names: Iterable[str], aspect: str, where: str) -> None:
     if lost:
         more = ", ..." if len(lost) > _SHOWN else ""
         shown = ", ".join(repr(name) for name in lost[:_SHOWN])
-        raise UserError(
+        raise MissingError(
             f"{where}: {folder}: lacks {len(lost)} of VBench-I2V's {len(needed)} images "
             f"({shown}{more}); VBench's repository says where they are; {WHERE} names the folder "
             "that holds 'crop'"

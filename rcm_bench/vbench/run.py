@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.environment import Environment, weights_folder
 from rcm_bench.vbench.jobs import Job, Outcome, Status, weights_digests
@@ -89,18 +89,18 @@ def check_available(dimension: str, built: Environment | None = None) -> None:
         built: The package's environment; the one that is found by default.
 
     Raises:
-        UserError: The environment, the dimension's module or its weights are not there.
+        MissingError: The environment, the dimension's module or its weights are not there.
     """
     built = environment.find() if built is None else built
     fault = built.faults.get(dimension)
     if fault is not None:
-        raise UserError(
+        raise MissingError(
             f"VBench's {dimension} cannot be imported in {built.root}: {fault}; see: "
             "python -m rcm_bench doctor"
         )
     missing = environment.missing_weights(dimension)
     if missing:
-        raise UserError(
+        raise MissingError(
             f"VBench's {dimension}: no weights at {missing[0]}; the package would fetch them "
             "while it runs; put them there, or name their folder as VBENCH_CACHE_DIR"
         )

@@ -222,6 +222,57 @@ def test_a_peer_with_all_its_networks_in_one_file(sd3, tmp_path):
     assert model.digest() != plain.digest()
 
 
+@pytest.mark.parametrize(("head", "part"), [
+    ("clip_l", "text_encoder"), ("clip_g", "text_encoder_2"), ("t5xxl", "text_encoder_3"),
+])  # fmt: skip
+def test_a_text_encoder_that_the_file_lacks_comes_from_the_folder(head, part, sd3, tmp_path):
+    """Its weights are part of what the samples are known by; where nobody has them, a plan says."""
+    root, pipe = sd3
+    path, config = (
+        tmp_path / "sd3.safetensors",
+        bare_config(root, tmp_path / "config", kept=(part,)),
+    )
+    save_file({k: v for k, v in sd3_file(pipe).items() if f".{head}." not in k}, path)
+    model = peer_of(path, config=str(config), **SHORT)
+    assert set(model.files.weights) == {part}
+    model.load("cpu")
+    plain = peer_of(root, **SHORT)
+    plain.load("cpu")
+    (media,), (expected,) = model.generate([item()]), plain.generate([item()])
+    assert (media.array == expected.array).all() and media.array.std() > 1
+    next((config / part).glob("*.safetensors")).unlink()
+    assert f"{part}: expected one .safetensors file" in peer_said(path, config, load=False)
+
+
+def test_two_text_encoders_of_one_width_are_refused(sd3, tmp_path):
+    """diffusers would fill both from the first."""
+    root, pipe = sd3
+    path, config = tmp_path / "sd3.safetensors", bare_config(root, tmp_path / "config")
+    same = "transformer.text_model.embeddings.position_embedding.weight"
+    changed = sd3_file(pipe) | {f"text_encoders.clip_g.{same}": torch.zeros(16, 12)}
+    save_file(changed, path)
+    wrong = peer_said(path, config, load=False)
+    assert f"two text encoders of the same width 12 (text_encoders.clip_l.{same}, " in wrong
+
+
+def test_an_autoencoder_that_says_no_z_dim_has_that_of_diffusers(whole):
+    """16, whatever the transformer has."""
+    config, path, state = whole
+    save_file(state, path)
+
+    def change(part, **changes):
+        file = config / part / "config.json"
+        known = {k: v for k, v in json.loads(file.read_text()).items() if k != "z_dim"}
+        file.write_text(json.dumps(known | changes))
+
+    change("vae")
+    model_of("wan", path, SAMPLER, config=str(config))
+    change("transformer", out_channels=8)
+    assert "expected an autoencoder of 8 channels as the transformer has, got z_dim 16" in said(
+        path, config
+    )
+
+
 def test_a_peer_in_its_original_names_with_text_encoder_from_the_folder(tmp_path):
     pipe = tiny_pipelines.save("ltx", tmp_path / "ltx")
     config = bare_config(tmp_path / "ltx", tmp_path / "config", kept=("text_encoder",))

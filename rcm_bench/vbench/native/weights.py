@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rcm_bench.diffusion.digests import remembered_digest
-from rcm_bench.errors import UserError
+from rcm_bench.errors import MissingError, UserError, check_all
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,11 +86,14 @@ class WeightFiles:
         """Hold a file to its digest.
 
         Raises:
-            UserError: There is no such file, it has another digest, or none is named.
+            MissingError: There is no such file.
+            UserError: It has another digest, or none is named.
         """
         path = self.folder / name
         try:
             found = remembered_digest(path)
+        except FileNotFoundError as fault:
+            raise MissingError(f"{path}: cannot be read ({fault.strerror})") from None
         except OSError as fault:
             raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
         expected = self.digest(name)
@@ -107,10 +110,10 @@ class WeightFiles:
 
         Raises:
             UserError: As `check`, of the first name that is at fault.
+            MissingError: Names all that are not there, if no other is at fault.
         """
         with ThreadPoolExecutor() as pool:
-            for _ in pool.map(self.check, names):
-                pass
+            check_all([pool.submit(self.check, name).result for name in names])
 
 
 def _plain(path: Path, device: str) -> Any:

@@ -103,6 +103,48 @@ def test_a_parcel_brings_weights_and_curves_in_parts(tmp_path, monkeypatch):
     assert parcels.unpack(tmp_path / "three", tmp_path / "none") == [], "nothing is sent twice"
 
 
+def test_what_is_deleted_at_home_is_trained_again_elsewhere(tmp_path):
+    """A diverged training to be tried again, and a lost one: the light copy forgets them."""
+    home, light, away, box = (tmp_path / name for name in ("home", "light", "away", "box"))
+    again, lost = settle(home, "again", failed=True), settle(home, "lost", weights=100)
+    settle(home, "kept", weights=100)
+    parcels.lighten(home, light)
+    assert (light / "trainings" / "again" / "diverged.txt").exists()
+    (again / "diverged.txt").unlink()
+    shutil.rmtree(lost)
+    own = light / "trainings" / "new"  # what the copy has of its own, where a machine trains in it
+    own.mkdir()
+    (own / "done.json").touch()
+    parcels.lighten(home, light)
+    trainings = light / "trainings"
+    names = {path.relative_to(trainings).as_posix() for path in trainings.rglob("*.*")}
+    assert names >= {"kept/done.json", "kept/validation.jsonl", "new/done.json"}
+    assert not any(name.startswith(("again/", "lost/")) for name in names)
+    assert (light / "trainings" / "kept" / "at-home").exists()
+    shutil.copytree(light, away)
+    for name in ("again", "lost"):
+        assert not any((away / "trainings" / name).iterdir())
+        (away / "trainings" / name).rmdir()
+        settle(away, name, weights=100)
+    assert parcels.pack(away, [training("again"), training("lost"), training("kept")], box) == 0
+    assert parcels.unpack(box, home) == ["again", "lost"]
+    assert {path.name for path in again.iterdir()} == {
+        *("again.safetensors", "again-9-updates.safetensors", "done.json", "validation.jsonl")
+    }
+
+
+def test_both_ends_of_a_training_are_not_kept_side_by_side(tmp_path):
+    """It diverged, was tried again at home, and ended well."""
+    home, light = tmp_path / "home", tmp_path / "light"
+    own = settle(home, "a", failed=True)
+    parcels.lighten(home, light)
+    (own / "diverged.txt").rename(own / "done.json")
+    parcels.lighten(home, light)
+    assert {path.name for path in (light / "trainings" / "a").iterdir()} == {
+        *("done.json", "validation.jsonl", "at-home")
+    }
+
+
 def test_a_taking_that_was_cut_off_is_made_good(tmp_path):
     """A training is at home whole or not at all; taking the parcel again mends what is missing."""
     away, box, home = tmp_path / "away", tmp_path / "box", tmp_path / "home"

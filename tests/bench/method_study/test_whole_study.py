@@ -281,8 +281,18 @@ def test_weights_that_are_gone_are_named_with_the_way_out(tmp_path, capsys):
     pretend_done(out, "rcm-seed11")
     assert main([str(STUDY), str(out), "--as-it-is"]) == 2
     said = capsys.readouterr().err
-    assert "rcm-seed11.safetensors: missing, but rcm-seed11 is done" in said
-    assert "delete the folder rcm-seed11 here and in the light copy" in said
+    gone = out / "trainings" / "rcm-seed11"
+    assert f"{gone / 'rcm-seed11.safetensors'}: missing, but rcm-seed11 is done" in said
+    assert f"delete the folder {gone} and the folder trainings/rcm-seed11 of the light" in said
+    second = shutil.copytree(gone, out / "trainings" / "rcm-seed12")
+    assert main([str(STUDY), str(out), "--as-it-is"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [f"delete the folder {own} and" in line for own, line in zip(
+        (gone, second), lines, strict=True)] == [True, True]  # fmt: skip
+    for folder in (gone, second):
+        shutil.rmtree(folder)
+    assert main([str(STUDY), str(out), "--as-it-is"]) == 4, "the page is there again"
+    assert (out / "report" / "README.md").exists()
 
 
 def test_a_wrong_study_is_said(tmp_path, capsys):

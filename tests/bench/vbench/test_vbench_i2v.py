@@ -10,6 +10,7 @@ import pytest
 from vbench_stand_in import row
 
 import rcm_bench
+from rcm_bench.benchmarks.vbench import Benchmark as TextBenchmark
 from rcm_bench.benchmarks.vbench_i2v import Benchmark
 from rcm_bench.canonical import file_digest
 from rcm_bench.errors import UserError
@@ -285,6 +286,10 @@ def test_results_of_another_benchmark_are_refused(image, tmp_path):
         rcm_bench.plan(str(suite))
 
 
+def _frozen(scorer):
+    return replace(scorer, images=tuple(scorer.images))
+
+
 def test_the_benchmark_names_what_vbench_i2v_has():
     assert set(Benchmark().asked()) == set(I2V)
     assert set(Benchmark.metrics) == {*I2V_TOTALS, *I2V}
@@ -296,6 +301,12 @@ def test_the_benchmark_names_what_vbench_i2v_has():
     native, *delegated = Benchmark(device="cpu").scorers()
     assert set(native.dimensions) == set(NATIVE) & set(I2V)
     assert [s.dimension for s in delegated] == list(Benchmark().delegates())
+    assert {(s.aspect, s.images) for s in map(_frozen, delegated)} == {("16-9", ())}
+    digests = {"a.jpg": "0" * 64}
+    _, *own = Benchmark(device="cpu", aspect="1-1", images=digests).scorers()
+    assert {(s.aspect, s.images) for s in map(_frozen, own)} == {("1-1", tuple(digests))}
+    _, *text = TextBenchmark(device="cpu").scorers()
+    assert {(s.aspect, s.images) for s in map(_frozen, text)} == {(None, ())}, "begin from no image"
     (only,) = Benchmark(dimensions=("temporal_flickering",)).scorers()
     assert only.needed() == (), "all videos are scored, without the static filter"
 
