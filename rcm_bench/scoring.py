@@ -208,8 +208,9 @@ def _score_batch(
         if len(refs) > 1 and not isinstance(scorer, CellScorer):
             return [row for k, ref in refs.items() for row in _score_batch(scorer, {k: ref}, blobs)]
         text = traceback.format_exc()
-        last = str(fault) if isinstance(fault, UserError) else text.strip().splitlines()[-1]
-        message = f"{scorer.name}: {last}"
+        last = text.strip().splitlines()[-1].removeprefix(f"{type(fault).__module__}.")
+        said = str(fault) if isinstance(fault, UserError) else last
+        message = f"{scorer.name}: {said}"
         return [
             _failure(ref.item_id, ref.sample_key, "error", message, text) for ref in refs.values()
         ]

@@ -21,7 +21,7 @@ _ENCODER = [
     *("-fflags", "+bitexact", "-flags:v", "+bitexact", "-map_metadata", "-1"),
 ]
 _MAX_MESSAGE = 500
-_NICER = 10
+_NICER = 5
 
 
 def encode_video(media: Media) -> bytes:

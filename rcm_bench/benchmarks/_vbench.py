@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from rcm_bench.types import MetricInfo
+from rcm_bench.vbench import SHARES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,10 +40,6 @@ ABOUT: Mapping[str, str] = {
     "i2v_background": "DreamSim similarity of frames to the given image and to each other.",
     "camera_motion": "Share of videos whose camera moves as the prompt says.",
 }
-_PROPORTIONS = (
-    *("dynamic_degree", "object_class", "multiple_objects", "human_action", "color", "scene"),
-    "camera_motion",
-)
 ONLY_PACKAGE = (
     *("motion_smoothness", "object_class", "multiple_objects", "human_action", "color"),
     *("spatial_relationship", "scene", "temporal_style", "overall_consistency"),
@@ -75,7 +72,7 @@ def infos(
     for name in dimensions:
         found[name] = MetricInfo(
             title=name.replace("_", " ").capitalize().replace("I2v", "I2V"),
-            unit="share" if name in _PROPORTIONS else "raw score",
+            unit="share" if name in SHARES else "raw score",
             higher_is_better=True,
             about=own.get(name, ABOUT[name]) + _note(name),
             # A nearly static video scores high: the Total is never shown without it.

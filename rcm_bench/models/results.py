@@ -156,4 +156,9 @@ def _lacking(
     for name, count in gone.items():
         more = ", ..." if count > _MAX_NAMED else ""
         said.append(f"{name}: no score of {count}: {', '.join(first[name][:_MAX_NAMED])}{more}")
+    if "color" in gone:  # GenEval's results have one metric, 'correct'
+        said.append(
+            "color: VBench leaves out videos without the object, and its <name>_full_info.json "
+            "beside <name>_eval_results.json tells these from missing ones"
+        )
     return [*said, "results that lack any are taken with 'incomplete: true'"] if said else []

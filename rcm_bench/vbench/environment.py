@@ -76,7 +76,7 @@ def requirements() -> Path:
 def home() -> Path:
     """Return the folder where the environment is, or would be built."""
     if given := os.environ.get(WHERE):
-        return Path(given)
+        return Path(given).absolute()  # its interpreter is started in other folders
     return cache_folder() / f"vbench-{VERSION}-{file_digest(requirements())[:8]}"
 
 

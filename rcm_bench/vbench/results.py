@@ -15,6 +15,7 @@ from typing import Any
 
 from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.text_files import read_text
+from rcm_bench.vbench import SHARES
 from rcm_bench.vbench.dimensions import ALL, scale_of
 
 EVAL_SUFFIX, INFO_SUFFIX = "_eval_results.json", "_full_info.json"
@@ -198,6 +199,8 @@ def _video(dimension: str, row: Any, at: str) -> VideoResult:
     if not isinstance(path, str) or not path:
         raise UserError(f"{at}.video_path: expected text, got {_kind(path)}")
     value = _number(row.get("video_results"), f"{at}.video_results", "a number")
+    if dimension in SHARES and not 0 <= value <= 1:
+        raise UserError(f"{at}.video_results: expected a share from 0 to 1, got {value:g}")
     numerator, denominator = _parts(dimension, row, value, at)
     if abs(numerator / denominator - value * scale_of(dimension)) > AGREEMENT:
         raise UserError(

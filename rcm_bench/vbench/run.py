@@ -120,6 +120,7 @@ def _asked(job: Job) -> dict[str, Any]:
 
 def _process(built: Environment, job: Job, folder: Path, attempt: Path) -> tuple[Status, int]:
     """Run the process; return how it ended and its exit code."""
+    attempt = attempt.absolute()  # the process works in a folder of its own
     info, output, work = attempt / "info.json", attempt / "output", attempt / "work"
     write_info(info, job.info)
     work.mkdir()

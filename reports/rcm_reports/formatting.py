@@ -31,6 +31,13 @@ def decimals_for(low_high: Iterable[tuple[float, float]]) -> int:
     return min(max(1 - exponent, 0), 4)
 
 
+def decimals_of(values: Iterable[float]) -> int:
+    """Return the number of decimals at which no value but 0 is written as 0: 3, or up to 6."""
+    sizes = [abs(value) for value in values if known(value) and value]
+    exponent = int(f"{min(sizes, default=1.0):.1e}".split("e")[1])
+    return min(max(1 - exponent, 3), 6)
+
+
 def number(value: float | None, decimals: int) -> str:
     """Return a number with a true minus sign; a dash where there is none."""
     if value is None or not known(value):

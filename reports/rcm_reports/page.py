@@ -35,6 +35,8 @@ from rcm_reports.tradeoffs import tradeoff_charts
 from rcm_reports.verdict import verdict
 
 MAX_FAILURES = 50
+UNKNOWN = "not recorded"
+"""Stands in a protocol where nobody knows: whether brought samples share seeds, for one."""
 STYLES = ("style.css", "gallery.css")
 SCRIPTS = ("view.js", "media.js", "video.js", "table.js", "gallery.js")
 
@@ -108,6 +110,7 @@ def build_page(report: ReportInput) -> BuiltPage:
         "tradeoffs": tradeoff_charts(study),
         "gallery": gallery,
         "viewer_note": viewer_note,
+        "same_seed": UNKNOWN not in str((report.manifest.get("protocol") or {}).get("seeds")),
         "spread": spread,
         "regressions": regressions,
         "failures": _failures(report),

@@ -84,7 +84,7 @@ def _strip(album: Album, series: Series, cells: Sequence[Cell], prompt_id: str) 
         album.study.task_title(task),
         seed,
         shots,
-        f" {DOT} ".join(parts),
+        f"{_what(album, (reference, *cells), prompt_id)}: {f' {DOT} '.join(parts)}",
     )
 
 
@@ -101,6 +101,12 @@ def _telling_seed(album: Album, reference: Cell, cells: Sequence[Cell], prompt_i
         return math.fsum(gap for gap in gaps if known(gap))
 
     return max(album.seeds, key=lambda seed: (gap(seed), -seed))
+
+
+def _what(album: Album, cells: Sequence[Cell], prompt_id: str) -> str:
+    """Say what the tallies are: counts of right samples, or means of another score."""
+    values = [value for cell in cells for value in _values(album, cell, prompt_id)]
+    return "right" if all(value in (0.0, 1.0) for value in values) else "mean score"
 
 
 def _tally(album: Album, cell: Cell, prompt_id: str) -> str:

@@ -78,7 +78,8 @@ def benchmark_sections(study: Study) -> list[Section]:
         metrics = [m for m in study.metrics if m.benchmark == name and study.measured(m)]
         head = next((metric for metric in metrics if metric.headline), None)
         main = _main_table(study, head) if head else None
-        rest = [metric for metric in metrics if metric != head]
+        # Other headlines first: VBench's dynamic degree is read beside its Total.
+        rest = sorted((m for m in metrics if m != head), key=lambda metric: not metric.headline)
         parts = _parts_table(study, rest) if rest else None
         about = head.about if head else ""
         if not metrics:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rcm_reports.formatting import decimals_for, known, visible
+from rcm_reports.formatting import decimals_for, decimals_of, known, visible
 from rcm_reports.inputs import ReportInput, records
 from rcm_reports.links import gallery_link
 from rcm_reports.palette import Style, style_of
@@ -152,7 +152,8 @@ class Study:
         tables = (*self.values.items(), *self.timings.items())
         found = [value for (key, _), value in tables if key in wanted]
         if not any(known(v.low, v.high) for v in found):
-            return 0 if all(v.value == round(v.value) for v in found if known(v.value)) else 3
+            values = [v.value for v in found if known(v.value)]
+            return 0 if all(value == round(value) for value in values) else decimals_of(values)
         return decimals_for((v.low, v.high) for v in found)
 
     def measured(self, metric: Metric) -> bool:

@@ -110,7 +110,8 @@ def test_an_interrupt_keeps_every_sample_that_was_made(path, made, tmp_path, mon
 
 
 @pytest.mark.parametrize(("processors", "gigabytes", "expected"), [
-    (1, 64, 1), (2, 64, 1), (8, 64, 2), (16, 64, 4), (128, 2000, 4), (16, 9, 2), (16, 1, 1),
+    (1, 64, 1), (2, 64, 1), (10, 64, 1), (11, 64, 2), (16, 64, 3), (128, 2000, 4), (16, 9, 2),
+    (16, 1, 1),
 ])  # fmt: skip
 def test_as_many_as_the_machine_has_room_for(processors, gigabytes, expected, monkeypatch):
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": int(gigabytes * 1e9) // 4096}

@@ -103,7 +103,7 @@ def test_an_encoder_gives_way_and_an_interrupt_does_not_end_it(monkeypatch):
     assert encode_video(Media(array=video(), nfe=1, fps=16.0))
     ((pid, group, niceness),) = seen
     assert group == pid != os.getpgid(0)
-    assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 10, 19)
+    assert niceness == min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
 
 
 def test_an_encoder_that_ends_before_it_has_read_all_says_why(monkeypatch):

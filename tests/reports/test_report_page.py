@@ -15,6 +15,8 @@ from synthetic_report import MODELS, SMALL, Recipe, build
 
 from rcm_reports import render
 from rcm_reports.page import page_text
+from rcm_reports.score_tables import benchmark_sections
+from rcm_reports.study import build_study
 
 PARTS = ("verdict", "quality", "tables", "tradeoffs", "samples", "worst", "receipt")
 
@@ -242,6 +244,34 @@ def test_no_interval_is_said_and_never_zero(imageless):
     assert "no interval" in page.text
     assert "nan" not in page.source.lower().replace("finance", "")
     assert not page.all("line", class_="whisker")
+
+
+def test_seeds_that_nobody_recorded_are_not_called_the_same(run):
+    assert "Samples: same prompt, same seed" in Page(page_text(run)).text
+    protocol = {**run.manifest["protocol"], "seeds": "not recorded"}
+    brought = replace(run, manifest={**run.manifest, "protocol": protocol})
+    text = Page(page_text(brought)).text
+    assert "Samples: same prompt" in text and "same seed" not in text
+
+
+def test_a_second_headline_stands_first_among_the_parts(run):
+    """VBench's dynamic degree beside its Total: never behind what has to be scrolled to."""
+    metrics = {**run.manifest["metrics"]}
+    metrics["geneval.position"] = {**metrics["geneval.position"], "headline": True}
+    sections = benchmark_sections(
+        build_study(replace(run, manifest={**run.manifest, "metrics": metrics}))
+    )
+    (geneval,) = [section for section in sections if section.title == "GenEval"]
+    assert geneval.parts.columns[0] == "Position"
+    (usual,) = [s for s in benchmark_sections(build_study(run)) if s.title == "GenEval"]
+    assert usual.parts.columns[0] != "Position"
+
+
+def test_worst_prompts_by_a_score_are_not_called_right(run):
+    scores = run.scores.assign(value=run.scores["value"] * 0.8 + 0.1)
+    assert "right: teacher" in Page(page_text(run)).text
+    text = Page(page_text(replace(run, scores=scores))).text
+    assert "mean score: teacher" in text and "right: teacher" not in text
 
 
 def test_one_model_and_no_teacher(imageless):

@@ -11,6 +11,7 @@ from rcm_reports import write_plots, write_tables
 from rcm_reports.axes import Scale, focus, log_ticks, spread, ticks
 from rcm_reports.formatting import (
     decimals_for,
+    decimals_of,
     duration,
     half_interval,
     interval,
@@ -20,6 +21,7 @@ from rcm_reports.formatting import (
     signed,
     tick_duration,
 )
+from rcm_reports.page import page_text
 
 NAMES = ["measurements", "paired", "timing"]
 
@@ -163,6 +165,16 @@ def test_a_missing_number_is_never_zero():
     assert interval(nan, 1.0, 2) == "no interval" and half_interval(nan, nan, 2) == ""
     assert percent(nan) == duration(nan) == "\u2013"
     assert number(math.inf, 1) == "\u2013"
+
+
+def test_a_small_number_without_an_interval_is_not_written_as_zero(run):
+    assert decimals_of([0.5, 0.0, math.nan]) == decimals_of([]) == 3
+    assert decimals_of([0.5, -0.000413]) == 5 and decimals_of([1e-12]) == 6
+    key = run.measurements["metric"] == "overall"
+    small = run.measurements.assign(low=math.nan, high=math.nan)
+    small.loc[key, "value"] = 0.000413
+    page = page_text(replace(run, measurements=small))
+    assert "0.00041" in page
 
 
 def test_signs_and_rounding():

@@ -121,6 +121,10 @@ def test_camera_motion_has_three_parts(tmp_path):
             r"\[0\].video_results: expected a number, got nothing",
         ),
         (
+            {"dynamic_degree": [0.5, [{"video_path": "a-0.mp4", "video_results": 7}]]},
+            r"\[0\].video_results: expected a share from 0 to 1, got 7",
+        ),
+        (
             {"color": [0.5, [{"video_path": "a-0.mp4", "video_results": 1}] * 2]},
             r"color\[1\]\[1\]: repeats video 0: 'a-0.mp4'",
         ),

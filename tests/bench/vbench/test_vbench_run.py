@@ -69,6 +69,17 @@ def test_each_delegated_dimension_gives_every_video_its_score(dimension, built, 
     assert "Evaluation results saved" in log_end(done.folder / "log.txt")
 
 
+def test_folders_may_be_named_from_the_working_folder(built, tmp_path, rng, monkeypatch):
+    """As `run SUITE` names its own by default: runs/<suite>-<hash>."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RCM_BENCH_VBENCH", "environment")
+    monkeypatch.setenv("VBENCH_CACHE_DIR", "weights")
+    job = make_job(Path("samples"), rng)
+    done = run_dimension(environment.find(), job, Path("runs/one"))
+    assert done.status == "ok", done.message
+    assert len(done.result.videos) == len(job.videos)
+
+
 @pytest.mark.parametrize(
     ("how", "status", "why"),
     [
