@@ -174,6 +174,12 @@ def test_missing_and_unknown_suites(tmp_path):
 
 def test_hostile_yaml(tmp_path):
     path = tmp_path / "x.yaml"
+    for text in ("\0\1", 'suite: "\1"'):  # raised before anything of it is parsed
+        path.write_text(text)
+        with pytest.raises(
+            UserError, match="x.yaml: not valid YAML .*unacceptable character #x000"
+        ):
+            load_suite(str(path))
     path.write_text("[" * 100_000)
     with pytest.raises(UserError, match="nested too deeply|not valid YAML"):
         load_suite(str(path))
