@@ -129,14 +129,29 @@ def _withheld(measured: Measured, key: Key, cell: Cell, totals: bool) -> str | N
     return None
 
 
+def number_of(
+    measured: Measured, key: Key, cell: Cell, *, population: Population, totals: bool = True
+) -> Estimate:
+    """Return what is printed of a cell: its number with an interval, or none with the reason.
+
+    Args:
+        measured: The metric.
+        key: Model, sampler and steps.
+        cell: Sums of that configuration.
+        population: What the interval speaks of.
+        totals: False for a limited or incomplete run.
+    """
+    withheld = _withheld(measured, key, cell, totals)
+    if withheld is not None:
+        return Estimate(value=NAN, se=NAN, low=NAN, high=NAN, method=withheld)
+    return _estimate(cell, measured, population=population)
+
+
 def _measurement(
     context: _Context, metric: str, key: Key, cell: Cell, measured: Measured
 ) -> dict[str, Any]:
     info = context.benchmark.metrics[metric]
-    found = _estimate(cell, measured, population=context.population)
-    withheld = _withheld(measured, key, cell, context.totals)
-    if withheld is not None:
-        found = Estimate(value=NAN, se=NAN, low=NAN, high=NAN, method=withheld)
+    found = number_of(measured, key, cell, population=context.population, totals=context.totals)
     return {
         "benchmark": context.benchmark.name,
         "metric": metric,

@@ -84,6 +84,29 @@ def lab_metadata(per_task: int, seed: int) -> list[dict[str, Any]]:
     return [prompt.metadata() for prompt in grammar.prompt_set(per_task, seed)]
 
 
+def check_lab_prompts(prompts: Sequence[PromptRecord], where: str, instead: str = "") -> None:
+    """Refuse prompts that the laboratory's oracle cannot judge images by, before any is sampled.
+
+    Args:
+        prompts: The prompts of a suite.
+        where: File, line and key of the benchmark.
+        instead: What serves other prompts.
+
+    Raises:
+        UserError: Names the first that is not of the laboratory's grammar.
+    """
+    from rcm_distill.lab.grammar import parse
+
+    for prompt in prompts:
+        try:
+            parse(prompt.text)
+        except ValueError as fault:
+            raise UserError(
+                f"{where}: prompt {prompt.prompt_id}: the laboratory's oracle reads images of its "
+                f"own prompts alone ({fault}){instead}"
+            ) from None
+
+
 def read_prompt_file(path: Path, where: str) -> list[dict[str, Any]]:
     """Read ``.txt`` (one prompt a line, empty lines left out) or ``.jsonl`` (GenEval's records).
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from rcm_bench.aggregate import family_of, with_holm
+from rcm_bench.aggregate import family_of, number_of, with_holm
 from rcm_bench.comparability import (
     Difference,
     differences,
@@ -17,7 +17,6 @@ from rcm_bench.errors import UserError, unknown_name
 from rcm_bench.evidence import CellKey, Evidence
 from rcm_bench.measured import cells
 from rcm_bench.pairing import Paired, align, pair
-from rcm_bench.statistics import estimate
 
 NAN = float("nan")
 _FOUND = ("difference", "difference_low", "difference_high", "p", "p_least", "detectable")
@@ -125,12 +124,11 @@ def measurements(side: Evidence) -> pd.DataFrame:
     """Return the headline numbers of one side with their intervals; none where it is not whole."""
     rows = []
     for name, metric in side.metrics.items():
-        kind = metric.measured.kind
-        if kind == "exact" or not metric.info.headline or not side.whole:
+        if metric.measured.kind == "exact" or not metric.info.headline or not side.whole:
             continue
         benchmark, _, title = name.partition(".")
         for key, cell in cells(metric.measured).items():
-            found = estimate(cell.clusters.take(cell.clusters.denominator.sum(1) > 0), kind=kind)
+            found = number_of(metric.measured, key, cell, population=side.population)
             rows.append(
                 {
                     **{"benchmark": benchmark, "metric": title, "model": key[0], "steps": key[2]},

@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -61,6 +61,18 @@ def nothing_sampled(root: Path, index: Index) -> UserError:
         return UserError(
             f"{root}: no sample of it is there; {index.faults[0]}"
             f"{' and others' if len(index.faults) > 1 else ''}; sample again with: run"
+        )
+    said = Counter(
+        str(record["message"])
+        for records in index.failures.values()
+        for record in records[-1:]
+        if record.get("stage") == "sample"
+    )
+    if said:
+        ((often, times),) = said.most_common(1)
+        return UserError(
+            f"{root}: no sample could be made; {times} of {said.total()} failed with: {often}; "
+            f"the others are told by: status {root}"
         )
     return UserError(f"{root}: nothing has been sampled yet; start with: run")
 

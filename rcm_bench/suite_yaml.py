@@ -53,7 +53,10 @@ def read_yaml(path: Path) -> Document:
             holds a key twice.
     """
     text = read_text(path, max_bytes=MAX_BYTES)
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as fault:  # a character that YAML does not allow
+        raise UserError(_spell(path, fault)) from None
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):

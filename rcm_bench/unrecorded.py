@@ -125,9 +125,22 @@ def remarks(plan: "Plan") -> list[str]:
     for name, identity in plan.identities.items():
         for steps, texts in identity.get("remarks", {}).items() if is_brought(identity) else ():
             said += [f"{name} at {steps} steps, as brought: {text}." for text in texts]
+    said += _twice(plan)
     names = _listed([gap.model for gap in found])
     return [*said, f"Times and network evaluations of {names} are not known: they were not "
             "sampled here."]  # fmt: skip
+
+
+def _twice(plan: "Plan") -> list[str]:
+    """Say where the very same files were brought twice: most likely one path too many is wrong."""
+    by_files: dict[str, list[str]] = {}
+    for name, identity in plan.identities.items():
+        for steps, files in identity.get("files", {}).items() if is_brought(identity) else ():
+            by_files.setdefault(str(files), []).append(
+                f"{name} at {steps} step{'s' * (steps != '1')}"
+            )
+    alike = [names for names in by_files.values() if len(names) > 1]
+    return [f"{_listed(names)} are the very same files: what was brought twice?" for names in alike]
 
 
 def unverified(plan: "Plan") -> set[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rcm_bench.measured import Failures, Measured
-    from rcm_bench.types import Scorer
+    from rcm_bench.types import PromptRecord, Scorer
 
 ATTRIBUTES = ("color", "place", "size", "background")
 FEW = 4
@@ -165,6 +165,20 @@ class Benchmark:
         from rcm_bench.scorers.lab import Scorer
 
         return Scorer()
+
+    def check_prompts(self, prompts: "Sequence[PromptRecord]", where: str) -> None:
+        """Refuse prompts that are not the laboratory's, before anything is sampled.
+
+        Args:
+            prompts: The prompts of the suite.
+            where: File, line and key of the benchmark.
+
+        Raises:
+            UserError: Names the first.
+        """
+        from rcm_bench.prompt_sets import check_lab_prompts
+
+        check_lab_prompts(prompts, where, "; 'feature_diversity' measures that of any images")
 
     def measure(
         self,

@@ -10,6 +10,7 @@ from rcm_bench.bring.scored import ScoredElsewhere
 from rcm_bench.detectors.settings import ColourSettings, Mask2FormerSettings
 from rcm_bench.errors import UserError
 from rcm_bench.geneval_rules import TASKS
+from rcm_bench.prompt_sets import check_lab_prompts
 from rcm_bench.types import MetricInfo
 
 if TYPE_CHECKING:
@@ -111,6 +112,14 @@ class Benchmark:
         if isinstance(self.detector, str):
             if self.colours is not None:
                 raise UserError(f"{where}.colours: belongs to 'detector: {{kind: mask2former}}'")
+            instead = "; real images need 'detector: {kind: mask2former, ...}'"
+            check_lab_prompts(prompts, where, instead)
+            if foreign := [p for p in prompts if p.task not in TASKS]:
+                raise UserError(
+                    f"{where}: prompt {foreign[0].prompt_id}: expected a task of GenEval "
+                    f"({', '.join(TASKS)}), got '{foreign[0].task}'; lines of a .jsonl have it "
+                    "under 'tag'"
+                )
             return
         if isinstance(self.detector, ScoredElsewhere):  # its rows are held to the prompts
             return

@@ -19,6 +19,7 @@ from rcm_bench.diffusion.digests import cache_folder
 from rcm_bench.errors import MissingError, UserError
 from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V, WEIGHTS
 from rcm_bench.vbench.prompts import INFO_NAME
+from rcm_bench.vbench.whence import told
 
 VERSION = "0.1.5"
 WHERE = "RCM_BENCH_VBENCH"
@@ -225,9 +226,11 @@ def _dimension(name: str, environment: Environment) -> Finding:
             mend = BUILD
     elif missing:
         found = f"no weights: {missing[0]}"
-        mend = f"put {', '.join(p.name for p in missing)} of VBench's model list there"
-    else:
+        mend = f"put there {told(missing)}"
+    elif WEIGHTS[name]:
         found = f"weights in {weights_folder()}"
+    else:
+        found = "fetches its weights itself when it runs"
     text = "; ".join(part for part in (found, unverified) if part)
     good = fault is None and not missing
     return Finding(name=f"VBench {name}", good=good, found=text, mend=mend)

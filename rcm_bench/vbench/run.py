@@ -32,6 +32,7 @@ from rcm_bench.vbench.results import (
 )
 from rcm_bench.vbench.staging import stage
 from rcm_bench.vbench.submission import write_info, write_json
+from rcm_bench.vbench.whence import told
 
 NAME = "vbench"
 LOG_LINES, LOG_BYTES = 40, 16_384
@@ -101,8 +102,9 @@ def check_available(dimension: str, built: Environment | None = None) -> None:
     missing = environment.missing_weights(dimension)
     if missing:
         raise MissingError(
-            f"VBench's {dimension}: no weights at {missing[0]}; the package would fetch them "
-            "while it runs; put them there, or name their folder as VBENCH_CACHE_DIR"
+            f"VBench's {dimension}: no weights at {' and '.join(map(str, missing))}; the package "
+            "would fetch them while it runs; put them there, or name their folder as "
+            f"VBENCH_CACHE_DIR ({told(missing)})"
         )
 
 

@@ -13,6 +13,7 @@ from rcm_bench.cli import app
 from rcm_bench.comparability import differences, doubts, model_differences, obstacles
 from rcm_bench.errors import UserError
 from rcm_bench.evidence import run_evidence
+from rcm_bench.run_pairs import measurements
 
 ELSEWHERE = "".join(f"another prompt {i}\n" for i in range(24))
 
@@ -46,6 +47,22 @@ def test_pairs_are_those_of_the_runs_own_table(runs):
     assert len(both) == len(own) == 3
     for column in ("difference", "difference_low", "difference_high", "p"):
         assert list(both[column]) == pytest.approx(list(both[f"{column}_2"]), rel=1e-9)
+
+
+@pytest.mark.parametrize("population", ["new prompts", "same prompts"])
+def test_a_runs_numbers_have_the_intervals_of_its_own_table(runs, population):
+    """Beside published ones they stood with intervals of new prompts, whatever the run says."""
+    import pandas as pd
+
+    given = f"steps: [1, 2]\nprotocol: {{population: {population}}}\n"
+    folder = runs(**{"steps: [1, 2]\n": given})
+    own = pd.read_csv(folder / "tables" / "measurements.csv")
+    both = own.merge(
+        measurements(run_evidence(folder)), on=["benchmark", "metric", "model", "steps"]
+    )
+    assert len(both) == 4 and (both["low_x"] < both["high_x"]).all()
+    for column in ("value", "low", "high"):
+        assert list(both[f"{column}_x"]) == pytest.approx(list(both[f"{column}_y"]), rel=1e-12)
 
 
 def test_other_weights_are_what_is_compared(runs):

@@ -125,6 +125,21 @@ def test_failures_stop(suite, tmp_path):
     ]  # fmt: skip
 
 
+def test_a_run_whose_every_sample_failed_says_why(suite, tmp_path, monkeypatch):
+    """It said that nothing had been sampled yet, and to start with: run."""
+
+    def refuse(self, items):
+        raise ValueError("height must be divisible by 8")
+        yield
+
+    monkeypatch.setattr("rcm_fake.Model.generate", refuse)
+    why = "no sample could be made; 72 of 72 failed with: ValueError: height must be divisible by 8"
+    with pytest.raises(UserError, match=why):
+        run(str(suite()), tmp_path / "out")
+    with pytest.raises(UserError, match=why):
+        report(tmp_path / "out")
+
+
 def test_score_zero_counts_missing_samples_as_wrong(suite, tmp_path):
     plain = {"level: 0.9": "level: 0.9, fail_on: number 3"}
     out = run(str(suite(**plain)), tmp_path / "a").measurements

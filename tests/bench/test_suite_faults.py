@@ -2,6 +2,7 @@
 
 import pytest
 
+import rcm_bench
 from rcm_bench.errors import UserError
 from rcm_bench.prepare import prepare
 from rcm_bench.suite_load import load_suite
@@ -173,6 +174,12 @@ def test_missing_and_unknown_suites(tmp_path):
 
 def test_hostile_yaml(tmp_path):
     path = tmp_path / "x.yaml"
+    for text in ("\0\1", 'suite: "\1"'):  # raised before anything of it is parsed
+        path.write_text(text)
+        with pytest.raises(
+            UserError, match="x.yaml: not valid YAML .*unacceptable character #x000"
+        ):
+            load_suite(str(path))
     path.write_text("[" * 100_000)
     with pytest.raises(UserError, match="nested too deeply|not valid YAML"):
         load_suite(str(path))
@@ -231,3 +238,24 @@ def test_settings_of_benchmarks_are_strict(suite):
         "DIR/tiny.yaml:10: benchmarks.geneval: unknown key 'detektor'. Available: colours, "
         "detector. Did you mean 'detector'?"
     )
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "prompts", "said"),
+    [
+        ("geneval: {}", "{set: geneval}", "its own prompts alone .*'detector: {kind: mask2former"),
+        ("geneval: {}", "{file: prompts.txt}", "its own prompts alone .*unknown word 'prompt'"),
+        ("diversity: {}", "{set: geneval}", "its own prompts alone .*'feature_diversity' measures"),
+        ("geneval: {}", "{file: lab.txt}", "expected a task of GenEval .*, got 'prompt'; lines of"),
+    ],
+)
+def test_the_laboratorys_oracle_refuses_other_prompts_before_sampling(
+    suite, tmp_path, benchmark, prompts, said
+):
+    """Hours of sampling a real model must not end in scores that are all missing."""
+    (tmp_path / "lab.txt").write_text("a photo of a circle\n")
+    path = suite(**{"brightness: {}": benchmark,
+                    "{file: prompts.txt, samples_per_prompt: 3}": prompts})  # fmt: skip
+    with pytest.raises(UserError, match=f"benchmarks.{benchmark[:-4]}: prompt .*{said}"):
+        rcm_bench.run(str(path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

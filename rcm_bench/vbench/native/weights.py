@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.errors import MissingError, UserError, check_all
+from rcm_bench.vbench.whence import told
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,7 +94,8 @@ class WeightFiles:
         try:
             found = remembered_digest(path)
         except FileNotFoundError as fault:
-            raise MissingError(f"{path}: cannot be read ({fault.strerror})") from None
+            said = f"{path}: cannot be read ({fault.strerror}; {told([path])})"
+            raise MissingError(said) from None
         except OSError as fault:
             raise UserError(f"{path}: cannot be read ({fault.strerror})") from None
         expected = self.digest(name)

@@ -87,6 +87,19 @@ def test_what_nobody_recorded_is_unknown(bring, tmp_path, drawn):
     assert not compared.paired["verified"].any()
 
 
+def test_the_same_files_brought_twice_are_said(bring, tmp_path, drawn):
+    """A path that was not changed for a second number of steps gives a tie that means nothing."""
+    path = bring()
+    outcome = rcm_bench.run(str(path), tmp_path / "first")
+    assert not any("very same files" in remark for remark in outcome.remarks)
+    shutil.rmtree(tmp_path / "student/2")
+    shutil.copytree(tmp_path / "student/1", tmp_path / "student/2")
+    outcome = rcm_bench.run(str(path), tmp_path / "out")
+    said = "student at 1 step and student at 2 steps are the very same files: what was brought"
+    assert any(remark.startswith(said) for remark in outcome.remarks)
+    assert said in (tmp_path / "out/report/index.html").read_text()
+
+
 def test_what_the_user_states_is_recorded(bring, tmp_path):
     stated = (
         'recorded: {checkpoint: mine-1, seeds: "42", noise: CUDA, rewriting: none, '

@@ -11,7 +11,8 @@ import rcm_bench
 from rcm_bench.errors import UserError
 from rcm_bench.vbench import environment
 from rcm_bench.vbench.__main__ import main
-from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V
+from rcm_bench.vbench.dimensions import DELEGATED, I2V_OWN, T2V, WEIGHTS
+from rcm_bench.vbench.whence import UNKNOWN, WHENCE, told
 
 
 def test_doctor_names_what_is_missing_and_the_command_that_mends_it(built, monkeypatch, tmp_path):
@@ -28,7 +29,7 @@ def test_doctor_names_what_is_missing_and_the_command_that_mends_it(built, monke
     (built.root / environment.MARKER).write_text(json.dumps({"faults": faults}))
     found = {f.name: f for f in environment.findings()}
     assert not found["VBench motion_smoothness"].good
-    assert "amt-s.pth" in found["VBench motion_smoothness"].mend
+    assert "amt-s.pth: 0.01 GB, https:" in found["VBench motion_smoothness"].mend
     assert found["VBench scene"].mend == environment.BUILD
     assert "detectron2@git" in found["VBench color"].mend
     assert (
@@ -148,3 +149,13 @@ def test_nothing_of_the_harness_reaches_the_packages_python(monkeypatch):
     variables = environment.variables()
     assert not {"PYTHONPATH", "VIRTUAL_ENV"} & set(variables)
     assert variables["PYTHONNOUSERSITE"] == "1" and variables["PATH"] == os.environ["PATH"]
+
+
+def test_every_file_of_weights_is_told_where_it_is(built):
+    names = {name for files in WEIGHTS.values() for name in files}
+    assert names == set(WHENCE)
+    assert not [name for name in names if UNKNOWN in told([built.root / name])]
+    found = {f.name: f for f in environment.findings()}
+    # DreamSim and CoTracker bring theirs: the folder that we look into has none of them.
+    for name in ("i2v_background", "camera_motion"):
+        assert found[f"VBench {name}"].found.startswith("fetches its weights itself when it runs")

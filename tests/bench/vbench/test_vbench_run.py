@@ -232,7 +232,7 @@ def test_what_cannot_run_is_refused_before_a_process_starts(built, tmp_path, rng
     with pytest.raises(UserError, match="scene cannot be imported in .*No module named 'x'"):
         run_dimension(broken, job, out)
     (environment.weights_folder() / WEIGHTS["scene"][0]).unlink()
-    with pytest.raises(UserError, match="scene: no weights at .*tag2text_swin_14m.pth"):
+    with pytest.raises(UserError, match="scene: no weights at .*tag2text_swin_14m.pth: https:"):
         run_dimension(built, make_job(tmp_path / "samples", rng), out)
     assert not out.exists()
 
