@@ -193,6 +193,7 @@ def report_input(
     Raises:
         UserError: Nothing has been sampled yet.
     """
+    from rcm_bench.posters import poster_of
     from rcm_reports import ReportInput
 
     plan, store = run.plan, run.store
@@ -224,6 +225,7 @@ def report_input(
         run_dir=store.root,
         published=published_rows(plan.suite, run.benchmarks, store.manifest["protocol"]),
         throughput=throughput_table(plan, index),
+        poster=poster_of,
     )
 
 

@@ -94,6 +94,7 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
     Raises:
         UserError: A run holds nothing, or was made under another protocol.
     """
+    from rcm_bench.posters import poster_of
     from rcm_reports import ReportInput
 
     for other in runs[1:]:
@@ -124,6 +125,7 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
         failures=pd.concat([part.failures for part in parts], ignore_index=True),
         timings=pd.concat([part.timings for part in parts], ignore_index=True),
         run_dir=runs[0].store.root,
+        poster=poster_of,
     )
 
 

@@ -1,6 +1,6 @@
 """What a report is made from: the receipt of a run and its tables."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class ReportInput:
             how they are printed. They have no interval and are part of no comparison.
         throughput: One row per model and steps: parts, memory, rates, speed-ups, and ``reasons``
             for what is not there.
+        poster: Gives an image of a video that the page shows and whose row of ``samples`` names no
+            ``poster``; None for none.
 
     Raises:
         ValueError: A table has rows but lacks a column that the report needs.
@@ -58,6 +60,7 @@ class ReportInput:
     run_dir: Path
     published: pd.DataFrame = field(default_factory=pd.DataFrame)
     throughput: pd.DataFrame = field(default_factory=pd.DataFrame)
+    poster: Callable[[Path], Path | None] | None = None
 
     def __post_init__(self) -> None:
         """Refuse tables that lack columns, by name, before anything is written."""

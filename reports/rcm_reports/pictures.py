@@ -1,7 +1,7 @@
 """Stored samples as the page shows them: a thumbnail, a file beside the page, what scores say."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,6 +73,7 @@ class Album:
         judged: Judgements by item.
         prompts: Text and task by prompt, in the order of the plan.
         shots: What the page shows so far, in order.
+        poster: Gives an image of a video whose row names none.
     """
 
     study: Study
@@ -81,6 +82,7 @@ class Album:
     judged: Mapping[str, Judgement]
     prompts: Mapping[str, tuple[str, str]]
     shots: dict[Place, Shot] = field(default_factory=dict)
+    poster: Callable[[Path], Path | None] | None = None
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -148,6 +150,8 @@ class Album:
         if file is None:
             return NOTHING
         image = file.path if file.kind == "image" else blob_path(self.run_dir, row, "poster")
+        if image is None and self.poster is not None:
+            image = self.poster(file.path)
         return thumbnail(image) or NOTHING
 
     def _caption(self, cell: Cell, state: State, judged: Judgement) -> str:
@@ -174,6 +178,7 @@ def album(report: ReportInput, study: Study) -> Album:
         rows=rows,
         judged=judgements(report, study),
         prompts=prompts,
+        poster=report.poster,
     )
 
 

@@ -150,6 +150,8 @@ def test_a_whole_run(wan, tmp_path, monkeypatch):
     assert "deviation_decode: computed as diffusers has it, or in float32" in student["reasons"]
     page = (out / "report" / "index.html").read_text()
     assert "Throughput" in page and "nothing is published for this size" in page
+    assert page.count("data:image/webp") >= len(table), "a still picture of each video"
+    assert len(list((out / "posters").iterdir())) == len(table)
     assert "Not there, and why:" in (out / "tables" / "throughput.md").read_text()
 
 
