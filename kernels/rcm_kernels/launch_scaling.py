@@ -13,7 +13,7 @@ from torch import Tensor
 from rcm_kernels.launch_arguments import grid, padded
 from rcm_kernels.reference import Tangents, Triple
 from rcm_kernels.tensors import last_contiguous, on_device, strides_of
-from rcm_kernels.triton_scaling import find_largest, scale_values
+from rcm_kernels.triton_scaling import find_exponents, scale_values
 
 
 class Scaled(NamedTuple):
@@ -35,14 +35,14 @@ def scaled(primals: Triple, tangents: Tangents, scale: float, key_lengths: Tenso
         for x in (value, tangents[2])
     )
     assert narrow is not None
-    largest = torch.zeros(batch, groups, 6, device=query.device, dtype=torch.float32)
+    exponents = torch.zeros(batch, groups, 6, device=query.device, dtype=torch.int32)
     factors = torch.empty(batch, groups, 2, device=query.device, dtype=torch.float32)
     # 16 K elements, 128 a thread of four warps: reading memory is all there is to do.
     block = max(16, 2**14 // padded(max(head_size, value_size)))
     with on_device(query.device):
-        find_largest[grid(max(num_queries, num_keys), block, batch * heads)](
+        find_exponents[grid(max(num_queries, num_keys), block, batch * heads)](
             *inputs,
-            largest,
+            exponents,
             key_lengths,
             *map(strides_of, inputs),
             heads,
@@ -58,7 +58,7 @@ def scaled(primals: Triple, tangents: Tangents, scale: float, key_lengths: Tenso
         scale_values[grid(num_keys, block, batch * groups)](
             inputs[2],
             inputs[5],
-            largest,
+            exponents,
             key_lengths,
             narrow,
             narrow_tangent,

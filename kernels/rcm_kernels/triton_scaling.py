@@ -26,34 +26,37 @@ from rcm_kernels.tiles import load_tile, store_tile
 
 WEIGHT = tl.constexpr(12)  # log2 of the largest p'
 _VALUE = tl.constexpr(15)  # log2 of what |V'| and |tV'| stay under
+BIAS = tl.constexpr(126)  # of the exponents: what float32 stores, of numbers from 1/2 to 1
 
 
 @triton.jit
 def _raise_to(
-    LARGEST, X, strides, batch, head, row, num_rows,
+    EXPONENT, X, strides, batch, head, row, num_rows,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, BLOCK_SIZE: tl.constexpr,
 ):  # fmt: skip
-    """Let ``LARGEST`` be no less than any finite magnitude of a tile of X."""
+    """Let ``EXPONENT`` be no less than that of any finite number of a tile of X."""
     if X is not None:
         tile = load_tile(
             X, strides, batch, head, row, num_rows, SIZE, BLOCK, BLOCK_SIZE, True, False
         )
         size = tl.abs(tile.to(tl.float32))
-        tl.atomic_max(LARGEST, tl.max(tl.where(size < float("inf"), size, 0.0)))
+        largest = tl.max(tl.where(size < float("inf"), size, 0.0))
+        tl.atomic_max(EXPONENT, largest.to(tl.int32, bitcast=True) >> 23, sem="relaxed")
 
 
 @triton.jit
-def find_largest(
-    Q, K, V, TQ, TK, TV, LARGEST, LENGTHS,
+def find_exponents(
+    Q, K, V, TQ, TK, TV, EXPONENTS, LENGTHS,
     q_strides, k_strides, v_strides, tq_strides, tk_strides, tv_strides,
     num_heads, heads_per_group, num_queries, num_keys,
     D: tl.constexpr, E: tl.constexpr,
     BLOCK: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
-    """Raise LARGEST (B, G, 6), zeros before, to the largest magnitudes of the six inputs.
+    """Raise EXPONENTS (B, G, 6), zeros before, to those of the largest numbers of the six inputs.
 
-    Keys beyond LENGTHS do not count. A program takes a block of the queries of one head; that of
-    the first head of a group takes the keys and values, too.
+    An exponent is the least n >= 0 with |x| < 2^(n - BIAS). Keys beyond LENGTHS do not count. A
+    program takes a block of the queries of one head; that of the first head of a group takes the
+    keys and values, too.
     """
     num_blocks = tl.cdiv(tl.maximum(num_queries, num_keys), BLOCK)
     row = tl.program_id(0) % num_blocks * BLOCK
@@ -61,24 +64,18 @@ def find_largest(
     batch = batch_head // num_heads
     head = batch_head % num_heads
     group = head // heads_per_group
-    largest = LARGEST + (batch * (num_heads // heads_per_group) + group) * 6
+    exponents = EXPONENTS + (batch * (num_heads // heads_per_group) + group) * 6
     if row < num_queries:
-        _raise_to(largest, Q, q_strides, batch, head, row, num_queries, D, BLOCK, BLOCK_D)
-        _raise_to(largest + 3, TQ, tq_strides, batch, head, row, num_queries, D, BLOCK, BLOCK_D)
+        _raise_to(exponents, Q, q_strides, batch, head, row, num_queries, D, BLOCK, BLOCK_D)
+        _raise_to(exponents + 3, TQ, tq_strides, batch, head, row, num_queries, D, BLOCK, BLOCK_D)
     length = num_keys
     if LENGTHS is not None:
         length = tl.minimum(num_keys, tl.load(LENGTHS + batch).to(tl.int32))
     if (row < length) & (head % heads_per_group == 0):
-        _raise_to(largest + 1, K, k_strides, batch, group, row, length, D, BLOCK, BLOCK_D)
-        _raise_to(largest + 4, TK, tk_strides, batch, group, row, length, D, BLOCK, BLOCK_D)
-        _raise_to(largest + 2, V, v_strides, batch, group, row, length, E, BLOCK, BLOCK_E)
-        _raise_to(largest + 5, TV, tv_strides, batch, group, row, length, E, BLOCK, BLOCK_E)
-
-
-@triton.jit
-def _exponent(x):
-    """Return the least n >= -126 with x < 2^n, for finite x >= 0."""
-    return (x.to(tl.int32, bitcast=True) >> 23) - 126
+        _raise_to(exponents + 1, K, k_strides, batch, group, row, length, D, BLOCK, BLOCK_D)
+        _raise_to(exponents + 4, TK, tk_strides, batch, group, row, length, D, BLOCK, BLOCK_D)
+        _raise_to(exponents + 2, V, v_strides, batch, group, row, length, E, BLOCK, BLOCK_E)
+        _raise_to(exponents + 5, TV, tv_strides, batch, group, row, length, E, BLOCK, BLOCK_E)
 
 
 @triton.jit
@@ -88,14 +85,14 @@ def _power(n):
 
 
 @triton.jit
-def _exponents(largest, scale_exponent):
-    """Return v and v + e, both within what float32 holds, from the six largest magnitudes."""
-    q = _exponent(tl.load(largest))
-    k = _exponent(tl.load(largest + 1))
-    v = _exponent(tl.load(largest + 2))
-    tq = _exponent(tl.load(largest + 3))
-    tk = _exponent(tl.load(largest + 4))
-    tv = _exponent(tl.load(largest + 5))
+def _scales(exponents, scale_exponent):
+    """Return v and v + e; both powers and that of e are within what float32 holds."""
+    q = tl.load(exponents) - BIAS
+    k = tl.load(exponents + 1) - BIAS
+    v = tl.load(exponents + 2) - BIAS
+    tq = tl.load(exponents + 3) - BIAS
+    tk = tl.load(exponents + 4) - BIAS
+    tv = tl.load(exponents + 5) - BIAS
     # A sum of two, and the distance of two such sums: 2 more.
     bound = tl.maximum(tq + k, q + tk) + scale_exponent + 2
     v = tl.maximum(v, tl.maximum(tv, 0) - 100)
@@ -107,14 +104,14 @@ def _exponents(largest, scale_exponent):
 # A new scale compiles nothing.
 @triton.jit(do_not_specialize=["scale_exponent"])
 def scale_values(
-    V, TV, LARGEST, LENGTHS, SCALED_V, SCALED_TV, FACTORS,
+    V, TV, EXPONENTS, LENGTHS, SCALED_V, SCALED_TV, FACTORS,
     v_strides, tv_strides, scaled_v_strides, scaled_tv_strides,
     scale_exponent, num_groups, num_keys,
     E: tl.constexpr, BLOCK: tl.constexpr, BLOCK_E: tl.constexpr,
 ):  # fmt: skip
     """Write V' and tV', zero beyond LENGTHS, and FACTORS (B, G, 2): 2^v and 2^e.
 
-    ``scale_exponent`` is the least n with scale D < 2^n.
+    EXPONENTS are those of ``find_exponents``, ``scale_exponent`` is the least n with scale D < 2^n.
     """
     num_blocks = tl.cdiv(num_keys, BLOCK)
     row = tl.program_id(0) % num_blocks * BLOCK
@@ -124,7 +121,7 @@ def scale_values(
     length = num_keys
     if LENGTHS is not None:
         length = tl.minimum(num_keys, tl.load(LENGTHS + batch).to(tl.int32))
-    v, tangent = _exponents(LARGEST + batch_group * 6, scale_exponent)
+    v, tangent = _scales(EXPONENTS + batch_group * 6, scale_exponent)
     x = load_tile(V, v_strides, batch, group, row, length, E, BLOCK, BLOCK_E, True, False)
     x = x.to(tl.float32) * _power(-v)
     store_tile(SCALED_V, scaled_v_strides, batch, group, row, num_keys, x, E, BLOCK, BLOCK_E)
