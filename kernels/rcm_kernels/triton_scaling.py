@@ -95,7 +95,7 @@ def _scales(exponents, scale_exponent):
     tv = tl.load(exponents + 5) - BIAS
     # A sum of two, and the distance of two such sums: 2 more.
     bound = tl.maximum(tq + k, q + tk) + scale_exponent + 2
-    v = tl.maximum(v, tl.maximum(tv, 0) - 100)
+    v = tl.maximum(v, tl.maximum(tv, _VALUE) - 126)  # V below 2^-126 tV leaves the top of its range
     e = tl.minimum(tl.maximum(tl.maximum(bound, tv - v), -126), 126)
     v -= _VALUE
     return v, tl.minimum(tl.maximum(v + e, -126), 126)

@@ -19,7 +19,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from rcm_kernels import api, budget, choice, launch
 from rcm_kernels.cases import LAWS, Case, draw
 from rcm_kernels.check import Candidate, check
-from rcm_kernels.configurations import TABLE, Configuration
+from rcm_kernels.configurations import TABLE, Configuration, gpu_class
 from rcm_kernels.golden import plain_results
 from rcm_kernels.launch_scaling import scaled
 from rcm_kernels.launches import counted_launches
@@ -223,8 +223,7 @@ CASES = [
 @pytest.mark.long
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_outputs_and_gradients_are_within_the_budget(rng, monkeypatch, case):
-    kind = "interpreter" if INTERPRETED else "hopper"
-    monkeypatch.setattr(choice, "FLOAT16_PRODUCTS", frozenset([kind]))
+    monkeypatch.setattr(choice, "FLOAT16_PRODUCTS", frozenset([gpu_class(torch.device(DEVICE))]))
     monkeypatch.setattr(choice, "_FEWEST_KEYS", 1)
     functions = [partial(f, impl="triton") for f in (api.attention, api.attention_with_tangent)]
     candidate = Candidate("float16 products", *functions)
