@@ -42,7 +42,6 @@ from rcm_kernels.triton_scaling import WEIGHT
 # Triton 3.8 renamed it.
 _copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 
-
 ROWS = gl.constexpr(64)  # of a consumer: one warpgroup's share of a wgmma
 
 
