@@ -240,6 +240,7 @@ def _consume(
     q_tiles, k_tiles, v_tiles, tq_tiles, tk_tiles, tv_tiles = buffers
     q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
     num_keys, num_blocks, num_queries, exponent = sizes
+    scale = exponent * 0.6931471805599453
     OUT, TO, LSE, MU, FACTORS = outputs
     LOWER: gl.constexpr = 0 if FACTORS is None else WEIGHT
     first_tile, num_mine, stride = tiles
@@ -273,7 +274,7 @@ def _consume(
         p = gl.exp2(s * exponent - m[:, None])
         place = _place(first_tile + i * stride, heads)
         factor, tangent_factor = _factors(FACTORS, place, heads)
-        tangent_scale = exponent * 0.6931471805599453 / tangent_factor
+        tangent_scale = scale / tangent_factor
         centre = gl.sum(p * ts, 1) * tangent_scale / gl.sum(p, 1)
         p_low, rounded = _narrow(p, DTYPE)
         mass = gl.sum(rounded, 1)
