@@ -3,9 +3,9 @@
 
 Shape legend: M = 128 queries of a program, 64 for each consumer; N a block of keys, D head size.
 
-The arithmetic is that of ``triton_forward`` (same centre, same rounding), for one case: all three
-tangents, no mask, heads of size 64 or 128. A producer warp fills rings of K, tK and V, tV by TMA.
-Two consumers of four warps own 64 rows each and take turns at the tensor cores: in its turn a
+The arithmetic is that of ``triton_forward`` (same centre, rounding and factors), for one case: all
+three tangents, no mask, heads of size 64 or 128. A producer warp fills rings of K, tK and V, tV by
+TMA. Two consumers of four warps own 64 rows each and take turns at the tensor cores: in its turn a
 consumer issues the three products of block j with V and, behind them, the three scores of block
 j + 1; it forms p and h of block j + 1 while the other has its turn.
 
@@ -37,6 +37,8 @@ from triton.experimental.gluon.language.nvidia.hopper import (
     warpgroup_mma_wait,
 )
 
+from rcm_kernels.triton_scaling import WEIGHT
+
 # Triton 3.8 renamed it.
 _copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
 
@@ -51,6 +53,17 @@ def _place(tile, heads):
     head = batch_head % num_heads
     first_row = tile % num_row_blocks * (2 * ROWS)
     return batch_head // num_heads, head, head // heads_per_group, first_row
+
+
+@gluon.jit
+def _factors(FACTORS, place, heads):
+    """Return what V and, beyond it, tV were divided by."""
+    factor, tangent_factor = 1.0, 1.0
+    if FACTORS is not None:
+        batch, head, group, first_row = place
+        factors = FACTORS + (batch * (heads[1] // heads[2]) + group) * 2
+        factor, tangent_factor = gl.load(factors), gl.load(factors + 1)
+    return factor, tangent_factor
 
 
 @gluon.jit
@@ -153,6 +166,8 @@ def _step(
     barriers,
     num_keys,
     exponent,
+    tangent_scale,
+    LOWER: gl.constexpr,
     D: gl.constexpr,
     BLOCK_N: gl.constexpr,
     STAGES: gl.constexpr,
@@ -164,8 +179,7 @@ def _step(
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
-    DTYPE: gl.constexpr = k_tiles.dtype
-    scale = exponent * 0.6931471805599453
+    DTYPE: gl.constexpr = v_tiles.dtype
     zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
     slot = b % STAGES
     next_slot = (b + 1) % STAGES
@@ -191,7 +205,7 @@ def _step(
     if CHECK:
         columns = next_row + _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
         s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
-    new_m = gl.maximum(m, gl.max(s, 1) * exponent)
+    new_m = gl.maximum(m, gl.max(s, 1) * exponent - LOWER)
     p = gl.exp2(s * exponent - new_m[:, None])
     fade = gl.exp2(m - new_m)
     p_low, rounded = _narrow(p, DTYPE)
@@ -201,7 +215,7 @@ def _step(
     tangent = tangent * wide_fade
     ts = warpgroup_mma_wait(0, deps=(ts,))
     mbarrier.arrive(k_empty.index(next_slot))
-    h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+    h_low, rounded = _narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
     r = r * fade + gl.sum(rounded, 1)
     p_low = gl.convert_layout(p_low, LEFT)
     h_low = gl.convert_layout(h_low, LEFT)
@@ -227,13 +241,15 @@ def _consume(
     q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
     num_keys, num_blocks, num_queries, exponent = sizes
     scale = exponent * 0.6931471805599453
+    OUT, TO, LSE, MU, FACTORS = outputs
+    LOWER: gl.constexpr = 0 if FACTORS is None else WEIGHT
     first_tile, num_mine, stride = tiles
     SCORES: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, BLOCK_N, 16])
     WIDE: gl.constexpr = gl.NVMMADistributedLayout([3, 0], [4, 1], [16, D, 16])
     LEFT: gl.constexpr = gl.DotOperandLayout(0, WIDE, 2)
     score_rows: gl.constexpr = gl.SliceLayout(1, SCORES)
     wide_rows: gl.constexpr = gl.SliceLayout(1, WIDE)
-    DTYPE: gl.constexpr = q_tiles.dtype
+    DTYPE: gl.constexpr = v_tiles.dtype
     zeros = gl.zeros([ROWS, BLOCK_N], gl.float32, SCORES)
 
     for i in range(num_mine):
@@ -254,12 +270,15 @@ def _consume(
         if num_keys < BLOCK_N:
             columns = _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
             s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
-        m = gl.max(s, 1) * exponent
+        m = gl.max(s, 1) * exponent - LOWER
         p = gl.exp2(s * exponent - m[:, None])
-        centre = gl.sum(p * ts, 1) * scale / gl.sum(p, 1)
+        place = _place(first_tile + i * stride, heads)
+        factor, tangent_factor = _factors(FACTORS, place, heads)
+        tangent_scale = scale / tangent_factor
+        centre = gl.sum(p * ts, 1) * tangent_scale / gl.sum(p, 1)
         p_low, rounded = _narrow(p, DTYPE)
         mass = gl.sum(rounded, 1)
-        h_low, rounded = _narrow(p * (ts * scale - centre[:, None]), DTYPE)
+        h_low, rounded = _narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
         r = gl.sum(rounded, 1)
         p_low = gl.convert_layout(p_low, LEFT)
         h_low = gl.convert_layout(h_low, LEFT)
@@ -271,13 +290,14 @@ def _consume(
         for j in range(num_blocks - 2):
             state = _step(
                 first + j, (j + 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles, v_tiles,
-                tv_tiles, barriers, num_keys, exponent, D, BLOCK_N, STAGES, False,
+                tv_tiles, barriers, num_keys, exponent, tangent_scale,
+                LOWER, D, BLOCK_N, STAGES, False,
             )  # fmt: skip
         if num_blocks > 1:
             state = _step(
                 last - 1, (num_blocks - 1) * BLOCK_N, w, q, tq, state, centre, k_tiles, tk_tiles,
-                v_tiles, tv_tiles, barriers, num_keys, exponent,
-                D, BLOCK_N, STAGES, True,
+                v_tiles, tv_tiles, barriers, num_keys, exponent, tangent_scale,
+                LOWER, D, BLOCK_N, STAGES, True,
             )  # fmt: skip
         output, tangent, m, mass, r, p_low, h_low = state
 
@@ -294,15 +314,16 @@ def _consume(
         output, tangent = warpgroup_mma_wait(0, deps=(output, tangent))
         mbarrier.arrive(v_empty.index(slot))
 
-        OUT, TO, LSE, MU = outputs
         o_strides, to_strides = strides
-        batch, head, group, first_row = _place(first_tile + i * stride, heads)
+        place = _place(first_tile + i * stride, heads)
+        factor, tangent_factor = _factors(FACTORS, place, heads)
+        batch, head, group, first_row = place
         inverse = 1.0 / mass
-        rho = r * inverse
-        wide_inverse = gl.convert_layout(inverse, wide_rows)[:, None]
+        rho = r * inverse * tangent_factor
+        wide_inverse = gl.convert_layout(inverse * factor, wide_rows)[:, None]
         wide_rho = gl.convert_layout(rho, wide_rows)[:, None]
         output = output * wide_inverse
-        tangent = tangent * wide_inverse - wide_rho * output
+        tangent = tangent * (wide_inverse * tangent_factor) - wide_rho * output
         first_row = first_row + w * ROWS
         place = (batch, head, first_row, num_queries)
         _store(OUT, output, o_strides, place, D)
@@ -311,7 +332,7 @@ def _consume(
         seen = side < num_queries
         side = (gl.cast(batch, gl.int64) * heads[1] + head) * num_queries + side
         gl.store(LSE + side, m + gl.log2(mass), mask=seen)
-        gl.store(MU + side, rho + centre, mask=seen)
+        gl.store(MU + side, rho + centre * tangent_factor, mask=seen)
 
 
 # A new length or number of heads compiles nothing.
@@ -329,6 +350,7 @@ def attention_forward(
     TO,
     LSE,
     MU,
+    FACTORS,
     o_strides,
     to_strides,
     exponent,
@@ -341,7 +363,10 @@ def attention_forward(
     BLOCK_N: gl.constexpr,
     STAGES: gl.constexpr,
 ):
-    """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for tiles of 128 queries."""
+    """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for tiles of 128 queries.
+
+    FACTORS (B, G, 2) is there where V and TV are V' and tV' of ``triton_scaling``.
+    """
     num_row_blocks = gl.cdiv(num_queries, 2 * ROWS)
     heads = (num_row_blocks, num_heads, heads_per_group)
     num_mine = gl.cdiv(num_tiles - gl.program_id(0), gl.num_programs(0))
@@ -374,7 +399,7 @@ def attention_forward(
     inputs = (Q, K, V, TQ, TK, TV)
     buffers = (q, k, v, tq, tk, tv)
     barriers = (q_full, q_empty, k_full, k_empty, v_full, v_empty, turn)
-    outputs = (OUT, TO, LSE, MU)
+    outputs = (OUT, TO, LSE, MU, FACTORS)
     strides = (o_strides, to_strides)
     sizes = (num_keys, num_blocks, num_queries, exponent)
     gl.warp_specialize(

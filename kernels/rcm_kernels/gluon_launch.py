@@ -70,6 +70,7 @@ def serves(primals: Triple, tangents: Tangents) -> bool:
 def forward(
     primals: Triple,
     tangents: Tangents,
+    factors: Tensor | None,
     *,
     scale: float,
     out_dtype: torch.dtype | None = None,
@@ -80,6 +81,7 @@ def forward(
     Args:
         primals: Queries (B, H, S, D), keys (B, G, T, D), values (B, G, T, D).
         tangents: Theirs, all three.
+        factors: Of ``launch_scaling.scaled``, if values and their tangent are.
         scale: Factor of the scores, positive.
         out_dtype: Dtype of output and tangent; the query's if not given.
         schedule: Blocks and order; that of the head size if not given.
@@ -105,6 +107,7 @@ def forward(
             tangent,
             lse,
             mu,
+            factors,
             strides_of(output),
             strides_of(tangent),
             scale / math.log(2),

@@ -10,10 +10,11 @@ import math
 import torch
 from torch import Tensor
 
-from rcm_kernels import triton_forward, tuning
+from rcm_kernels import choice, triton_forward, tuning
 from rcm_kernels.configurations import Configuration, named
 from rcm_kernels.launch_arguments import Reader, blocks, grid, presence
 from rcm_kernels.launch_backward import backward
+from rcm_kernels.launch_scaling import scaled
 from rcm_kernels.reference import Tangents, Triple
 from rcm_kernels.tensors import Forward, last_contiguous, on_device, rows_first, strides_of
 
@@ -30,6 +31,7 @@ def forward(
     key_lengths: Tensor | None = None,
     out_dtype: torch.dtype | None = None,
     configuration: Configuration | None = None,
+    products: torch.dtype | None = None,
 ) -> Forward:
     """Run the forward kernel; without any tangent it is plain attention.
 
@@ -41,21 +43,26 @@ def forward(
         key_lengths: Keys that are no padding, (B,) integers.
         out_dtype: Dtype of output and tangent; the query's if not given.
         configuration: Block sizes; those of the table if not given.
+        products: Dtype of weights and values in their products: the inputs', or float16 for
+            bfloat16 inputs with tangents (``triton_scaling``); ``choice.products`` if not given.
     """
-    query, _, value = primals
+    query, key, value = primals
     moving = any(x is not None for x in tangents)
     chosen = configuration or tuning.chosen(named("forward", moving=moving), query, value)
+    factors = None
+    if (products or choice.products(query, key, moving=moving)) != query.dtype:
+        primals, tangents, factors = scaled(primals, tangents, scale, key_lengths)
     if chosen.gluon and not is_causal and key_lengths is None:
         from rcm_kernels import gluon_launch  # only Hopper GPUs need it
 
         if gluon_launch.serves(primals, tangents):
             done: Forward = gluon_launch.forward(
-                primals, tangents, scale=scale, out_dtype=out_dtype
+                primals, tangents, factors, scale=scale, out_dtype=out_dtype
             )
             return done
     result = _allocated(query, value.shape[3], out_dtype or query.dtype, moving=moving)
     if result.output.numel() > 0:
-        _launch(primals, tangents, result, chosen, scale, is_causal, key_lengths)
+        _launch(primals, tangents, factors, result, chosen, scale, is_causal, key_lengths)
     return result
 
 
@@ -69,6 +76,7 @@ def _allocated(query: Tensor, value_size: int, dtype: torch.dtype, *, moving: bo
 def _launch(
     primals: Triple,
     tangents: Tangents,
+    factors: Tensor | None,
     result: Forward,
     chosen: Configuration,
     scale: float,
@@ -84,6 +92,7 @@ def _launch(
             *(read(x, rows) for x, rows in zip(inputs, "mnnmnn", strict=True)),
             *result,
             key_lengths,
+            factors,
             *(strides_of(x) for x in (*inputs, result.output, result.tangent)),
             scale,
             scale / math.log(2),

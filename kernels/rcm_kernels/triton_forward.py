@@ -11,6 +11,10 @@ for l = sum p and r = sum h, exact for any c. Three choices keep 16-bit operands
 publishing h and p rounded and l and r not: c is the mean of tS over the first block of keys, r sums
 the h and l the p that the tensor cores see. The largest error of the tangent over iid, aligned,
 offset, biased and sharp inputs falls from 4.5e-3 to under 2.1e-3 (tests/kernels).
+
+p and h are rounded to the dtype of V: float16 where the other inputs are bfloat16 and the values
+went through ``triton_scaling``. m is then lower by WEIGHT, which makes p' of p, and tS has another
+factor, so that the loop has no more to do; the end multiplies by FACTORS.
 """
 
 import triton
@@ -25,6 +29,7 @@ from rcm_kernels.tiles import (
     sum_up,
     sum_up_product,
 )
+from rcm_kernels.triton_scaling import WEIGHT
 
 CENTRE_KEYS = tl.constexpr(128)  # of a float32 centre
 
@@ -48,6 +53,16 @@ def visible(rows, columns, length, CAUSAL: tl.constexpr):
     if CAUSAL:
         seen = seen & (columns[None, :] <= rows[:, None])
     return seen
+
+
+@triton.jit
+def _factors(FACTORS, batch_group):
+    """Return what V and, beyond it, tV were divided by."""
+    factor, tangent_factor = 1.0, 1.0
+    if FACTORS is not None:
+        factor = tl.load(FACTORS + batch_group * 2)
+        tangent_factor = tl.load(FACTORS + batch_group * 2 + 1)
+    return factor, tangent_factor
 
 
 @triton.jit
@@ -100,8 +115,9 @@ def _attend(
     place,
     lengths,
     bounds,
-    scale,
+    tangent_scale,
     exponent,
+    LOWER: tl.constexpr,
     D: tl.constexpr,
     E: tl.constexpr,
     BLOCK_M: tl.constexpr,
@@ -115,7 +131,10 @@ def _attend(
     CHECK: tl.constexpr,
     TMA: tl.constexpr,
 ):
-    """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden."""
+    """Take the keys of ``bounds`` into ``state``; CHECK where some are hidden.
+
+    m is the highest score less LOWER.
+    """
     output, tangent, m, mass, r = state
     lost_output, lost_tangent, lost_mass, lost_r = lost
     K, V, TK, TV = inputs
@@ -123,6 +142,7 @@ def _attend(
     batch, group, first_row = place
     num_keys, length = lengths
     start, stop = bounds
+    PRODUCTS: tl.constexpr = V.dtype if TMA else V.dtype.element_ty
     rows = first_row + tl.arange(0, BLOCK_M)
     for first in tl.range(start, stop, BLOCK_N):
         k = load_tile(K, k_strides, batch, group, first, num_keys, D, BLOCK_N, BLOCK_D, CHECK, TMA)
@@ -137,10 +157,10 @@ def _attend(
         if CHECK:
             seen = visible(rows, first + tl.arange(0, BLOCK_N), length, CAUSAL)
             s = tl.where(seen, s, float("-inf"))
-        new_m = tl.maximum(m, tl.max(s, 1) * exponent)
+        new_m = tl.maximum(m, tl.max(s, 1) * exponent - LOWER)
         p = tl.math.exp2(s * exponent - new_m[:, None])
         fade = tl.math.exp2(m - new_m)
-        p_low, p_wide = rounded(p, q.dtype)
+        p_low, p_wide = rounded(p, PRODUCTS)
         if q.dtype == tl.float32:
             lost_mass, lost_r = lost_mass * fade, lost_r * fade
             lost_output, lost_tangent = lost_output * fade[:, None], lost_tangent * fade[:, None]
@@ -148,7 +168,7 @@ def _attend(
         output = output * fade[:, None]
         m = new_m
         if HAS_TQ or HAS_TK:
-            h_low, h_wide = rounded(p * (ts * scale - centre[:, None]), q.dtype)
+            h_low, h_wide = rounded(p * (ts * tangent_scale - centre[:, None]), PRODUCTS)
             r, lost_r = sum_up(r * fade, lost_r, tl.sum(h_wide, 1), q.dtype)
         v = load_tile(V, v_strides, batch, group, first, num_keys, E, BLOCK_N, BLOCK_E, CHECK, TMA)
         output, lost_output = sum_up_product(output, lost_output, p_low, v)
@@ -177,6 +197,7 @@ def attention_forward(
     LSE,
     MU,
     LENGTHS,
+    FACTORS,
     q_strides,
     k_strides,
     v_strides,
@@ -206,6 +227,7 @@ def attention_forward(
     """Write O, tO, LSE = log2 sum 2^s and mu = rowsum(P tS) for one block of queries.
 
     LSE is +inf, and the rest zero, where a query sees no key. ``exponent`` is scale / log(2).
+    FACTORS (B, G, 2) is there where V and TV are V' and tV' of ``triton_scaling``.
     """
     HAS_TS: tl.constexpr = HAS_TQ or HAS_TK
     num_blocks = tl.cdiv(num_queries, BLOCK_M)
@@ -228,6 +250,10 @@ def attention_forward(
     whole = length // BLOCK_N * BLOCK_N
     if CAUSAL:
         whole = tl.minimum(whole, (first_row + 1) // BLOCK_N * BLOCK_N)
+    LOWER: tl.constexpr = 0 if FACTORS is None else WEIGHT
+    batch_group = batch * (num_heads // heads_per_group) + group
+    _, tangent_factor = _factors(FACTORS, batch_group)
+    tangent_scale = scale / tangent_factor
     q = load_tile(Q, q_strides, batch, head, first_row, num_queries, D, BLOCK_M, BLOCK_D, True, TMA)
     tq = q
     if HAS_TQ:
@@ -253,7 +279,7 @@ def attention_forward(
                 total = total * fade + block_total * block_fade
                 moved = moved * fade + block_moved * block_fade
                 highest = new
-        mean = moved * scale / tl.where(total > 0, total, 1.0)
+        mean = moved * tangent_scale / tl.where(total > 0, total, 1.0)
         centre = tl.where(total > 0, mean, 0.0)
     state = (
         tl.zeros([BLOCK_M, BLOCK_E], tl.float32),
@@ -273,28 +299,30 @@ def attention_forward(
     place = (batch, group, first_row)
     lengths = (num_keys, length)
     state, lost = _attend(
-        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole), scale, exponent,
-        D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
-        False, TMA,
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (0, whole),
+        tangent_scale, exponent, LOWER, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL,
+        HAS_TQ, HAS_TK, HAS_TV, False, TMA,
     )  # fmt: skip
     state, lost = _attend(
-        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop), scale, exponent,
-        D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL, HAS_TQ, HAS_TK, HAS_TV,
-        True, TMA,
+        state, lost, q, tq, centre, inputs, strides, place, lengths, (whole, stop),
+        tangent_scale, exponent, LOWER, D, E, BLOCK_M, BLOCK_N, BLOCK_D, BLOCK_E, CAUSAL,
+        HAS_TQ, HAS_TK, HAS_TV, True, TMA,
     )  # fmt: skip
+    factor, tangent_factor = _factors(FACTORS, batch_group)  # not kept in registers meanwhile
     output, tangent, m, mass, r = whole_sums(state, lost, q.dtype)
     some = mass > 0
     inverse = tl.where(some, 1.0 / tl.where(some, mass, 1.0), 0.0)
-    output = output * inverse[:, None]
+    output = output * (inverse * factor)[:, None]
     store_tile(OUT, o_strides, batch, head, first_row, num_queries, output, E, BLOCK_M, BLOCK_E)
     side = tl.cast(batch_head, tl.int64) * num_queries + rows
     lse = tl.where(some, m + tl.math.log2(tl.where(some, mass, 1.0)), float("inf"))
     tl.store(LSE + side, lse.to(tl.float32), mask=rows < num_queries)
     if HAS_TS or HAS_TV:
-        rho = r * inverse
-        tangent = tangent * inverse[:, None] - rho[:, None] * output
+        rho = r * inverse * tangent_factor
+        back = inverse * (factor * tangent_factor)
+        tangent = tangent * back[:, None] - rho[:, None] * output
         store_tile(
             TO, to_strides, batch, head, first_row, num_queries, tangent, E, BLOCK_M, BLOCK_E
         )
-        mean = tl.where(some, rho + centre, 0.0)
+        mean = tl.where(some, rho + centre * tangent_factor, 0.0)
         tl.store(MU + side, mean.to(tl.float32), mask=rows < num_queries)

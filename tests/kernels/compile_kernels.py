@@ -23,7 +23,7 @@ def tensors(head_size, number, dtype=HALF):
     return tuple(torch.zeros(shape, dtype=dtype).transpose(1, 2) for _ in range(number))
 
 
-def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
+def forward(head_size, *, moving=True, causal=False, dtype=HALF, products=None, **changed):
     configuration = replace(
         shipped("hopper", named("forward", moving=moving), dtype, head_size),
         gluon=False,
@@ -32,7 +32,7 @@ def forward(head_size, *, moving=True, causal=False, dtype=HALF, **changed):
     primals = tensors(head_size, 3, dtype)
     return lambda: launch.forward(
         primals, primals if moving else (None, None, None),
-        scale=0.1, is_causal=causal, configuration=configuration,
+        scale=0.1, is_causal=causal, configuration=configuration, products=products,
     )  # fmt: skip
 
 
@@ -50,19 +50,26 @@ def backward(head_size, *, moving, dtype=HALF):
     )  # fmt: skip
 
 
-def gluon(head_size):
-    from rcm_kernels import gluon_launch  # not every Triton has Gluon
-
+def gluon(head_size, products=HALF):
+    configuration = shipped("hopper", "forward+tangent", HALF, head_size)
     primals = tensors(head_size, 3)
-    return lambda: gluon_launch.forward(primals, primals, scale=0.1)
+    return lambda: launch.forward(
+        primals, primals, scale=0.1, is_causal=False, configuration=configuration,
+        products=products,
+    )  # fmt: skip
 
 
 WHAT = {
     "gluon 64": lambda: gluon(64)(),  # imported only where it is asked for
     "gluon 128": lambda: gluon(128)(),
+    "gluon 64 float16 products": lambda: gluon(64, torch.float16)(),
+    "gluon 128 float16 products": lambda: gluon(128, torch.float16)(),
     "forward 64": forward(64),
     "forward 128": forward(128),
     "forward 128 causal": forward(128, causal=True),
+    "forward 64 float16 products": forward(64, products=torch.float16),
+    "forward 128 float16 products": forward(128, products=torch.float16),
+    "forward 128 causal float16 products": forward(128, causal=True, products=torch.float16),
     "forward 128 plain": forward(128, moving=False),
     "forward 128 plain too large": forward(
         128, moving=False, block_m=256, block_n=64, num_warps=4, num_stages=1, tma=False

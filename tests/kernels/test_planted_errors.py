@@ -33,13 +33,13 @@ TRITON = {
     ),
     "the row sum is missing": (
         FORWARD,
-        "tangent = tangent * inverse[:, None] - rho[:, None] * output",
-        "tangent = tangent * inverse[:, None]",
+        "tangent = tangent * back[:, None] - rho[:, None] * output",
+        "tangent = tangent * back[:, None]",
     ),
     "the tangent of the scores has the wrong scale": (
         FORWARD,
-        "h_wide = rounded(p * (ts * scale - centre",
-        "h_wide = rounded(p * (ts * scale * 1.4426950408889634 - centre",
+        "h_wide = rounded(p * (ts * tangent_scale - centre",
+        "h_wide = rounded(p * (ts * tangent_scale * 1.4426950408889634 - centre",
     ),
     "the mask is off by one": (FORWARD, "seen = (columns < length)", "seen = (columns <= length)"),
     "the causal mask is off by one": (

@@ -54,9 +54,6 @@ def test_the_worst_launch_counts():
     assert worst([one, rest | {"spilled_bytes": 0, "loop_spills": []}])["w", "k"]["num_loops"] == 0
 
 
-FORWARD = ("forward 64", "forward 128", "forward 128 causal", "forward 128 plain")
-
-
 # Bytes spilled per thread with Triton 3.8 (3.6: none), and instructions that spill in the loops;
 # may only become less.
 SPILLED = {
@@ -64,12 +61,15 @@ SPILLED = {
     "forward 128": (8, 0),
     "forward 128 causal": (36, 5),
     "forward 128 plain": (0, 0),
+    "forward 64 float16 products": (0, 0),
+    "forward 128 float16 products": (52, 4),
+    "forward 128 causal float16 products": (88, 13),
 }
 
 
-@pytest.mark.parametrize("what", FORWARD)
+@pytest.mark.parametrize("what", SPILLED)
 def test_the_forward_kernel_gets_no_worse(what):
-    found = compiled(*FORWARD)[what, "attention_forward"]
+    found = compiled(*SPILLED)[what, "attention_forward"]
     spilled, in_loops = SPILLED[what]
     assert found["spilled_bytes"] <= spilled
     assert found["num_loops"] == 2  # all keys visible, and some hidden
@@ -79,16 +79,31 @@ def test_the_forward_kernel_gets_no_worse(what):
     assert found["shared_bytes"] <= 227 * 1024
 
 
-@pytest.mark.parametrize("what", ["gluon 64", "gluon 128"])
+# Bytes spilled per thread, by Triton 3.6 or 3.8: what writes whole rows is set aside once a tile.
+GLUON = {
+    "gluon 64": 64,
+    "gluon 128": 64,
+    "gluon 64 float16 products": 144,
+    "gluon 128 float16 products": 64,
+}
+
+
+@pytest.mark.parametrize("what", GLUON)
 def test_the_gluon_kernel_keeps_everything_of_its_loops_in_registers(what):
     pytest.importorskip("triton.experimental.gluon", reason="this Triton has no Gluon")
-    found = compiled("gluon 64", "gluon 128")[what, "attention_forward"]
+    found = compiled(*GLUON)[what, "attention_forward"]
     assert found["loop_spills"] == [0, 0]  # of either consumer
-    # What writes whole rows is set aside once a tile or less: 16 and 32 bytes, 64 with Triton 3.6.
-    assert found["spilled_bytes"] <= 64
+    assert found["spilled_bytes"] <= GLUON[what]
     assert not found["serialized"]
     assert found["num_wgmma"] > 0 and found["num_tma"] > 0
     assert found["shared_bytes"] <= 227 * 1024
+
+
+def test_what_scales_values_spills_nothing():
+    found = compiled("forward 64 float16 products", "forward 128 float16 products")
+    for size in (64, 128):
+        for kernel in ("find_exponents", "scale_values"):
+            assert found[f"forward {size} float16 products", kernel]["spilled_bytes"] == 0
 
 
 # Bytes spilled per thread and instructions that spill in the loops, with Triton 3.8: may only get
