@@ -57,6 +57,7 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
     benchmarks = make_benchmarks(loaded.suite, loaded.where)
     _refuse_quality_of_random(loaded, models)
     missing = missing_weights(models)
+    planned_anyway = bool(missing)
     check_gates(loaded, benchmarks)
     with _all_told(missing):
         prompts = load_prompts(loaded)
@@ -74,6 +75,8 @@ def prepare(loaded: LoadedSuite, pickles: Collection[str] = ()) -> Prepared:
         with _told(missing):
             own = getattr(benchmark, "freeze", _nothing)(prompts, models, place)
             found[benchmark.name] = own or {}
+    if missing and not planned_anyway:
+        raise MissingError("\n".join(missing))
     if any(found.values()):
         loaded = _with_found(loaded, found)
         benchmarks = make_benchmarks(loaded.suite, loaded.where)
@@ -98,13 +101,11 @@ def _with_found(loaded: LoadedSuite, found: Mapping[str, Mapping[str, Any]]) -> 
 
 @contextmanager
 def _told(missing: list[str]) -> Iterator[None]:
-    """Where models lack their weights already, list what scorers lack too: one plan tells all."""
+    """List what scorers lack beside what models do: one plan tells all."""
     with _all_told(missing):
         try:
             yield
         except MissingError as lack:
-            if not missing:
-                raise
             missing += [line for line in str(lack).split("\n") if line not in missing]
 
 

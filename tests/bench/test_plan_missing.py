@@ -110,3 +110,17 @@ def test_faults_come_before_what_is_missing_and_all_that_is_missing_is_told():
         check_all([*lost, fails(UserError, "wrong"), lambda: None])
     assert not isinstance(caught.value, MissingError)
     check_all([])
+
+
+def test_two_benchmarks_that_lack_weights_are_both_told(tmp_path):
+    """The models lack nothing, so that the plan ends; one plan still says all there is to get."""
+    lost = f"weights: lost.pt, sha256: {SHA}"
+    (tmp_path / "s.yaml").write_text(
+        "suite: s\nextends: quickstart\nbenchmarks:\n"
+        f"  fid: {{inception: {{{lost}}}}}\n"
+        f"  feature_diversity: {{dino: {{weights: gone, sha256: {SHA}, config_sha256: {SHA}}}}}\n"
+    )
+    made = CliRunner().invoke(app, ["plan", str(tmp_path / "s.yaml")])
+    text = " ".join(made.output.split())
+    assert made.exit_code == 2
+    assert "lost.pt: no such file" in text and "gone/config.json: no such file" in text
