@@ -11,12 +11,13 @@ SHARE = 0.92  # of the free memory; the rest is fragments, cuBLAS and cuDNN work
 # Live activations of one block, in units of tokens x width: the residual stream, its modulated
 # copy, q, k, v and the attention's output, or the feed-forward's hidden state.
 _BLOCK_COPIES = 8
-# The decoder's widest stage: float copies of 96-channel frames at full size for one chunk of four
-# frames, input, norm, convolution and padding; its cache of earlier frames comes on top.
-_DECODER_BYTES_PER_PIXEL = 96 * 4 * 12
-# Our decoder takes more frames at once and keeps fewer copies: sum, room, convolution, its input.
+# The decoder's widest stage: copies of 96-channel frames at full size for one chunk of four frames,
+# input, norm, convolution and padding, its cache of earlier frames, what convolutions need beside.
+# As many as the peaks of reports/gallery/throughput_wan__h200__2026-11-30 say, less all weights.
+_DECODER_BYTES_PER_PIXEL = 96 * 4 * 27
+# Our decoder takes more frames at once and keeps fewer copies; as many as the same peaks say.
 CHUNK_PIXELS = 8_000_000  # of decoded frames in one chunk: 20 frames of 480x832
-_OUR_COPIES = 96 * 6
+_OUR_COPIES = 96 * 8
 
 
 class Peaks(NamedTuple):
