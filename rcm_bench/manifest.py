@@ -116,7 +116,7 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
         "prompts": {
             **suite.prompts.model_dump(mode="json", exclude_none=True),
             "digest": prompts_digest(plan.prompts)[:_SHORT],
-            **convention,
+            **_of_set(plan, convention),
             **deviation(plan, benchmarks),
         },
         "rewriting": said("rewriting", convention.get("rewriting", suite.protocol.rewriting)),
@@ -133,6 +133,13 @@ def make_protocol(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, Any]
         "aggregation": AGGREGATION,
         "population": suite.protocol.population,
     }
+
+
+def _of_set(plan: Plan, convention: Mapping[str, str]) -> dict[str, str]:
+    """Return a set's named convention; for samples from elsewhere without what it would have."""
+    if not any(map(is_brought, plan.identities.values())):
+        return dict(convention)
+    return {key: value for key, value in convention.items() if key not in ("rewriting", "seeds")}
 
 
 def deviation(plan: Plan, benchmarks: Sequence[Benchmark]) -> dict[str, str]:

@@ -111,6 +111,9 @@ def test_dimensions_and_totals_come_with_intervals(results, tmp_path):
             assert own.loc[name, "low"] < value < own.loc[name, "high"]
     paired = (tmp_path / "out/tables/paired.csv").read_text()
     assert "vbench,total,student" in paired and "not verified: protocol not recorded" in paired
+    protocol = json.loads((tmp_path / "out/manifest.json").read_text())["protocol"]
+    assert (protocol["seeds"], protocol["rewriting"]) == ("not recorded", "not recorded")
+    assert not {"seeds", "rewriting"} & protocol["prompts"].keys(), "a preset's are not theirs"
 
 
 def test_a_missing_video_is_refused_and_a_missing_dimension_takes_the_total_along(
