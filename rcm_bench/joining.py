@@ -15,6 +15,7 @@ from rcm_bench.errors import UserError
 from rcm_bench.finish import OpenRun, is_whole, measure, told
 from rcm_bench.store import Index, nothing_sampled
 from rcm_bench.tables import run_tables
+from rcm_bench.throughput_table import throughput_table
 from rcm_bench.timing import timing_table
 from rcm_bench.types import Reference
 
@@ -36,6 +37,7 @@ class _Part(NamedTuple):
     scores: pd.DataFrame
     failures: pd.DataFrame
     timings: pd.DataFrame
+    throughput: pd.DataFrame
     whole: bool
 
 
@@ -125,6 +127,7 @@ def join(runs: Sequence[OpenRun]) -> "ReportInput":
         failures=pd.concat([part.failures for part in parts], ignore_index=True),
         timings=pd.concat([part.timings for part in parts], ignore_index=True),
         run_dir=runs[0].store.root,
+        throughput=pd.concat([part.throughput for part in parts], ignore_index=True),
         poster=poster_of,
     )
 
@@ -196,6 +199,7 @@ def _part(
         scores=scores[scores["item_id"].isin(samples["item_id"])],
         failures=own(tables.failures),
         timings=own(timing_table(run.plan, index)),
+        throughput=own(throughput_table(run.plan, index)),
         whole=is_whole(run, index),
     )
 

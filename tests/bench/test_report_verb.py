@@ -289,6 +289,22 @@ def test_a_suite_with_gates_says_on_its_page_what_they_say(tmp_path):
     assert "gate" not in json.loads(call(tmp_path / "none", "--format", "json").stdout)["manifest"]
 
 
+def test_joined_runs_keep_their_tables_of_throughput(tmp_path):
+    (tmp_path / "prompts.txt").write_text(PROMPTS)
+    folders = []
+    for name, text in (("a", SUITE), ("b", SECOND)):
+        timed = text.replace("{brightness: {}}", "{brightness: {}, throughput: {rounds: 1}}")
+        (tmp_path / f"{name}.yaml").write_text(timed)
+        assert run(str(tmp_path / f"{name}.yaml"), tmp_path / name).whole
+        folders.append(tmp_path / name)
+    alone = [pd.read_csv(folder / "tables" / "throughput.csv") for folder in folders]
+    joined = join([open_run(folder) for folder in folders]).throughput
+    assert len(joined) == sum(map(len, alone)) - 1, "the teacher is one model"
+    for name, table in (("teacher", alone[0]), ("other", alone[1])):
+        expected = table[table["model"] == name]["seconds"].tolist()
+        assert expected and joined[joined["model"] == name]["seconds"].tolist() == expected
+
+
 def test_samples_whose_files_are_gone_are_said_to_be_gone(runs, tmp_path):
     shutil.copytree(runs / "a", tmp_path / "a")
     shutil.rmtree(tmp_path / "a" / "blobs")
