@@ -7,6 +7,7 @@ reads with ``weights_only``.
 
 import io
 import pickle
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ _ALLOWED = {
 _DTYPES = {name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype)}
 
 
+def _member(kind: Any, name: str) -> Any:
+    """Return a member of an enumeration, in place of Python's ``getattr``, which gives anything."""
+    if isinstance(kind, EnumMeta) and name in kind.__members__:
+        return kind[name]
+    raise pickle.UnpicklingError(
+        f"{getattr(kind, '__name__', kind)}.{name} does not describe tensors"
+    )
+
+
 class _Contents(pickle.Unpickler):
     """An unpickler that knows only what describes tensors."""
 
@@ -42,6 +52,8 @@ class _Contents(pickle.Unpickler):
         """Return a class of the list; anything else is an error."""
         if name in _ALLOWED.get(module, ()) or (module == "torch" and name in _DTYPES):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):  # Python before 3.11.4 names members by it
+            return _member
         raise pickle.UnpicklingError(f"{module}.{name} does not describe tensors")
 
 

@@ -103,6 +103,8 @@ def unpack(folder: Path, out: Path) -> list[str]:
             inner = tar.extractfile(member)
             assert inner is not None
             name = member.name.removesuffix(".tar.gz")
+            if Path(name).name != name:
+                raise ValueError(f"{folder}: expected the name of a training, got {name!r}")
             with tarfile.open(fileobj=inner, mode="r:gz") as one:
                 _place(one, name, out)
             found.append(name)
@@ -115,7 +117,14 @@ def _place(tar: tarfile.TarFile, name: str, out: Path) -> None:
         return
     aside = out / "taking"
     shutil.rmtree(aside, ignore_errors=True)
-    tar.extractall(aside, filter="data")
+    for member in tar.getmembers():
+        path = aside / member.name
+        if not member.isfile() or path.resolve().parent != (aside / name).resolve():
+            raise ValueError(f"{name}: a parcel holds files of its trainings, got {member.name}")
+        content = tar.extractfile(member)
+        assert content is not None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.read())
     shutil.rmtree(home, ignore_errors=True)
     home.parent.mkdir(exist_ok=True)
     (aside / name).rename(home)

@@ -1,5 +1,6 @@
 """Students' weights in three layouts and four formats: the same network, or a list of faults."""
 
+import io
 import json
 import pickle
 import re
@@ -10,8 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_rcm_sampler import latents_of
 from tiny_models import item, model_of
+from torch.distributed.checkpoint import metadata
 
 from rcm_bench.canonical import file_digest
+from rcm_bench.checkpoints import distributed
 from rcm_bench.checkpoints.layouts import diffusers_names, layout_of, original_names
 from rcm_bench.diffusion.families import COSMOS, WAN
 from rcm_bench.errors import UserError
@@ -197,6 +200,26 @@ def test_pickles(wan, tmp_path, capsys):
     with pytest.raises(UserError, match="cannot be read with weights_only"):
         list(model.generate([item()]))
     assert "code ran" not in capsys.readouterr().out
+
+
+class Named:
+    """Is pickled as the attribute of a class, as Python before 3.11.4 pickles an enumeration's."""
+
+    def __init__(self, owner, name):
+        self.given = owner, name
+
+    def __reduce__(self):
+        return getattr, self.given
+
+
+def test_getattr_in_a_table_of_contents_gives_members_of_enumerations_alone():
+    encoding = metadata._MEM_FORMAT_ENCODING
+    read = distributed._Contents(io.BytesIO(pickle.dumps(Named(encoding, "TORCH_PRESERVE_FORMAT"))))
+    assert read.load() is encoding.TORCH_PRESERVE_FORMAT
+    for owner, name in ((encoding, "mro"), (torch.Size, "numel")):
+        data = io.BytesIO(pickle.dumps(Named(owner, name)))
+        with pytest.raises(pickle.UnpicklingError, match=f"{name} does not describe tensors"):
+            distributed._Contents(data).load()
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:torch.distributed")

@@ -196,13 +196,16 @@ def test_every_group_has_its_own_scale(rng):
 
 
 def test_the_values_are_exact_and_within_their_bounds(rng):
-    """For magnitudes from 1e-15 to 1e15, each input its own; every other draw reaches the bound."""
+    """For magnitudes from 1e-10 to 1e10, each input its own; every other draw reaches the bound.
+
+    Beyond, the tangent itself leaves float32's range, and then its factor stops at 2^126.
+    """
     for number in range(20):
         inputs = draw(case_of(S=20, T=30, layout="guarded"), rng, DEVICE)
         if number % 2:
             for x in (*inputs.primals, *inputs.tangents):
                 x.fill_(1.0)
-        sizes = (10 ** (30 * torch.rand(6, generator=rng) - 15)).tolist()
+        sizes = (10 ** (20 * torch.rand(6, generator=rng) - 10)).tolist()
         q, k, v, tq, tk, tv = (
             x * size for x, size in zip((*inputs.primals, *inputs.tangents), sizes, strict=True)
         )

@@ -1,17 +1,21 @@
 """A study on machines that keep nothing: turns, parcels, and what comes home."""
 
 import contextlib
+import io
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from rcm_bench.canonical import bytes_digest
 from rcm_bench.method_study import parcels, relay, steps
 from rcm_bench.method_study.study import check_digest
 from rcm_bench.method_study.trainings import Training
@@ -160,6 +164,40 @@ def test_a_taking_that_was_cut_off_is_made_good(tmp_path):
     (torn / "a.safetensors").write_bytes(b"at home")
     parcels.unpack(box, home)
     assert (torn / "a.safetensors").read_bytes() == b"at home", "what is whole is left alone"
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner", "kind"),
+    [
+        ("../a", "a/done.json", tarfile.REGTYPE),
+        ("a", "../../stray.json", tarfile.REGTYPE),
+        ("a", "b/done.json", tarfile.REGTYPE),
+        ("a", "a/done.json", tarfile.SYMTYPE),
+    ],
+)
+def test_a_parcel_writes_nowhere_but_into_its_trainings(tmp_path, outer, inner, kind):
+    """With whatever Python: the filter of tarfile is not in every 3.11."""
+    away, box, home = tmp_path / "away", tmp_path / "box", tmp_path / "home"
+    settle(away, "a")
+    parcels.pack(away, [training("a")], box)
+    one, whole = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=one, mode="w:gz") as tar:
+        member = tarfile.TarInfo(inner)
+        member.type, member.linkname, member.size = kind, "/etc/hostname", 2
+        tar.addfile(member, io.BytesIO(b"{}"))
+    with tarfile.open(fileobj=whole, mode="w") as tar:
+        member = tarfile.TarInfo(f"{outer}.tar.gz")
+        member.size = len(one.getvalue())
+        tar.addfile(member, io.BytesIO(one.getvalue()))
+    (box / "parcel.00").write_bytes(whole.getvalue())
+    manifest = json.loads((box / "parcel.json").read_text())
+    manifest |= {"parts": 1, "sha256": bytes_digest(whole.getvalue())}
+    (box / "parcel.json").write_text(json.dumps(manifest))
+    settle(home, "kept")
+    before = {path for path in tmp_path.rglob("*") if "taking" not in path.parts}
+    with pytest.raises(ValueError, match=r"expected the name of a training|holds files of its"):
+        parcels.unpack(box, home)
+    assert {path for path in tmp_path.rglob("*") if "taking" not in path.parts} == before
 
 
 def test_a_parcel_of_another_study_is_refused(tmp_path, capsys):
