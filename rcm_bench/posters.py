@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from rcm_bench.diffusion.digests import write_whole
 from rcm_bench.errors import UserError
+from rcm_bench.video import first_frame
 from rcm_bench.video_files import ffmpeg
 
 FOLDER = "posters"
@@ -37,7 +38,6 @@ def poster_of(video: Path) -> Path | None:
                 return None
             whole = io.BytesIO()
             frame.save(whole, "WEBP", quality=85)
-            path.parent.mkdir(exist_ok=True)
             write_whole(path, whole.getvalue())
     except OSError:  # a run that may not be written to has no pictures of its videos
         return None
@@ -45,14 +45,9 @@ def poster_of(video: Path) -> Path | None:
 
 
 def _by_pyav(video: Path) -> Image.Image | None:
-    import av
-
     try:
-        options = {"protocol_whitelist": "file"}
-        with av.open(str(video), format="mp4", options=options) as container:
-            frame: Image.Image = next(container.decode(container.streams.video[0])).to_image()
-            return frame
-    except (av.error.FFmpegError, IndexError, StopIteration):
+        return Image.fromarray(first_frame(video))
+    except UserError:
         return None
 
 

@@ -100,6 +100,19 @@ def look_at_video(
             return _look(container, stream, path, least_frames)
 
 
+def first_frame(path: Path) -> "NDArray[np.uint8]":
+    """Decode the first frame of an MP4 file, (height, width, 3), as the file's matrix has it.
+
+    Raises:
+        UserError: As `read_video`.
+    """
+    with _opened(path) as container:
+        for frame in _pictures(container, _stream(container, path), path):
+            array: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
+            return array
+    raise UserError(f"{path}: expected a video, got a file without pictures")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a file; what goes wrong with it, then or later, is said in our words."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.bring.room import Room
-from rcm_bench.canonical import file_digest, text_digest
+from rcm_bench.canonical import bytes_digest, file_digest, text_digest
 from rcm_bench.diffusion.digests import cache_folder, write_whole
 from rcm_bench.errors import UserError
 from rcm_bench.media import PictureError, decode, picture_flags, suffix_of
@@ -160,24 +160,24 @@ def read_facts(path: Path) -> Facts:
         raise FileFaultError(
             f"expected {SHORTEST} to {LONGEST} pixels a side, got {width}x{height}"
         )
-    size = path.stat().st_size
-    return Facts(digest=file_digest(path), num_bytes=size, format=suffix[1:], **seen)
+    return Facts(format=suffix[1:], **seen)
 
 
 def _image(path: Path) -> dict[str, Any]:
-    """Return what is known of an image's pixels; they are held in `_ROOM` while it is decoded."""
+    """Return what is known of an image; its pixels are held in `_ROOM` while it is decoded."""
     with ExitStack() as held:
 
         def hold(width: int, height: int) -> None:
             held.enter_context(_ROOM.taken(_IMAGE_BYTES * width * height))
 
         try:
-            array = decode(io.BytesIO(path.read_bytes()), check_size=hold)
+            array = decode(io.BytesIO(data := path.read_bytes()), check_size=hold)
         except PictureError as fault:
             raise FileFaultError(str(fault)) from None
         height, width = array.shape[:2]
         flags = tuple(picture_flags(array))
-    return {"height": height, "width": width, "frames": 1, "fps": None, "flags": flags}
+    shape = {"height": height, "width": width, "frames": 1, "fps": None, "flags": flags}
+    return {"digest": bytes_digest(data), "num_bytes": len(data), **shape}
 
 
 def _video(path: Path) -> dict[str, Any]:
@@ -185,9 +185,10 @@ def _video(path: Path) -> dict[str, Any]:
     from rcm_bench.video import look_at_video
 
     try:
-        return asdict(look_at_video(path, least_frames=LEAST_FRAMES, room=_ROOM.taken))
+        seen = look_at_video(path, least_frames=LEAST_FRAMES, room=_ROOM.taken)
     except UserError as fault:
         raise FileFaultError(str(fault).removeprefix(f"{path}: ")) from None
+    return {"digest": file_digest(path), "num_bytes": path.stat().st_size, **asdict(seen)}
 
 
 def odd_ones(facts: Mapping[Path, Facts]) -> dict[Path, str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rcm_bench.validation import Validation
 from rcm_bench.weights_files import shipped_weights
-from rcm_distill import checkpoint
+from rcm_distill import checkpoint, eight_bits
 from rcm_distill.denoiser import network_denoiser
 
 NAMES = "lab-rcm", "lab-scm", "lab-dmd2"
@@ -32,11 +32,8 @@ def before_rounding(stored: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def in_8_bits(stored: Tensor) -> Tensor:
-    """Round every row of a matrix to 255 levels up to its largest element; leave vectors."""
-    if stored.ndim < 2:
-        return stored
-    level = stored.flatten(1).abs().amax(1).reshape(-1, *[1] * (stored.ndim - 1)) / 127
-    return (stored / level.clamp(min=1e-30)).round() * level
+    """Return what comes back of weights that are kept at 8 bits an element of every matrix."""
+    return eight_bits.unpack(eight_bits.pack({"weight": stored}))["weight"]
 
 
 def main() -> None:
