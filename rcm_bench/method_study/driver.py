@@ -66,6 +66,7 @@ def run_trainings(
     Returns:
         Whether all that is known in the end is settled.
     """
+    gpus(machine.devices)
     running: list[_Running] = []
     slots = list(range(max(1, machine.devices) * machine.per_device))
     threads = max(1, (os.cpu_count() or 1) // len(slots))
@@ -95,6 +96,24 @@ def run_trainings(
     return all(is_settled(out, training) for training in known())
 
 
+def gpus(number: int) -> list[str]:
+    """Return the names of as many GPUs, those of ``CUDA_VISIBLE_DEVICES`` where it is set.
+
+    Raises:
+        ValueError: It names fewer.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(device) for device in range(number)]
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    if len(names) < number:
+        raise ValueError(
+            f"--devices: expected at most the {len(names)} GPUs of CUDA_VISIBLE_DEVICES="
+            f"{visible}, got {number}"
+        )
+    return names[:number]
+
+
 def _start(
     training: Training, recipe: Path, slot: int, machine: Machine, threads: int, out: Path
 ) -> _Running:
@@ -102,9 +121,10 @@ def _start(
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    device = slot % max(1, machine.devices)
+    device = "0"
     if machine.devices:
-        environment["CUDA_VISIBLE_DEVICES"] = str(device)
+        device = gpus(machine.devices)[slot % machine.devices]
+        environment["CUDA_VISIBLE_DEVICES"] = device
     command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(recipe), str(folder)]
     command += ["--device", "cuda" if machine.devices else "cpu"]
     if machine.needs is not None:

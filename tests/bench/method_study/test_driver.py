@@ -29,6 +29,7 @@ esac
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     path = tmp_path / "python"
     path.write_text(STAND_IN)
     path.chmod(0o755)
@@ -77,6 +78,17 @@ def test_each_device_has_a_turn_of_its_own(tmp_path, stand_in):
         turn = (tmp_path / "trainings" / name / "turn.txt").read_text().strip()
         turns.setdefault(device, set()).add(turn)
     assert turns == {f"{i} cuda": {f"--turn {tmp_path}/turn.{i}"} for i in (0, 1)}
+
+
+def test_only_gpus_that_the_caller_sees_are_used(tmp_path, stand_in, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, GPU-7a")
+    two = Machine(2, 1, time.monotonic() + 30, needs=lambda training: 1.0)
+    assert run(tmp_path, "good1", "good2", machine=two)
+    assert [begun(tmp_path, n) for n in ("good1", "good2")] == [["5 cuda"], ["GPU-7a cuda"]]
+    turns = [(tmp_path / "trainings" / n / "turn.txt").read_text() for n in ("good1", "good2")]
+    assert turns == [f"--turn {tmp_path}/turn.{name}\n" for name in ("5", "GPU-7a")]
+    with pytest.raises(ValueError, match="at most the 2 GPUs of CUDA_VISIBLE_DEVICES=5, GPU-7a"):
+        run(tmp_path, "good3", machine=Machine(3, 1, time.monotonic() + 30))
 
 
 def test_a_fault_of_the_machine_is_tried_again_and_is_no_divergence(tmp_path, stand_in, capsys):
