@@ -91,5 +91,9 @@ class Block(nn.Module):
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Normalise the last dimension without learned scales."""
-    return functional.layer_norm(x, (x.shape[-1],), eps=1e-6).to(x.dtype)
+    """Normalise the last dimension without learned scales, in float32 at least.
+
+    On a GPU PyTorch's own of bfloat16 has a tangent in float32, which no bfloat16 layer takes.
+    """
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    return functional.layer_norm(wide, (x.shape[-1],), eps=1e-6).to(x.dtype)
