@@ -16,14 +16,17 @@ from torch.autograd import forward_ad
 
 from rcm_kernels.budget import Comparison, compare, excess_over_rounding
 from rcm_kernels.cases import Case, Inputs, draw
+from rcm_kernels.choice import products
 from rcm_kernels.golden import Results, named, plain_results, with_gradients
 from rcm_kernels.launches import counted_launches
 from rcm_kernels.transforms import pack, unpack
 
 # Beyond rounding the exact answer to bf16, relative. Rounding p and h once each to bf16 costs
 # 2^-8 / sqrt(3) * sqrt(0.541) = 1.66e-3 (mantissas spread evenly in their logarithm), and no
-# order of six bf16 products avoids it; the rest is room for what does not average out.
+# order of six bf16 products avoids it; the rest is room for what does not average out. In float16
+# they cost an eighth: there it is what was asked for.
 MOST_EXCESS = 2.1e-3
+MOST_EXCESS_FLOAT16 = 1.2e-3
 # Plain PyTorch's largest error hangs on one element: in 30 orders of one draw of 65 sharp rows it
 # was 3.3e-7 to 8.9e-7 in float32, and two orders that both were lucky failed a kernel with 9.8e-7.
 _ORDERS = 8
@@ -149,7 +152,10 @@ def rows_of(case: Case, inputs: Inputs, got: Results) -> list[Row]:
         rows += [Row(name, *comparison) for comparison in found]
     if case.dtype == torch.bfloat16 and case.entry == "explicit" and case.S * case.T > _ENOUGH:
         excess = excess_over_rounding(got["tangent"], truth["tangent"])
-        rows.append(Row("tangent", "excess over rounding", excess, MOST_EXCESS))
+        query, key, _ = inputs.primals
+        wide = products(query, key, moving=True) == torch.float16
+        most = MOST_EXCESS_FLOAT16 if wide else MOST_EXCESS
+        rows.append(Row("tangent", "excess over rounding", excess, most))
     return rows
 
 

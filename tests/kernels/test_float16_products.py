@@ -219,6 +219,7 @@ def test_the_values_are_exact_and_within_their_bounds(rng):
         assert torch.equal((primals[2].double() * value_factor)[large], v.double()[large])
 
 
+FUNCTIONS = (api.attention, api.attention_with_tangent)
 CASES = [
     Case(dtype=BF16, S=33, T=65, D=32, H=4, G=2),
     Case(dtype=BF16, S=40, T=40, D=64, causal=True, layout="bshd"),
@@ -232,26 +233,36 @@ CASES = [
 def test_outputs_and_gradients_are_within_the_budget(rng, monkeypatch, case):
     monkeypatch.setattr(choice, "FLOAT16_PRODUCTS", frozenset([gpu_class(torch.device(DEVICE))]))
     monkeypatch.setattr(choice, "_FEWEST_KEYS", 1)
-    functions = [partial(f, impl="triton") for f in (api.attention, api.attention_with_tangent)]
-    candidate = Candidate("float16 products", *functions)
+    monkeypatch.setattr(choice, "_HEAD_SIZES", range(257))
+    candidate = Candidate("float16 products", *(partial(f, impl="triton") for f in FUNCTIONS))
     with counted_launches() as launched:
         (result,) = check(candidate, [case], rng, DEVICE)
     assert {"find_exponents", "scale_values"} <= set(launched)
     assert result.passed, (result.raised, [row for row in result.rows if not row.passed])
 
 
-def test_who_gets_them(monkeypatch):
-    """No GPU does until they were measured there; then long keys that are bfloat16 and move."""
+def test_the_check_asks_more_of_them(rng, monkeypatch):
+    case = Case(dtype=BF16, S=4, T=40000, D=128, gradients=False)
+    candidate = Candidate("reference", *(partial(f, impl="reference") for f in FUNCTIONS))
+    for kinds, most in (((), 2.1e-3), (("interpreter",), 1.2e-3)):
+        monkeypatch.setattr(choice, "FLOAT16_PRODUCTS", frozenset(kinds))
+        monkeypatch.setattr(choice, "gpu_class", lambda device: "interpreter")
+        (result,) = check(candidate, [case], rng, "cpu")
+        (row,) = [row for row in result.rows if row.norm == "excess over rounding"]
+        assert row.budget == most and row.passed
 
-    def chosen(dtype=BF16, num_keys=512, moving=True):
-        x = torch.empty(1, 1, num_keys, 64, dtype=dtype)
+
+def test_who_gets_them(monkeypatch):
+    """On Hopper GPUs, where they were measured: long keys of size 65 to 128, bfloat16, moving."""
+
+    def chosen(dtype=BF16, num_keys=4096, size=128, moving=True):
+        x = torch.empty(1, 1, num_keys, size, dtype=dtype, device="meta")
         return choice.products(x, x, moving=moving)
 
     for kind in {kind for kind, _, _ in TABLE}:
         monkeypatch.setattr(choice, "gpu_class", lambda device, kind=kind: kind)
-        assert chosen() == BF16
-        with monkeypatch.context() as measured:
-            measured.setattr(choice, "FLOAT16_PRODUCTS", frozenset([kind]))
-            assert chosen() == FP16
-            assert chosen(num_keys=511) == BF16 and chosen(moving=False) == BF16
-            assert chosen(dtype=torch.float32) == torch.float32 and chosen(dtype=FP16) == FP16
+        assert chosen() == chosen(size=65) == (FP16 if kind == "hopper" else BF16)
+        assert {chosen(num_keys=4095), chosen(moving=False), chosen(size=64), chosen(size=129)} == {
+            BF16
+        }
+        assert chosen(dtype=torch.float32) == torch.float32 and chosen(dtype=FP16) == FP16

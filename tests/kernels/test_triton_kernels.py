@@ -284,7 +284,8 @@ def test_shipped_configurations_on_the_gpu(rng, dtype, d, causal, kind):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", DISTRIBUTIONS)
-def test_bf16_output_exceeds_its_rounding_by_at_most_2_1e_3(rng, kind):
+def test_bf16_output_exceeds_its_rounding_by_at_most_1_2e_3(rng, kind):
+    """Of as many keys on a Hopper GPU, whose products are in float16."""
     primals, tangents = draw(rng, torch.bfloat16, kind=kind, h=2, g=2, s=4096, t=4096, d=128, e=128)
     got = launch.forward(primals, tangents, scale=128**-0.5, is_causal=False).tangent
     wide = [tuple(x.double() for x in part) for part in (primals, tangents)]
@@ -292,7 +293,7 @@ def test_bf16_output_exceeds_its_rounding_by_at_most_2_1e_3(rng, kind):
     error = (got.double() - exact).square().sum()
     rounding = (exact.bfloat16().double() - exact).square().sum()
     excess = (error - rounding).clamp_min(0).sqrt() / exact.norm()
-    assert excess < 2.1e-3
+    assert excess < 1.2e-3
 
 
 @pytest.mark.gpu
