@@ -16,7 +16,7 @@ NOT_IN_A_TRACE = "torch.compile does not trace it (wrap the call in torch.compil
 NOT_INSTALLED = "Triton is not installed"
 SMALLEST_HEAD, LARGEST_HEAD = 16, 256
 # Where bfloat16 inputs get float16 products, whose tangent errs by an eighth: where scaling the
-# values costs nothing to 3 % (reports/gallery/kernels__products). At head size 64 it is 7 %, against
+# values costs at most 3.5 % (reports/gallery/kernels__products). At head size 64 it is 7 %, against
 # 512 keys 13 %.
 FLOAT16_PRODUCTS: frozenset[GpuClass] = frozenset({"hopper"})
 _FEWEST_KEYS = 4096
