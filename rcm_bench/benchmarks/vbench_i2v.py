@@ -111,10 +111,20 @@ class Benchmark(VideoBenchmark):
             What a run freezes of this benchmark beside what the suite says.
 
         Raises:
-            UserError: Images are not there, a model begins from another, or one has another digest.
+            UserError: A model begins from none, or from another image than its videos are compared
+                with; images are not there, or one has another digest.
         """
+        from rcm_bench.errors import UserError
         from rcm_bench.vbench.i2v_images import COMPARED, check_begun, check_images, image_digests
 
+        for name, model in models.items():
+            begins = getattr(model, "first_frame", None)
+            if begins is not None and all(begins(p.prompt_id) is None for p in prompts):
+                raise UserError(
+                    f"{where}: model '{name}' begins from text alone, and VBench-I2V scores videos "
+                    "that begin from its images: expected a model from images, such as Video2World "
+                    "with 'image_folder'"
+                )
         if not self.delegates():
             return {}
         names = {p.prompt_id: str(p.metadata["vbench"]["image"]) for p in prompts}

@@ -4,7 +4,7 @@ Only safetensors are read, and no code: a folder that brings Python of its own i
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,34 @@ def find_files(
         for file in weights[part]:
             read_header(file, f"{place}.weights")
     return PipelineFiles(pipeline=pipeline, weights=weights, others=others, kinds=kinds)
+
+
+def check_size(root: Path, resolution: Sequence[int], place: str) -> None:
+    """Refuse sides that the pipeline's autoencoder cannot make; the pipeline may ask for more.
+
+    Args:
+        root: The folder.
+        resolution: Height and width in pixels.
+        place: File, line and key, for messages.
+
+    Raises:
+        UserError: A side is no multiple of what one latent position covers.
+    """
+    if not (root / "vae" / "config.json").is_file():
+        return
+    config = read_json(root / "vae" / "config.json", place)
+    blocks = config.get("encoder_block_out_channels") or config.get("block_out_channels")
+    if not isinstance(blocks, list) or not blocks:
+        return
+    step = 2 ** (len(blocks) - 1)
+    for side, name in zip(resolution, ("height", "width"), strict=True):
+        if side % step:
+            lower = side // step * step
+            nearest = f"{lower} or {lower + step}" if lower else str(step)
+            raise UserError(
+                f"{place}.resolution: expected a {name} that is a multiple of {step}, got {side}; "
+                f"the nearest are {nearest}"
+            )
 
 
 def _parts(index: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from rcm_bench.canonical import digest_of
 from rcm_bench.checkpoints.lora import find_lora
 from rcm_bench.diffusion.digests import remembered_digest
-from rcm_bench.diffusion.pipeline_files import PipelineFiles, find_files
+from rcm_bench.diffusion.pipeline_files import PipelineFiles, check_size, find_files
 from rcm_bench.diffusion.settings import Dtype
 from rcm_bench.diffusion.single_file import find_single
 from rcm_bench.diffusion.source import Source, locate
@@ -105,6 +105,7 @@ class Model:
         self.files: PipelineFiles | None = None
         if self.source.root is not None:
             self.files = find_files(self.source.root, settings.variant, place, self.single)
+            check_size(self.source.root, settings.resolution, place)
         self.lora = find_lora(settings.lora, folder, place)
         self._pipeline: Pipeline | None = None
 
@@ -164,6 +165,9 @@ class Model:
 
     def check(self, prompts: Sequence[PromptRecord], steps: Sequence[int]) -> None:
         """Accept all prompts; what the pipeline takes is known once it is loaded."""
+
+    def first_frame(self, prompt_id: str) -> Path | None:
+        """Return None: these pipelines begin from text alone."""
 
     def load(self, device: str) -> None:
         """Load the pipeline and check what its call takes.

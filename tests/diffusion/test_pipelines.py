@@ -126,6 +126,19 @@ def test_what_the_call_does_not_take(sd3, tmp_path):
     assert "WanPipeline is sampled by 'kind: wan'" in said(renamed("WanPipeline"))
 
 
+def test_a_size_that_the_autoencoder_cannot_make(sd3, tmp_path):
+    assert said(sd3[0], resolution=[32, 33]) == (
+        "resolution: expected a width that is a multiple of 2, got 33; the nearest are 32 or 34"
+    )
+    copy = shutil.copytree(sd3[0], tmp_path / "copy")
+    config = json.loads((copy / "vae" / "config.json").read_text())
+    deep = {**config, "encoder_block_out_channels": [8] * 6}  # as SANA's, 32 pixels a position
+    (copy / "vae" / "config.json").write_text(json.dumps(deep))
+    assert said(copy, resolution=[16, 32]) == (
+        "resolution: expected a height that is a multiple of 32, got 16; the nearest are 32"
+    )
+
+
 def test_a_size_that_the_pipeline_changes(sd3):
     model = model_of(sd3[0], arguments=SHORT, resolution=[32, 36])
     model.load("cpu")

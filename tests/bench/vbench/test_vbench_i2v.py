@@ -197,6 +197,15 @@ def test_a_model_begins_from_the_images_that_its_videos_are_compared_with(
     assert "benchmarks.vbench_i2v: model 'teacher' begins from" in said and "1 of 3 differ" in said
 
 
+def test_a_model_that_begins_from_text_alone_is_refused(image, monkeypatch):
+    from rcm_bench import components
+
+    fake = components.find("models", "model kind", "fake", "here")
+    monkeypatch.setattr(fake, "first_frame", lambda self, prompt: None, raising=False)
+    with pytest.raises(UserError, match="model 'teacher' begins from text alone, and VBench-I2V"):
+        rcm_bench.plan(str(image))
+
+
 def table(values):
     """Samples and scores of one cell, from {dimension: value}."""
     import pandas as pd
