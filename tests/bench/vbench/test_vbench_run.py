@@ -25,13 +25,15 @@ PROMPTS = ("a person is dancing", "well-known: a dog's & cat's \"day\" $(x) é",
 
 
 def make_job(folder, rng, dimension="scene", prompts=PROMPTS, num=5, **changed):
+    """Describe a job on the folder's videos; without any, on files of noise for a stand-in."""
     folder.mkdir(exist_ok=True)
+    invented = not any(folder.iterdir())
     videos = []
     for p, prompt in enumerate(prompts):
         for i in range(num):
             path = folder / f"{p}-{i}.mp4"
             # The first is one that the stand-in's colour does not leave out.
-            while not path.exists() or (p == i == 0 and share(path) <= 0.25):
+            while invented and (not path.exists() or (p == i == 0 and share(path) <= 0.25)):
                 path.write_bytes(rng.randbytes(64))
             videos.append(Video(prompt=prompt, index=i, path=path))
     settings = {
