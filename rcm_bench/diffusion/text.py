@@ -4,6 +4,7 @@ Shape legend: L tokens of one text, D text width.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from rcm_bench.diffusion.digests import cache_folder, files_digest, write_whole
 from rcm_bench.diffusion.loading import free, from_folder
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.diffusion.source import part_files, read_json
+from rcm_bench.errors import UserError
+from rcm_bench.weights_files import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,12 +73,26 @@ class TextEncoder:
         extra: dict[str, Any] = {"vae": None, "transformer": None}
         if "Cosmos" in self.pipeline:
             extra["safety_checker"] = NoChecker()
-        with quiet():
-            pipe: Any = getattr(diffusers, self.pipeline).from_pretrained(
-                self.root, text_encoder=text_encoder, local_files_only=True, **extra
-            )
+        try:
+            with quiet():
+                pipe: Any = getattr(diffusers, self.pipeline).from_pretrained(
+                    self.root, text_encoder=text_encoder, local_files_only=True, **extra
+                )
+        except Exception as fault:  # a damaged tokenizer raises nothing narrower
+            said = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+            raise UserError(
+                f"{self.place}.weights: {self.root}: its tokenizer, scheduler or configuration "
+                f"cannot be loaded: {said}"
+            ) from None
         del text_encoder
-        pipe.text_encoder.to(device)
+        try:
+            pipe.text_encoder.to(device)
+        except torch.OutOfMemoryError:
+            gigabytes = sum(p.nbytes for p in pipe.text_encoder.parameters()) / 1e9
+            raise UserError(
+                f"{self.place}.weights: the text encoder takes {gigabytes:.1f} GB, more than is "
+                f"free on {device}: free memory there, or take a larger GPU"
+            ) from None
 
         def encode(texts: Sequence[str]) -> "list[Tensor]":
             with torch.inference_mode():
@@ -124,8 +141,8 @@ class TextCache:
         return self._folder / name[:2] / f"{name}.safetensors"
 
     def missing(self, texts: Iterable[str]) -> list[str]:
-        """Return the texts that have no embedding yet, each once."""
-        return [text for text in dict.fromkeys(texts) if not self.path(text).is_file()]
+        """Return the texts that have no embedding yet, each once; a damaged file is none."""
+        return [text for text in dict.fromkeys(texts) if not _is_whole(self.path(text))]
 
     def fill(self, texts: Iterable[str], encoder: TextEncoder, device: str) -> int:
         """Compute what is missing; the encoder is not loaded where nothing is.
@@ -149,6 +166,16 @@ class TextCache:
         from safetensors.torch import load_file
 
         return load_file(self.path(text))[_NAME]
+
+
+def _is_whole(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    try:
+        return _NAME in read_header(path, "cache").tensors
+    except UserError as fault:
+        print(f"{fault}; computed anew", file=sys.stderr)
+        return False
 
 
 def _unpadded(rows_LD: "Tensor") -> "Tensor":

@@ -1,6 +1,7 @@
 """Prompts may hold anything; they never become a path, and come back as they were."""
 
 import json
+import re
 
 import pytest
 
@@ -80,3 +81,10 @@ def test_official_format_can_be_read_back(suite, tmp_path):
     two = prepare(load_suite(str(from_file), {})).plan
     assert prompts_digest(one.prompts) == prompts_digest(two.prompts)
     assert [i.sample_key for i in one.items] == [i.sample_key for i in two.items]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(UserError, match=rf"--out: {re.escape(str(out))}: expected a folder"):
+            prompts("geneval", out)

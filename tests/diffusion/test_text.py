@@ -1,6 +1,7 @@
 """Text embeddings: diffusers' own, computed once, kept by content; the encoder is freed."""
 
 import gc
+import shutil
 import weakref
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_models import SENTENCES, item, model_of
 
 from rcm_bench.diffusion import text as text_module
 from rcm_bench.diffusion.text import TextCache
+from rcm_bench.errors import UserError
 from rcm_bench.suite import RcmSampler, UnipcSampler
 from rcm_bench.types import PromptRecord
 
@@ -49,6 +51,45 @@ def test_computed_once_and_for_one_encoder(wan, cache, monkeypatch):
     assert TextCache(other.identity()).missing(["a cat"]) == ["a cat"]
     small = stored.path("a cat").stat().st_size
     assert small < 16 * 32 * 4, "padding is not stored"
+
+
+def test_a_damaged_embedding_is_computed_anew(wan, cache, capsys):
+    encoder = model_of("wan", wan[0], SAMPLER).text_encoder()
+    stored = TextCache(encoder.identity())
+    texts = ["a cat", "two dogs", "a bird"]
+    stored.fill(texts, encoder, "cpu")
+    before = {text: stored.read(text).clone() for text in texts}  # a file is mapped
+    for text, size in (("a cat", 5), ("two dogs", stored.path("two dogs").stat().st_size - 1)):
+        stored.path(text).write_bytes(stored.path(text).read_bytes()[:size])
+    assert stored.fill(texts, encoder, "cpu") == 2
+    said = capsys.readouterr().err
+    assert said.count("computed anew") == 2 and str(stored.path("a cat")) in said
+    for text, rows in before.items():  # other texts in the batch: equal up to rounding
+        torch.testing.assert_close(stored.read(text), rows, rtol=0, atol=1e-5)
+
+
+def test_a_damaged_tokenizer_or_scheduler_is_the_users_fault(wan, cache, tmp_path):
+    copy = shutil.copytree(wan[0], tmp_path / "copy")
+    for file in ("tokenizer/tokenizer.json", "scheduler/scheduler_config.json"):
+        whole = (copy / file).read_text()
+        (copy / file).write_text(whole[: len(whole) // 2])
+        encoder = model_of("wan", copy, SAMPLER).text_encoder()
+        with (
+            pytest.raises(UserError, match="tokenizer, scheduler or configuration cannot be"),
+            encoder.loaded("cpu"),
+        ):
+            pass
+        (copy / file).write_text(whole)
+
+
+def test_an_encoder_that_does_not_fit_says_what_it_takes(wan, cache, monkeypatch):
+    def full(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    encoder = model_of("wan", wan[0], SAMPLER).text_encoder()
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(UserError, match=r"text encoder takes .* GB, more"), encoder.loaded("cpu"):
+        pass
 
 
 def test_the_encoder_is_freed_before_sampling(wan, cache, monkeypatch):
