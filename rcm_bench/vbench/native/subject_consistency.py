@@ -37,14 +37,15 @@ def class_token(dino: Any, pixels: "Tensor") -> "Tensor":
     import torch
 
     grid = dino.patch_embed.proj(pixels)
-    positions = dino_positions(dino.pos_embed, *grid.shape[-2:])
+    square = pixels.shape[-2] == pixels.shape[-1]
+    positions = dino_positions(dino.pos_embed, *grid.shape[-2:], square=square)
     patches = grid.flatten(2).transpose(1, 2)
     tokens = torch.cat((dino.cls_token.expand(len(patches), -1, -1), patches), dim=1) + positions
     token: Tensor = dino.norm(dino.blocks(tokens))[:, 0]
     return token
 
 
-def dino_positions(embedding: "Tensor", rows: int, columns: int) -> "Tensor":
+def dino_positions(embedding: "Tensor", rows: int, columns: int, *, square: bool) -> "Tensor":
     """Return DINO's position embedding for a grid of patches, of shape (1, 1 + rows * columns, D).
 
     Bicubic from a square grid, by DINO's own scale factors (rows + 0.1) / side: timm and
@@ -54,14 +55,16 @@ def dino_positions(embedding: "Tensor", rows: int, columns: int) -> "Tensor":
         embedding: Of shape (1, 1 + side * side, D), the class token's first.
         rows: Number of rows of patches.
         columns: Number of columns of patches.
+        square: Whether the picture is: one of 224 x 233 has the grid's own patches, and DINO
+            stretches it nonetheless, by (14 + 0.1) / 14.
     """
     import torch
     from torch.nn.functional import interpolate
 
     side = math.isqrt(embedding.shape[1] - 1)
-    if rows == columns == side:
+    if square and rows == side:
         return embedding
-    square = embedding[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
+    places = embedding[:, 1:].reshape(1, side, side, -1).permute(0, 3, 1, 2)
     factors = ((rows + 0.1) / side, (columns + 0.1) / side)
-    stretched = interpolate(square, scale_factor=factors, mode="bicubic")
+    stretched = interpolate(places, scale_factor=factors, mode="bicubic")
     return torch.cat((embedding[:, :1], stretched.flatten(2).transpose(1, 2)), dim=1)
