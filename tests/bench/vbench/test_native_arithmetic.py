@@ -21,7 +21,7 @@ from rcm_bench.vbench.native.evaluate import Networks, evaluate
 from rcm_bench.vbench.native.weights import WeightFiles
 from rcm_bench.video import Video
 
-WIDTH = 6
+WIDTH = 32
 LOGIT_SCALE = 73.0
 """CLIP's own is 100, as is what style is divided by: another number tells them apart."""
 OIL_PAINTING = (49406, 2870, 3086, 49407)
