@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rcm_bench.diffusion.digests import files_digest
+from rcm_bench.diffusion.shapes import check_sides
 from rcm_bench.diffusion.single_file import SingleFile
 from rcm_bench.diffusion.source import read_json
 from rcm_bench.errors import UserError
@@ -115,15 +116,7 @@ def check_size(root: Path, resolution: Sequence[int], place: str) -> None:
     blocks = config.get("encoder_block_out_channels") or config.get("block_out_channels")
     if not isinstance(blocks, list) or not blocks:
         return
-    step = 2 ** (len(blocks) - 1)
-    for side, name in zip(resolution, ("height", "width"), strict=True):
-        if side % step:
-            lower = side // step * step
-            nearest = f"{lower} or {lower + step}" if lower else str(step)
-            raise UserError(
-                f"{place}.resolution: expected a {name} that is a multiple of {step}, got {side}; "
-                f"the nearest are {nearest}"
-            )
+    check_sides(resolution, [2 ** (len(blocks) - 1)] * 2, place)
 
 
 def _parts(index: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

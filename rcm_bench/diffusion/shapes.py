@@ -1,6 +1,6 @@
 """Sizes that a model can take, checked at the plan."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rcm_bench.diffusion.settings import DiffusionSettings
@@ -33,16 +33,7 @@ def check_shape(
         UserError: A side, the number of frames or the frame rate is wrong.
     """
     patch = [int(p) for p in config["patch_size"]]
-    for name, side, unit in zip(
-        ("height", "width"), settings.resolution, (SPATIAL * p for p in patch[1:]), strict=True
-    ):
-        if side % unit:
-            low = side // unit * unit
-            near = f"{low} or {low + unit}" if low else f"{unit}"
-            raise UserError(
-                f"{place}.resolution: expected a {name} that is a multiple of {unit}, got {side}; "
-                f"the nearest are {near}"
-            )
+    check_sides(settings.resolution, [SPATIAL * p for p in patch[1:]], place)
     if "TextToImage" in pipeline and settings.frames > 1:
         raise UserError(
             f"{place}.frames: {pipeline} makes images: expected 1 frame, got {settings.frames}"
@@ -59,6 +50,27 @@ def check_shape(
             f"{settings.frames} frames and fps {settings.fps}"
         )
     _check_positions(settings, config, patch, place)
+
+
+def check_sides(resolution: Sequence[int], units: Sequence[int], place: str) -> None:
+    """Refuse sides that are no multiples.
+
+    Args:
+        resolution: Height and width in pixels.
+        units: Of what height and width must be multiples.
+        place: File, line and model entry, for messages.
+
+    Raises:
+        UserError: A side is none; names the nearest.
+    """
+    for name, side, unit in zip(("height", "width"), resolution, units, strict=True):
+        if side % unit:
+            low = side // unit * unit
+            near = f"{low} or {low + unit}" if low else f"{unit}"
+            raise UserError(
+                f"{place}.resolution: expected a {name} that is a multiple of {unit}, got {side}; "
+                f"the nearest are {near}"
+            )
 
 
 def _check_positions(
