@@ -40,7 +40,7 @@ class Machine(NamedTuple):
 
 class _Running(NamedTuple):
     training: Training
-    slot: int
+    slot: tuple[int, str]
     process: "subprocess.Popen[bytes]"
     log: IO[bytes]
 
@@ -66,9 +66,9 @@ def run_trainings(
     Returns:
         Whether all that is known in the end is settled.
     """
-    gpus(machine.devices)
+    devices = gpus(machine.devices) or ["0"]  # a CPU has a turn too
     running: list[_Running] = []
-    slots = list(range(max(1, machine.devices) * machine.per_device))
+    slots = list(enumerate(devices * machine.per_device))
     threads = max(1, (os.cpu_count() or 1) // len(slots))
     begun: Counter[str] = Counter()
     try:
@@ -115,15 +115,19 @@ def gpus(number: int) -> list[str]:
 
 
 def _start(
-    training: Training, recipe: Path, slot: int, machine: Machine, threads: int, out: Path
+    training: Training,
+    recipe: Path,
+    slot: tuple[int, str],
+    machine: Machine,
+    threads: int,
+    out: Path,
 ) -> _Running:
     folder = out / "trainings" / training.name
     folder.mkdir(parents=True, exist_ok=True)
     log = (folder / "output.txt").open("ab")
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
-    device = "0"
+    number, device = slot
     if machine.devices:
-        device = gpus(machine.devices)[slot % machine.devices]
         environment["CUDA_VISIBLE_DEVICES"] = device
     command = [sys.executable, "-m", "rcm_bench.method_study.turns", str(recipe), str(folder)]
     command += ["--device", "cuda" if machine.devices else "cpu"]
@@ -134,7 +138,7 @@ def _start(
     process = subprocess.Popen(
         command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
     )
-    print(f"{training.name}: started in slot {slot}", flush=True)
+    print(f"{training.name}: started in slot {number}", flush=True)
     return _Running(training, slot, process, log)
 
 
