@@ -117,9 +117,10 @@ class Benchmark(VideoBenchmark):
         from rcm_bench.errors import UserError
         from rcm_bench.vbench.i2v_images import COMPARED, check_begun, check_images, image_digests
 
-        for name, model in models.items():
-            begins = getattr(model, "first_frame", None)
-            if begins is not None and all(begins(p.prompt_id) is None for p in prompts):
+        # Brought models have none: what they begin from is not known here.
+        first_frames = {n: m.first_frame for n, m in models.items() if hasattr(m, "first_frame")}
+        for name, begins in first_frames.items():
+            if all(begins(prompt.prompt_id) is None for prompt in prompts):
                 raise UserError(
                     f"{where}: model '{name}' begins from text alone, and VBench-I2V scores videos "
                     "that begin from its images: expected a model from images, such as Video2World "
@@ -129,10 +130,8 @@ class Benchmark(VideoBenchmark):
             return {}
         names = {p.prompt_id: str(p.metadata["vbench"]["image"]) for p in prompts}
         check_images(names.values(), self.aspect, where)
-        for name, model in models.items():
-            begins = getattr(model, "first_frame", None)
-            if begins is not None:
-                check_begun(names, begins, self.aspect, name, where)
+        for name, begins in first_frames.items():
+            check_begun(names, begins, self.aspect, name, where)
         asked = set(self.asked()) & set(COMPARED)
         compared = [
             names[p.prompt_id] for p in prompts if asked & set(p.metadata["vbench"]["dimensions"])
