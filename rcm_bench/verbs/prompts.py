@@ -22,7 +22,7 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
         The files written.
 
     Raises:
-        UserError: There is no such prompt set.
+        UserError: There is no such prompt set, or it cannot be written there.
     """
     if benchmark not in SETS:
         raise unknown_name("prompts", "prompt set", benchmark, SETS)
@@ -33,11 +33,20 @@ def prompts(benchmark: str, out: str | Path) -> list[Path]:
             f"prompts: the file of VBench-I2V, {I2V_NAME}, is in VBench's repository alone; a "
             "suite takes it as 'prompts: {set: vbench_i2v, info: FILE}'"
         )
+    try:
+        return _written(benchmark, Path(out))
+    except OSError as fault:
+        raise UserError(
+            f"--out: {out}: expected a folder that can be written: {fault.strerror}"
+        ) from None
+
+
+def _written(benchmark: str, out: Path) -> list[Path]:
     if benchmark == "vbench":
         from rcm_bench.vbench.environment import find
         from rcm_bench.vbench.prompts import write_prompts
 
-        return write_prompts(find().info, Path(out))
+        return write_prompts(find().info, out)
     if benchmark == "geneval":
-        return write_official(official_metadata(), Path(out))
-    return write_official(lab_metadata(PER_TASK, 0), Path(out))
+        return write_official(official_metadata(), out)
+    return write_official(lab_metadata(PER_TASK, 0), out)

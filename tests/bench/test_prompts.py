@@ -2,12 +2,14 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
 from rcm_bench.errors import UserError
 from rcm_bench.prompt_sets import prompts_digest
 from rcm_bench.store import RunStore
+from rcm_bench.vbench import environment
 from rcm_bench.verbs.prompts import prompts
 from rcm_bench.verbs.run import run
 
@@ -83,8 +85,13 @@ def test_official_format_can_be_read_back(suite, tmp_path):
     assert [i.sample_key for i in one.items] == [i.sample_key for i in two.items]
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["lab", "geneval", "vbench"])
+def test_a_folder_that_cannot_be_written_is_named(name, tmp_path, monkeypatch):
+    info = tmp_path / "VBench_full_info.json"
+    info.write_text("[]")
+    monkeypatch.setattr(environment, "find", lambda: SimpleNamespace(info=info))
+    monkeypatch.setattr("rcm_bench.vbench.prompts.read_rows", lambda path: ())
     (tmp_path / "file").write_text("x")
     for out in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(UserError, match=rf"--out: {re.escape(str(out))}: expected a folder"):
-            prompts("geneval", out)
+            prompts(name, out)
