@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.state_dict_loader import load
 
 from rcm_bench.errors import UserError
+from rcm_bench.faults import first_line
 
 _ALLOWED = {
     "torch": {"Size", "device", "_utils"},
@@ -93,6 +94,5 @@ def read_distributed(folder: Path, place: str) -> dict[str, Tensor]:
         fault: BaseException = caught
         if isinstance(caught, CheckpointException):
             fault = next(iter(caught.failures.values()), (caught,))[0]
-        first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-        raise UserError(f"{place}: {folder}: cannot be read: {first}") from None
+        raise UserError(f"{place}: {folder}: cannot be read: {first_line(fault)}") from None
     return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}

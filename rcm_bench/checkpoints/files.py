@@ -13,6 +13,7 @@ from rcm_bench.checkpoints.fit import Shapes
 from rcm_bench.diffusion.digests import files_digest, remembered_digest
 from rcm_bench.diffusion.source import part_files
 from rcm_bench.errors import UserError
+from rcm_bench.faults import first_line
 from rcm_bench.weights_files import read_header
 
 if TYPE_CHECKING:
@@ -147,8 +148,8 @@ def _read_pickle(checkpoint: Checkpoint) -> "dict[str, Tensor]":
     try:
         value = torch.load(checkpoint.path, map_location="cpu", weights_only=True, mmap=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as fault:
-        first = str(fault).strip().splitlines()[0]
-        raise UserError(f"{place}: cannot be read with weights_only: {first}") from None
+        said = first_line(fault)
+        raise UserError(f"{place}: cannot be read with weights_only: {said}") from None
     for key in ("state_dict", "model"):  # where training code nests the weights
         if isinstance(value, dict) and isinstance(value.get(key), dict):
             value = value[key]

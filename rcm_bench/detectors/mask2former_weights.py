@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rcm_bench.detectors.mmdet_keys import listed, to_hub
 from rcm_bench.detectors.settings import Mask2FormerSettings
 from rcm_bench.errors import MissingError, UserError
+from rcm_bench.faults import first_line
 from rcm_bench.features.pinned import check_digest, hold_to, missing
 from rcm_bench.geneval_prompts import COCO_NAMES, NAMES
 
@@ -148,9 +149,9 @@ def _pickled(path: Path, where: str) -> "dict[str, Tensor]":
     try:
         whole = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        first = str(fault).strip().splitlines()[0]
+        said = first_line(fault)
         raise UserError(
-            f"{where}: {path}: expected a PyTorch file of plain tensors: {first}"
+            f"{where}: {path}: expected a PyTorch file of plain tensors: {said}"
         ) from None
     weights = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(weights, dict) or not all(torch.is_tensor(w) for w in weights.values()):

@@ -12,6 +12,7 @@ from rcm_bench.diffusion.loading import from_folder
 from rcm_bench.diffusion.peer_lora import merge_into
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.errors import UserError, unknown_name
+from rcm_bench.faults import first_line
 from rcm_bench.types import Media, WorkItem
 
 if TYPE_CHECKING:
@@ -147,8 +148,7 @@ class Pipeline:
             with quiet():
                 pipe = kind.from_pretrained(root, local_files_only=True, **extra)
         except (OSError, RuntimeError, TypeError, ValueError, ImportError) as fault:
-            first = str(fault).strip().splitlines()[0]
-            raise UserError(f"{self._place}.weights: {root}: {first}") from None
+            raise UserError(f"{self._place}.weights: {root}: {first_line(fault)}") from None
         pipe.set_progress_bar_config(disable=True)
         if settings.memory == "model" and self._device != "cpu":
             pipe.enable_model_cpu_offload(device=self._device)

@@ -17,6 +17,7 @@ from rcm_bench.diffusion.loading import free, from_folder
 from rcm_bench.diffusion.quiet import quiet
 from rcm_bench.diffusion.source import part_files, read_json
 from rcm_bench.errors import UserError
+from rcm_bench.faults import first_line, out_of_memory
 from rcm_bench.weights_files import read_header
 
 if TYPE_CHECKING:
@@ -60,7 +61,33 @@ class TextEncoder:
 
     @contextmanager
     def loaded(self, device: str) -> "Iterator[Callable[[Sequence[str]], list[Tensor]]]":
-        """Load the encoder; yields a function from texts to embeddings; frees it at the end."""
+        """Load the encoder; yields a function from texts to embeddings; frees it at the end.
+
+        Raises:
+            UserError: It cannot be loaded, or does not fit into the device's memory.
+        """
+        import torch
+
+        pipe = self._pipeline(device)
+
+        def encode(texts: Sequence[str]) -> "list[Tensor]":
+            with torch.inference_mode():
+                rows, _ = pipe.encode_prompt(
+                    list(texts),
+                    do_classifier_free_guidance=False,
+                    max_sequence_length=self.max_tokens,
+                    device=torch.device(device),
+                )
+            return [_unpadded(row.cpu()) for row in rows]
+
+        try:
+            yield encode
+        finally:
+            pipe = None
+            free(device)
+
+    def _pipeline(self, device: str) -> Any:
+        """Load the pipeline without its other networks, the encoder on its device."""
         import diffusers
         import torch
         import transformers
@@ -79,12 +106,12 @@ class TextEncoder:
                     self.root, text_encoder=text_encoder, local_files_only=True, **extra
                 )
         except Exception as fault:  # a damaged tokenizer raises nothing narrower
-            said = (str(fault).strip() or type(fault).__name__).splitlines()[0]
+            if out_of_memory(fault):
+                raise
             raise UserError(
                 f"{self.place}.weights: {self.root}: its tokenizer, scheduler or configuration "
-                f"cannot be loaded: {said}"
+                f"cannot be loaded: {first_line(fault)}"
             ) from None
-        del text_encoder
         try:
             pipe.text_encoder.to(device)
         except torch.OutOfMemoryError:
@@ -93,22 +120,7 @@ class TextEncoder:
                 f"{self.place}.weights: the text encoder takes {gigabytes:.1f} GB, more than is "
                 f"free on {device}: free memory there, or take a larger GPU"
             ) from None
-
-        def encode(texts: Sequence[str]) -> "list[Tensor]":
-            with torch.inference_mode():
-                rows, _ = pipe.encode_prompt(
-                    list(texts),
-                    do_classifier_free_guidance=False,
-                    max_sequence_length=self.max_tokens,
-                    device=torch.device(device),
-                )
-            return [_unpadded(row.cpu()) for row in rows]
-
-        try:
-            yield encode
-        finally:
-            pipe = None
-            free(device)
+        return pipe
 
 
 class NoChecker:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from rcm_bench.canonical import file_digest
 from rcm_bench.diffusion.digests import remembered_digest
 from rcm_bench.errors import MissingError, UserError
+from rcm_bench.faults import first_line
 from rcm_bench.suite import Name, Strict
 
 if TYPE_CHECKING:
@@ -212,8 +213,8 @@ def read_tensors(path: Path, where: str) -> "dict[str, Tensor]":
             return dict(load_file(path))
         whole = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as fault:
-        first = (str(fault).strip() or type(fault).__name__).splitlines()[0]
-        raise UserError(f"{where}: {path}: expected a file of plain tensors: {first}") from None
+        said = first_line(fault)
+        raise UserError(f"{where}: {path}: expected a file of plain tensors: {said}") from None
     found = whole.get("state_dict", whole) if isinstance(whole, dict) else None
     if not isinstance(found, dict) or not all(torch.is_tensor(w) for w in found.values()):
         raise UserError(f"{where}: {path}: expected a 'state_dict' of tensors")

@@ -126,6 +126,14 @@ def test_what_the_call_does_not_take(sd3, tmp_path):
     assert "WanPipeline is sampled by 'kind: wan'" in said(renamed("WanPipeline"))
 
 
+def test_a_fault_without_words_is_called_by_its_kind(sd3, monkeypatch):
+    def fail(*_, **__):
+        raise OSError
+
+    monkeypatch.setattr("diffusers.StableDiffusion3Pipeline.from_pretrained", fail)
+    assert said(sd3[0], load=True) == f"weights: {sd3[0]}: OSError"
+
+
 def test_a_size_that_the_autoencoder_cannot_make(sd3, tmp_path):
     assert said(sd3[0], resolution=[32, 33]) == (
         "resolution: expected a width that is a multiple of 2, got 33; the nearest are 32 or 34"

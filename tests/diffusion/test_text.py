@@ -82,6 +82,16 @@ def test_a_damaged_tokenizer_or_scheduler_is_the_users_fault(wan, cache, tmp_pat
         (copy / file).write_text(whole)
 
 
+def test_a_machine_that_is_full_is_no_damaged_tokenizer(wan, cache, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    encoder = model_of("wan", wan[0], SAMPLER).text_encoder()
+    monkeypatch.setattr("diffusers.WanPipeline.from_pretrained", full)
+    with pytest.raises(MemoryError), encoder.loaded("cpu"):
+        pass
+
+
 def test_an_encoder_that_does_not_fit_says_what_it_takes(wan, cache, monkeypatch):
     def full(self, *_):
         raise torch.OutOfMemoryError("CUDA out of memory")
