@@ -32,8 +32,8 @@ def fastest(flow, share):
     return speed[: int(speed.size * share)].mean()
 
 
-def test_speed_is_that_of_raft_after_20_updates():
-    frames = np.random.default_rng().integers(0, 256, (2, 130, 141, 3), dtype=np.uint8)
+def test_speed_is_that_of_raft_after_20_updates(numbers):
+    frames = numbers.integers(0, 256, (2, 130, 141, 3), dtype=np.uint8)
     raft = raft_large(weights=None, progress=False).eval()
     # To 136 x 144: 3 rows on each side, 1 column on the left and 2 on the right; -1..1.
     padded = np.pad(frames, ((0, 0), (3, 3), (1, 2), (0, 0)), mode="edge") / 255 * 2 - 1
@@ -47,6 +47,7 @@ def test_speed_is_that_of_raft_after_20_updates():
 
 @pytest.fixture
 def numbers(rng):
+    torch.manual_seed(rng.randrange(2**32))
     return np.random.default_rng(rng.randrange(2**32))
 
 
