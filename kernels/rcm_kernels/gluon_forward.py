@@ -4,10 +4,10 @@
 Shape legend: M = 128 queries of a program, 64 for each consumer; N a block of keys, D head size.
 
 The arithmetic is that of ``triton_forward`` (same centre, rounding and factors), for one case: all
-three tangents, no mask, heads of size 64 or 128. A producer warp fills rings of K, tK and V, tV by
-TMA. Two consumers of four warps own 64 rows each and take turns at the tensor cores: in its turn a
-consumer issues the three products of block j with V and, behind them, the three scores of block
-j + 1; it forms p and h of block j + 1 while the other has its turn.
+three tangents, no mask, heads of size 64 or 128. A producer warp (``gluon_loads``) fills rings of
+K, tK and V, tV by TMA. Two consumers of four warps own 64 rows each and take turns at the tensor
+cores: in its turn a consumer issues the three products of block j with V and, behind them, the
+three scores of block j + 1; it forms p and h of block j + 1 while the other has its turn.
 
 A program takes every so many-th tile of queries; the loads of the next overlap the end of the last.
 
@@ -32,27 +32,13 @@ from triton.experimental import gluon
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.language.nvidia.hopper import (
     mbarrier,
-    tma,
     warpgroup_mma,
     warpgroup_mma_wait,
 )
 
+from rcm_kernels.gluon_loads import ROWS, place_of, produce
+from rcm_kernels.gluon_tiles import here, narrow, store
 from rcm_kernels.triton_scaling import WEIGHT
-
-# Triton 3.8 renamed it.
-_copy_in = getattr(tma, "async_load", None) or tma.async_copy_global_to_shared
-
-ROWS = gl.constexpr(64)  # of a consumer: one warpgroup's share of a wgmma
-
-
-@gluon.jit
-def _place(tile, heads):
-    """Return (batch, head, group, first row) of a tile of queries."""
-    num_row_blocks, num_heads, heads_per_group = heads
-    batch_head = tile // num_row_blocks
-    head = batch_head % num_heads
-    first_row = tile % num_row_blocks * (2 * ROWS)
-    return batch_head // num_heads, head, head // heads_per_group, first_row
 
 
 @gluon.jit
@@ -64,90 +50,6 @@ def _factors(FACTORS, place, heads):
         factors = FACTORS + (batch * (heads[1] // heads[2]) + group) * 2
         factor, tangent_factor = gl.load(factors), gl.load(factors + 1)
     return factor, tangent_factor
-
-
-@gluon.jit
-def _load_queries(Q, TQ, q, tq, q_full, q_empty, place, w: gl.constexpr, i):
-    batch, head, group, first_row = place
-    mbarrier.wait(q_empty.index(w), (i & 1) ^ 1)
-    mbarrier.expect(q_full.index(w), 2 * Q.block_type.nbytes)
-    _copy_in(Q, [batch, head, first_row + w * ROWS, 0], q_full.index(w), q.index(w))
-    _copy_in(TQ, [batch, head, first_row + w * ROWS, 0], q_full.index(w), tq.index(w))
-
-
-@gluon.jit
-def _load_pair(X, TX, x, tx, full, empty, place, row, b, STAGES: gl.constexpr):
-    """Load ``row`` onward of keys or values and of their tangents as block b."""
-    batch, head, group, first_row = place
-    slot = b % STAGES
-    mbarrier.wait(empty.index(slot), ((b // STAGES) & 1) ^ 1)
-    mbarrier.expect(full.index(slot), 2 * X.block_type.nbytes)
-    _copy_in(X, [batch, group, row, 0], full.index(slot), x.index(slot))
-    _copy_in(TX, [batch, group, row, 0], full.index(slot), tx.index(slot))
-
-
-@gluon.jit
-def _produce(
-    inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N: gl.constexpr, STAGES: gl.constexpr
-):
-    """Load the queries of every tile and, for each, all blocks of keys and values."""
-    Q, K, V, TQ, TK, TV = inputs
-    q, k, v, tq, tk, tv = buffers
-    q_full, q_empty, k_full, k_empty, v_full, v_empty, turn = barriers
-    first_tile, num_mine, stride = tiles
-    for i in range(num_mine):
-        place = _place(first_tile + i * stride, heads)
-        b = i * num_blocks
-        _load_queries(Q, TQ, q, tq, q_full, q_empty, place, 0, i)
-        _load_pair(K, TK, k, tk, k_full, k_empty, place, 0, b, STAGES)
-        _load_queries(Q, TQ, q, tq, q_full, q_empty, place, 1, i)
-        _load_pair(V, TV, v, tv, v_full, v_empty, place, 0, b, STAGES)
-        for j in range(1, num_blocks):
-            _load_pair(K, TK, k, tk, k_full, k_empty, place, j * BLOCK_N, b + j, STAGES)
-            _load_pair(V, TV, v, tv, v_full, v_empty, place, j * BLOCK_N, b + j, STAGES)
-
-
-@gluon.jit
-def _narrow(x, DTYPE: gl.constexpr):
-    """Round float32 to ``DTYPE``; return that and the same in float32.
-
-    Left to itself Triton 3.6 converts one number at a time, on the unit that exp2 needs.
-    """
-    if gl.bfloat16 == DTYPE:
-        pair = gl.inline_asm_elementwise(
-            "cvt.rn.bf16x2.f32 $0, $4, $3; shl.b32 $1, $0, 16; and.b32 $2, $0, 0xffff0000;",
-            "=r,=f,=f,f,f", [x], dtype=(gl.bfloat16, gl.float32), is_pure=True, pack=2,
-        )  # fmt: skip
-    else:
-        pair = gl.inline_asm_elementwise(
-            "{ .reg .b16 low, high; cvt.rn.f16x2.f32 $0, $4, $3; mov.b32 {low, high}, $0;"
-            " cvt.f32.f16 $1, low; cvt.f32.f16 $2, high; }",
-            "=r,=f,=f,f,f", [x], dtype=(gl.float16, gl.float32), is_pure=True, pack=2,
-        )  # fmt: skip
-    return pair
-
-
-@gluon.jit
-def _here(x):
-    """Compute integers where they are used: held in registers over all tiles they would spill."""
-    return gl.inline_asm_elementwise(
-        "mov.b32 $0, $1;", "=r,r", [x], dtype=gl.int32, is_pure=False, pack=1
-    )
-
-
-@gluon.jit
-def _store(X, x, strides, place, D: gl.constexpr):
-    """Write 64 rows: whole rows side by side, since the tensor core's layout fills half sectors."""
-    batch, head, first_row, num_queries = place
-    DTYPE: gl.constexpr = X.dtype.element_ty
-    if DTYPE.primitive_bitwidth == 16:
-        FLAT: gl.constexpr = gl.BlockedLayout([1, 8], [256 // D, D // 8], [4, 1], [1, 0])
-        x = gl.convert_layout(x.to(DTYPE), FLAT)
-    rows = first_row + gl.arange(0, ROWS, gl.SliceLayout(1, x.type.layout))
-    columns = gl.arange(0, D, gl.SliceLayout(0, x.type.layout))
-    start = gl.cast(batch, gl.int64) * strides[0] + gl.cast(head, gl.int64) * strides[1]
-    places = gl.cast(rows, gl.int64)[:, None] * strides[2] + columns[None, :]
-    gl.store(X + start + places, x, mask=(rows < num_queries)[:, None])
 
 
 @gluon.jit
@@ -203,19 +105,19 @@ def _step(
     ts = warpgroup_mma(q, tk, ts, is_async=True)
     s = warpgroup_mma_wait(2, deps=(s,))
     if CHECK:
-        columns = next_row + _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
+        columns = next_row + here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
         s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
     new_m = gl.maximum(m, gl.max(s, 1) * exponent - LOWER)
     p = gl.exp2(s * exponent - new_m[:, None])
     fade = gl.exp2(m - new_m)
-    p_low, rounded = _narrow(p, DTYPE)
+    p_low, rounded = narrow(p, DTYPE)
     mass = mass * fade + gl.sum(rounded, 1)
     wide_fade = gl.convert_layout(fade, gl.SliceLayout(1, WIDE))[:, None]
     output = output * wide_fade
     tangent = tangent * wide_fade
     ts = warpgroup_mma_wait(0, deps=(ts,))
     mbarrier.arrive(k_empty.index(next_slot))
-    h_low, rounded = _narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
+    h_low, rounded = narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
     r = r * fade + gl.sum(rounded, 1)
     p_low = gl.convert_layout(p_low, LEFT)
     h_low = gl.convert_layout(h_low, LEFT)
@@ -268,17 +170,17 @@ def _consume(
         s, ts = warpgroup_mma_wait(0, deps=(s, ts))
         mbarrier.arrive(k_empty.index(slot))
         if num_keys < BLOCK_N:
-            columns = _here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
+            columns = here(gl.arange(0, BLOCK_N, gl.SliceLayout(0, SCORES)))
             s = gl.where((columns < num_keys)[None, :], s, float("-inf"))
         m = gl.max(s, 1) * exponent - LOWER
         p = gl.exp2(s * exponent - m[:, None])
-        place = _place(first_tile + i * stride, heads)
+        place = place_of(first_tile + i * stride, heads)
         factor, tangent_factor = _factors(FACTORS, place, heads)
         tangent_scale = scale / tangent_factor
         centre = gl.sum(p * ts, 1) * tangent_scale / gl.sum(p, 1)
-        p_low, rounded = _narrow(p, DTYPE)
+        p_low, rounded = narrow(p, DTYPE)
         mass = gl.sum(rounded, 1)
-        h_low, rounded = _narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
+        h_low, rounded = narrow(p * (ts * tangent_scale - centre[:, None]), DTYPE)
         r = gl.sum(rounded, 1)
         p_low = gl.convert_layout(p_low, LEFT)
         h_low = gl.convert_layout(h_low, LEFT)
@@ -315,7 +217,7 @@ def _consume(
         mbarrier.arrive(v_empty.index(slot))
 
         o_strides, to_strides = strides
-        place = _place(first_tile + i * stride, heads)
+        place = place_of(first_tile + i * stride, heads)
         factor, tangent_factor = _factors(FACTORS, place, heads)
         batch, head, group, first_row = place
         inverse = 1.0 / mass
@@ -326,8 +228,8 @@ def _consume(
         tangent = tangent * (wide_inverse * tangent_factor) - wide_rho * output
         first_row = first_row + w * ROWS
         place = (batch, head, first_row, num_queries)
-        _store(OUT, output, o_strides, place, D)
-        _store(TO, tangent, to_strides, place, D)
+        store(OUT, output, o_strides, place, D)
+        store(TO, tangent, to_strides, place, D)
         side = first_row + gl.arange(0, ROWS, score_rows)
         seen = side < num_queries
         side = (gl.cast(batch, gl.int64) * heads[1] + head) * num_queries + side
@@ -408,7 +310,7 @@ def attention_forward(
                         D, BLOCK_N, STAGES)),
             (_consume, (1, buffers, barriers, outputs, strides, tiles, heads, sizes,
                         D, BLOCK_N, STAGES)),
-            (_produce, (inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N, STAGES)),
+            (produce, (inputs, buffers, barriers, tiles, heads, num_blocks, BLOCK_N, STAGES)),
         ],
         [4, 1],
         [240, 24],

@@ -14,7 +14,7 @@ from torch import Tensor
 from triton.experimental.gluon import language as gl
 from triton.experimental.gluon.nvidia.hopper import TensorDescriptor
 
-from rcm_kernels import gluon_forward
+from rcm_kernels import gluon_forward, gluon_loads
 from rcm_kernels.reference import Tangents, Triple
 from rcm_kernels.tensors import (
     Forward,
@@ -94,7 +94,7 @@ def forward(
     lse = torch.empty(batch, heads, num_queries, device=query.device, dtype=torch.float32)
     mu = torch.empty_like(lse)
     chosen = schedule or SCHEDULES[head_size]
-    rows = [gluon_forward.ROWS.value, chosen.block_n, chosen.block_n] * 2
+    rows = [gluon_loads.ROWS.value, chosen.block_n, chosen.block_n] * 2
     inputs = (*primals, *tangents)
     num_tiles = triton.cdiv(num_queries, BLOCK_M) * batch * heads
     grid = (num_tiles,)
