@@ -1,12 +1,12 @@
 """VBench's preprocessing as its package 0.1.5 applies it, written from the protocol for tests.
 
 Every constant is written out here with its source; nothing is imported from `rcm_bench`.
+torchvision comes with the first use: it imports Triton, and tests of the kernels must be first.
 """
 
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Lambda, Normalize, Resize
 
 CLIP_SIDE, DINO_SIDE = 224, 224  # vbench/utils.py: clip_transform(224), dino_transform(224)
 MUSIQ_LONGEST = 512  # vbench/imaging_quality.py, mode "longer"
@@ -24,6 +24,15 @@ def tensor(frames, dtype):
 
 
 def clip(frames, dtype=torch.float64):
+    from torchvision.transforms import (
+        CenterCrop,
+        Compose,
+        InterpolationMode,
+        Lambda,
+        Normalize,
+        Resize,
+    )
+
     steps = [
         Resize(CLIP_SIDE, interpolation=InterpolationMode.BICUBIC, antialias=False),
         CenterCrop(CLIP_SIDE),
@@ -35,6 +44,8 @@ def clip(frames, dtype=torch.float64):
 
 def clip_pil(frames, dtype=torch.float64):
     """Resize in PIL, which antialiases whatever is asked; 8 bits; the middle square."""
+    from torchvision.transforms import Normalize
+
     cropped = []
     for frame in frames:
         height, width = frame.shape[:2]
@@ -47,6 +58,8 @@ def clip_pil(frames, dtype=torch.float64):
 
 
 def dino(frames, dtype=torch.float64):
+    from torchvision.transforms import Compose, InterpolationMode, Lambda, Normalize, Resize
+
     steps = [
         Resize(DINO_SIDE, interpolation=InterpolationMode.BILINEAR, antialias=False),
         Lambda(lambda pixels: pixels / 255),
@@ -56,6 +69,8 @@ def dino(frames, dtype=torch.float64):
 
 
 def musiq(frames, dtype=torch.float64):
+    from torchvision.transforms import InterpolationMode, Resize
+
     pixels = tensor(frames, dtype)
     longest = max(pixels.shape[-2:])
     if longest > MUSIQ_LONGEST:

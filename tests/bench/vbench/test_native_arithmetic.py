@@ -8,14 +8,11 @@ import copy
 from pathlib import Path
 from types import SimpleNamespace
 
+import native_protocol as protocol
 import numpy as np
 import pytest
 import torch
 from torch.nn.functional import cosine_similarity
-
-pytest.importorskip("torchvision", reason="needs torchvision")
-
-import native_protocol as protocol
 
 from rcm_bench.vbench.native.evaluate import Networks, evaluate
 from rcm_bench.vbench.native.weights import WeightFiles
@@ -28,6 +25,11 @@ OIL_PAINTING = (49406, 2870, 3086, 49407)
 """OpenAI's byte pairs: start, "oil", "painting", end; then noughts up to 77."""
 NEAR = 1e-5
 """Of values of order 1 in float32; the smallest fault that these tests are for makes 1e-3."""
+
+
+@pytest.fixture(autouse=True)
+def torchvision():
+    pytest.importorskip("torchvision", reason="needs torchvision")
 
 
 class Projection:

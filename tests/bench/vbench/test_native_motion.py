@@ -10,10 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("torchvision", reason="needs torchvision")
-
-from torchvision.models.optical_flow import raft_large
-
 from rcm_bench.vbench.native.evaluate import Networks, evaluate, static
 from rcm_bench.vbench.native.flow import Flow
 from rcm_bench.vbench.native.weights import WeightFiles
@@ -33,6 +29,8 @@ def fastest(flow, share):
 
 
 def test_speed_is_that_of_raft_after_20_updates(numbers):
+    from torchvision.models.optical_flow import raft_large
+
     frames = numbers.integers(0, 256, (2, 130, 141, 3), dtype=np.uint8)
     raft = raft_large(weights=None, progress=False).eval()
     # To 136 x 144: 3 rows on each side, 1 column on the left and 2 on the right; -1..1.
@@ -43,6 +41,11 @@ def test_speed_is_that_of_raft_after_20_updates(numbers):
     for share in (DYNAMIC_TOP, STATIC_TOP):
         (found,) = Flow(raft=raft).magnitudes(torch.from_numpy(frames), [(0, 1)], share)
         assert found == pytest.approx(fastest(expected, share), rel=1e-4)
+
+
+@pytest.fixture(autouse=True)
+def torchvision():
+    pytest.importorskip("torchvision", reason="needs torchvision")
 
 
 @pytest.fixture

@@ -1,18 +1,20 @@
 """What each network of VBench sees of a frame, pixel by pixel against the protocol in float64."""
 
+import native_protocol as protocol
 import numpy as np
 import pytest
 import torch
-
-pytest.importorskip("torchvision", reason="needs torchvision")
-
-import native_protocol as protocol
 
 from rcm_bench.vbench.native import pixels
 from rcm_bench.vbench.native.subject_consistency import dino_positions
 
 # Shrunk and stretched, upright and wide, square, sides whose share is cut and not rounded.
 SIZES = [(243, 539), (539, 243), (300, 233), (224, 224), (130, 141), (480, 700)]
+
+
+@pytest.fixture(autouse=True)
+def torchvision():
+    pytest.importorskip("torchvision", reason="needs torchvision")
 
 
 @pytest.fixture
