@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,6 +46,14 @@ def test_throughput_is_planned_whole():
     ]  # fmt: skip
     large = rcm_bench.plan("throughput_wan_14b")
     assert large.missing == [] and [c.steps for c in large.cells] == [50, 1, 2, 4]
+
+
+def test_too_little_space_is_refused_at_the_plan(monkeypatch):
+    found = rcm_bench.plan("geneval_peers")
+    assert found.counts["num_items"] > 0
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=30e9))
+    with pytest.raises(UserError, match="expected 31104 MB of free space .*, got 30000 MB; free "):
+        rcm_bench.plan("geneval_peers")
 
 
 def test_geneval_says_all_that_is_missing():
@@ -112,7 +121,9 @@ def test_a_plan_that_ends_at_its_prompts_says_what_else_is_missing(tmp_path, mon
 @pytest.mark.parametrize("name", ["throughput_wan", "geneval_cosmos", "geneval_peers"])
 def test_a_plan_needs_neither_torch_nor_diffusers(name):
     code = (
-        f"import sys, rcm_bench; rcm_bench.plan('{name}');"
+        "import shutil, sys, types, rcm_bench;"
+        "shutil.disk_usage = lambda path: types.SimpleNamespace(free=1e15);"
+        f"rcm_bench.plan('{name}');"
         "sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
